@@ -1,0 +1,64 @@
+"""The ancestors: plain `nnx.Module`s, one architecture a file, written as a user would write them.
+
+An ancestor is a callable of the input shape `(height, width, channels)`, the number of classes and an `nnx.Rngs`, that
+returns a module from images `[n, height, width, channels]` to logits `[n, classes]`. A user's own is named
+`package.module:factory`.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
+
+from synevo.ancestors.alexnet import AlexNet
+from synevo.ancestors.lenet5 import LeNet5
+from synevo.ancestors.lenet5_caffe import LeNet5Caffe
+from synevo.ancestors.lenet_300_100 import LeNet300100
+from synevo.errors import AncestorError
+
+Factory = Callable[[tuple[int, int, int], int, nnx.Rngs], nnx.Module]
+
+BUILT_IN: dict[str, Any] = {
+    "lenet5": LeNet5,
+    "lenet5-caffe": LeNet5Caffe,
+    "lenet-300-100": LeNet300100,
+    "alexnet": AlexNet,
+}
+
+
+def find(name: str) -> Factory:
+    """The factory of a built-in ancestor, or of `package.module:factory`; AncestorError where there is none."""
+    if name in BUILT_IN:
+        factory: Factory = BUILT_IN[name]
+        return factory
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise AncestorError(
+            f"There is no ancestor {name!r}.",
+            remedy=f"Built in are {', '.join(BUILT_IN)}; name your own as package.module:factory.",
+        )
+    return _import(module_name, attribute)
+
+
+def native_size(name: str) -> int | None:
+    """The side in pixels of the images that an ancestor was designed for; None where any size will do."""
+    return getattr(find(name), "native_size", None)
+
+
+def _import(module_name: str, attribute: str) -> Factory:
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise AncestorError(
+            f"The module {module_name!r} of the ancestor could not be imported: {error}.",
+            remedy="Run synevo in the folder that holds it, or add that folder to PYTHONPATH.",
+        ) from None
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise AncestorError(
+            f"{module_name} has no callable {attribute!r}.",
+            remedy="Name a callable of the input shape, the number of classes and an nnx.Rngs.",
+        )
+    found: Factory = factory
+    return found

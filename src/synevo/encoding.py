@@ -1,0 +1,62 @@
+"""The synaptic cluster-driven genetic encoding: a parent's weights as probabilities of survival.
+
+    P(s_c = 1 | W) = exp(β_c · (Σ_{i∈c} ⌊w_i⌋ / Z − 1))        1709.02043 eq. 6
+    P(s_j = 1 | w_j) = exp(β_s · (w_j / z − 1))                1709.02043 eq. 7
+
+(restating 1609.01360). The papers leave three things open; these are our readings. w is |w|: a signed strength would make
+negative synapses unlikely for no reason. ⌊w⌋, "weight truncation", is |w| where |w| ≥ τ · rms of the layer and 0 elsewhere:
+a literal floor is 0 for every |w| < 1 and would leave the cluster term blind. Z and z are a layer's largest cluster strength
+and largest |w| (`max`), so that P ∈ [e^-β, 1]; or their root mean square (`rms`), P then capped at 1. The sharpness β is
+1 in the paper. A dead synapse has no probability: it stays dead.
+
+Layers are [inputs, outputs, places], clusters [groups of inputs, outputs]; see `synevo.masks`.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Normaliser = Literal["max", "rms"]
+
+
+def encode_clusters(
+    weights: Array,
+    alive: Array,
+    groups: Array,
+    *,
+    count: int,
+    truncation: float,
+    sharpness: float,
+    normaliser: Normaliser,
+) -> tuple[Array, Array]:
+    """P(s_c = 1) of each cluster, 0 where it is dead, and its number of living synapses: both [count, outputs]."""
+    strong = truncate(weights, alive, truncation)
+    strengths = jax.ops.segment_sum(strong.sum(axis=2), groups, count)
+    synapses = jax.ops.segment_sum(alive.sum(axis=2, dtype=weights.dtype), groups, count)
+    return survival(strengths, synapses > 0, sharpness=sharpness, normaliser=normaliser), synapses
+
+
+def encode_synapses(weights: Array, alive: Array, *, sharpness: float, normaliser: Normaliser) -> Array:
+    """P(s_j = 1) of each synapse of a layer, 0 where it is dead."""
+    return survival(jnp.abs(weights), alive, sharpness=sharpness, normaliser=normaliser)
+
+
+def truncate(weights: Array, alive: Array, truncation: float) -> Array:
+    """⌊w⌋: |w| of the living synapses that reach τ · rms of the layer's living synapses, 0 elsewhere."""
+    strengths = jnp.abs(weights)
+    return jnp.where(alive & (strengths >= truncation * _rms(strengths, alive)), strengths, 0)
+
+
+def survival(strengths: Array, alive: Array, *, sharpness: float, normaliser: Normaliser) -> Array:
+    """exp(β · (strength / normaliser − 1)), at most 1; 0 where not alive."""
+    largest = jnp.max(strengths, where=alive, initial=0)
+    scale = largest if normaliser == "max" else _rms(strengths, alive)
+    relative = strengths / jnp.where(scale > 0, scale, 1)
+    return jnp.where(alive, jnp.minimum(1, jnp.exp(sharpness * (relative - 1))), 0)
+
+
+def _rms(strengths: Array, alive: Array) -> Array:
+    total = jnp.sum(jnp.square(strengths), where=alive)
+    return jnp.sqrt(total / jnp.maximum(1, alive.sum()))

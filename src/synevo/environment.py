@@ -1,0 +1,48 @@
+"""The environment: how much of a parent may survive, 1609.01360's F_c(E) and F_s(E).
+
+The papers set the factors so that an offspring has about 70 to 80 % of its parent's synapses. We state that share and
+solve for the factor: the F for which the expected survival Σ m · min(1, F · P) is `expected`, where P are the encoding's
+probabilities and m the weight of each in the sum (the synapses of a cluster, or the survival of a synapse's cluster).
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def solve_factor(probabilities: Sequence[Array], weights: Sequence[Array], expected: Array) -> Array:
+    """The least F ≥ 0 with Σ m · min(1, F · P) = `expected`, or a factor that lets all survive where that is too much.
+
+    The sum is concave and piecewise linear in F, so Newton's method from below climbs to the root without passing it.
+    """
+    possible = _expected(jnp.inf, probabilities, weights)
+    expected = jnp.minimum(expected, possible)
+
+    def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        factor, _ = state
+        sure = sum(jnp.sum(m, where=(factor * p >= 1) & (p > 0)) for p, m in zip(probabilities, weights, strict=True))
+        slope = sum(jnp.sum(m * p, where=factor * p < 1) for p, m in zip(probabilities, weights, strict=True))
+        return jnp.where(slope > 0, (expected - sure) / jnp.where(slope > 0, slope, 1), factor), factor
+
+    def rising(state: tuple[Array, Array]) -> Array:
+        factor, before = state
+        return factor > before * (1 + 1e-12)
+
+    start = jnp.zeros((), expected.dtype)
+    factor, _ = jax.lax.while_loop(rising, step, step((start, start)))
+    return factor
+
+
+def press(probability: Array, factor: Array) -> Array:
+    """The probability min(1, F · P) of survival in the environment."""
+    return jnp.minimum(1, factor * probability)
+
+
+def _expected(factor: float, probabilities: Sequence[Array], weights: Sequence[Array]) -> Array:
+    terms = [
+        jnp.sum(jnp.where(p > 0, m * jnp.minimum(1, factor * jnp.where(p > 0, p, 1)), 0))
+        for p, m in zip(probabilities, weights, strict=True)
+    ]
+    return jnp.sum(jnp.stack(terms))

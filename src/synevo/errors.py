@@ -1,0 +1,45 @@
+"""What can go wrong in a way that the person at the keyboard can mend.
+
+Every such error says what was expected, what was found, and the command or option that helps. The command line shows
+it without a traceback and exits with code 2; anything else that is raised is a bug of synevo's own.
+"""
+
+
+class SynevoError(Exception):
+    """A problem that the user can solve; `remedy` is the command or option that solves it."""
+
+    def __init__(self, problem: str, *, remedy: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n{self.remedy}"
+
+
+class PlanError(SynevoError):
+    """A field of the plan is unknown, out of range, or contradicts another."""
+
+
+class DataError(SynevoError):
+    """A data set is missing, or is not what an image classifier can be trained on."""
+
+
+class AncestorError(SynevoError):
+    """An ancestor could not be found, built or traced."""
+
+
+class RunError(SynevoError):
+    """A run directory is missing, damaged, of another version, or held by another writer."""
+
+
+class ViabilityError(SynevoError):
+    """A synthesis left an output that no input can reach."""
+
+
+class ProofError(SynevoError):
+    """A compacted network is not the network that it came from; nothing was written."""
+
+
+class DivergenceError(SynevoError):
+    """Training left the finite numbers."""

@@ -1,0 +1,218 @@
+"""Evolution, the method as a paragraph (1609.01360).
+
+An ancestor is trained. Its genetic encoding, pressed by the environment, gives the probability that each synaptic cluster
+and each synapse survives; an offspring is sampled from it, trimmed of what carries no signal, made physically as small as
+it then is, inherits the surviving weights and is trained. It becomes the parent of the next generation, until the last
+generation is reached or accuracy has fallen below the budget.
+
+`evolve` is a generator: it yields every epoch and every individual, and saves, shows and times nothing itself. All
+randomness is derived from the seed and the generation, so a lineage taken up again goes on as if it had never stopped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from synevo import census, compaction, masks, training, viability
+from synevo.errors import DivergenceError
+from synevo.images import Dataset
+from synevo.keys import derive
+from synevo.lineage import Counts, Scores
+from synevo.masks import Masks
+from synevo.network import Blueprint, Network, normalise
+from synevo.plan import Plan, TrainingPlan
+from synevo.synthesis import synthesise
+from synevo.training import State
+from synevo.wiring import Anatomy
+
+PROOF_IMAGES = 128
+
+
+@dataclass(frozen=True)
+class Species:
+    """What all individuals of a lineage share: how to run them, and the ancestor's anatomy and untrained arrays."""
+
+    blueprint: Blueprint
+    anatomy: Anatomy
+    template: Network
+
+    @property
+    def everyone(self) -> NDArray[np.bool_]:
+        """All units of the ancestor [units]."""
+        return np.ones(self.anatomy.wiring.units, bool)
+
+
+@dataclass(frozen=True)
+class Organism:
+    """One individual's network at its physical size, its `masks` in the ancestor's shapes, and its `units` [units]."""
+
+    network: Network
+    masks: Masks
+    units: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Training:
+    """An epoch has ended: of which generation, on which attempt, and the state from which training can go on."""
+
+    generation: int
+    attempt: int
+    epochs: int
+    state: State
+
+
+@dataclass(frozen=True)
+class Birth:
+    """An individual has grown up; `organism` is None where every attempt to train it diverged."""
+
+    generation: int
+    organism: Organism | None
+    counts: Counts | None
+    scores: Scores | None
+    expected_synapses: float | None
+    sampled_synapses: int | None
+    learning_rate: float
+    epochs: int
+    problem: str | None = None
+
+
+Event = Training | Birth
+
+
+@dataclass(frozen=True)
+class _Embryo:
+    """An offspring before training."""
+
+    organism: Organism
+    expected_synapses: float | None
+    sampled_synapses: int | None
+
+
+def ancestor(
+    key: Array, species: Species, dataset: Dataset, plan: Plan, *, resume: Training | None = None
+) -> Iterator[Event]:
+    """Train generation 1 from the species' untrained arrays."""
+    wiring = species.anatomy.wiring
+    embryo = _Embryo(Organism(species.template, masks.full(wiring, species.template), species.everyone), None, None)
+    yield from _grow(derive(key, "generation", 1), 1, species, embryo, dataset, plan.ancestor_training, plan, resume)
+
+
+def evolve(
+    key: Array,
+    species: Species,
+    parent: Organism,
+    dataset: Dataset,
+    plan: Plan,
+    *,
+    first: int,
+    floor: float,
+    resume: Training | None = None,
+) -> Iterator[Event]:
+    """The generations from `first` to the plan's last, each an offspring of the one before.
+
+    The lineage ends early with the generation whose validation accuracy is below `floor`, or that could not be trained.
+    `resume` is the state of a training in progress in generation `first`.
+    """
+    for generation in range(first, plan.evolution.generations + 1):
+        birth_key = derive(key, "generation", generation)
+        embryo = conceive(birth_key, species, parent, dataset, plan)
+        for event in _grow(birth_key, generation, species, embryo, dataset, plan.training, plan, resume):
+            yield event
+        resume = None
+        if not isinstance(event, Birth) or event.organism is None or event.scores is None:
+            return
+        if event.scores.validation_accuracy < floor:
+            return
+        parent = event.organism
+
+
+def conceive(key: Array, species: Species, parent: Organism, dataset: Dataset, plan: Plan) -> _Embryo:
+    """Synthesise an offspring, trim and repair it, and cut it to its physical size, proven equal to the masked parent."""
+    anatomy = species.anatomy
+    wiring = anatomy.wiring
+    whole = compaction.uncut(parent.network, wiring, parent.units, species.template)
+    sampled = synthesise(
+        derive(key, "synthesis"),
+        wiring,
+        whole.parameters,
+        parent.masks,
+        encoding=plan.encoding,
+        environment=plan.environment,
+    )
+    alive_masks, units, _ = viability.make_viable(wiring, whole.parameters, parent.masks, sampled.masks)
+    inherited = compaction.uncut(
+        compaction.cut(masks.apply(alive_masks, whole), wiring, units), wiring, units, species.template
+    )
+    child = Organism(compaction.cut(inherited, wiring, units), alive_masks, units)
+    images = jnp.asarray(dataset.validation.first(PROOF_IMAGES).pixels)
+    compaction.prove(
+        species.blueprint,
+        anatomy,
+        units,
+        masked=inherited,
+        compact=child.network,
+        images=normalise(images, dataset.mean, dataset.deviation),
+        shape=dataset.shape,
+        key=derive(key, "proof"),
+    )
+    return _Embryo(child, sampled.expected_synapses, sum(int(mask.sum()) for mask in sampled.masks.values()))
+
+
+def _grow(
+    key: Array,
+    generation: int,
+    species: Species,
+    embryo: _Embryo,
+    dataset: Dataset,
+    training_plan: TrainingPlan,
+    plan: Plan,
+    resume: Training | None,
+) -> Iterator[Event]:
+    """Train an embryo; where training diverges, again with a quarter of the learning rate, as often as the plan allows."""
+    organism = embryo.organism
+    living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
+    problem = ""
+    for attempt in range(resume.attempt if resume else 0, plan.evolution.retries + 1):
+        gentler = training_plan.model_copy(update={"learning_rate": training_plan.learning_rate / 4**attempt})
+        state = training.start(_copy(organism.network), dataset, gentler, species.blueprint)
+        if resume is not None and resume.attempt == attempt:
+            state = resume.state
+        try:
+            for state in training.fit(derive(key, "training", attempt), species.blueprint, state, living, dataset, gentler):
+                yield Training(generation, attempt, gentler.epochs, state)
+        except DivergenceError as error:
+            problem = error.problem
+            continue
+        grown = replace(organism, network=state.network)
+        yield _birth(generation, species, grown, embryo, dataset, gentler)
+        return
+    yield Birth(
+        generation, None, None, None, embryo.expected_synapses, embryo.sampled_synapses, gentler.learning_rate, 0,
+        f"Training diverged {plan.evolution.retries + 1} times, each with a quarter of the learning rate: {problem}",
+    )
+
+
+def _birth(
+    generation: int, species: Species, organism: Organism, embryo: _Embryo, dataset: Dataset, plan: TrainingPlan
+) -> Birth:
+    """An individual that has grown up, counted and scored."""
+    wiring = species.anatomy.wiring
+    living = compaction.cut_masks(organism.masks, wiring, organism.units)
+    counts = census.count(wiring.restrict(organism.units), organism.network, living)
+    scores = Scores(
+        training.accuracy(species.blueprint, organism.network, dataset.validation, dataset),
+        training.accuracy(species.blueprint, organism.network, dataset.test, dataset),
+    )
+    return Birth(
+        generation, organism, counts, scores, embryo.expected_synapses, embryo.sampled_synapses, plan.learning_rate, plan.epochs
+    )
+
+
+def _copy(network: Network) -> Network:
+    """Arrays of their own: the training step reuses the memory of those that it is given."""
+    return jax.tree.map(jnp.array, network)

@@ -1,0 +1,172 @@
+"""A lineage: who descended from whom, what each is made of and how well it does.
+
+Light and printable: plain numbers that go to JSON and back, no arrays and no files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """What is left of one layer: living `synapses` among its dense `stored_weights`, and what one image costs."""
+
+    name: str
+    inputs: int
+    filters: int
+    kernels: int
+    synapses: int
+    stored_weights: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a network is made of; `parameters` are all numbers that are stored, biases and statistics included.
+
+    The family of papers leaves the classifier (the last layer) out of its counts; synevo counts it and prints both.
+    """
+
+    layers: tuple[LayerCount, ...]
+    parameters: int
+
+    @property
+    def synapses(self) -> int:
+        """Living synapses of all layers."""
+        return sum(layer.synapses for layer in self.layers)
+
+    @property
+    def kernels(self) -> int:
+        """Kernels that hold at least one living synapse."""
+        return sum(layer.kernels for layer in self.layers)
+
+    @property
+    def stored_weights(self) -> int:
+        """Synapses as stored densely, dead ones included."""
+        return sum(layer.stored_weights for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one image in the dense network."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def family_synapses(self) -> int:
+        """Living synapses without the classifier."""
+        return self.synapses - self.layers[-1].synapses
+
+    @property
+    def family_kernels(self) -> int:
+        """Kernels without the classifier."""
+        return self.kernels - self.layers[-1].kernels
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracies as fractions of the images; decisions use the validation split only."""
+
+    validation_accuracy: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class Individual:
+    """One network of a lineage. `counts` and `scores` are None where it failed to grow; `problem` then says why.
+
+    `expected_synapses` is what the environment let the encoding expect to survive, before unviable parts were trimmed;
+    `sampled_synapses` is what was sampled. `learning_rate` is the one that worked. Latencies are in milliseconds.
+    """
+
+    generation: int
+    parents: tuple[int, ...]
+    chosen: bool
+    counts: Counts | None
+    scores: Scores | None
+    expected_synapses: float | None
+    sampled_synapses: int | None
+    learning_rate: float
+    epochs: int
+    seconds: float
+    latency_ms: Mapping[str, float] | None = None
+    problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name under which the individual is kept."""
+        return f"g{self.generation:02d}"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The individuals of a run in the order of their births; the first is the ancestor."""
+
+    individuals: tuple[Individual, ...] = ()
+
+    @property
+    def ancestor(self) -> Individual:
+        """Generation 1."""
+        return self.individuals[0]
+
+    @property
+    def last(self) -> Individual:
+        """The youngest individual."""
+        return self.individuals[-1]
+
+    def add(self, individual: Individual) -> "Lineage":
+        """The lineage with one more individual."""
+        return Lineage((*self.individuals, individual))
+
+    def within_budget(self, individual: Individual, max_drop: float) -> bool:
+        """Whether validation accuracy is at most `max_drop` below the ancestor's."""
+        if individual.scores is None or self.ancestor.scores is None:
+            return False
+        drop = self.ancestor.scores.validation_accuracy - individual.scores.validation_accuracy
+        return drop <= max_drop + 1e-12
+
+    def best(self, max_drop: float) -> Individual | None:
+        """The last individual within the budget, or None where there is no ancestor yet."""
+        within = [individual for individual in self.individuals if self.within_budget(individual, max_drop)]
+        return within[-1] if within else None
+
+    def has_ended(self, *, generations: int, max_drop: float) -> bool:
+        """Whether nothing is left to evolve: the last generation is reached, over the budget, or failed."""
+        if not self.individuals:
+            return False
+        return self.last.generation >= generations or not self.within_budget(self.last, max_drop)
+
+    def state(self, *, generations: int, max_drop: float) -> str:
+        """One word or two: empty, ancestor, evolving, finished, over budget, failed."""
+        if not self.individuals:
+            return "empty"
+        if self.last.problem is not None:
+            return "failed"
+        if not self.within_budget(self.last, max_drop):
+            return "over budget"
+        if self.last.generation >= generations:
+            return "finished"
+        return "ancestor" if len(self.individuals) == 1 else "evolving"
+
+
+def to_table(individual: Individual) -> dict[str, Any]:
+    """An individual as plain JSON values."""
+    return asdict(individual)
+
+
+def from_table(table: Mapping[str, Any]) -> Individual:
+    """The individual of `to_table`; KeyError or TypeError where the table is not one."""
+    counts, scores = table["counts"], table["scores"]
+    return Individual(
+        **{
+            **table,
+            "parents": tuple(table["parents"]),
+            "counts": counts
+            and Counts(tuple(LayerCount(**layer) for layer in counts["layers"]), counts["parameters"]),
+            "scores": scores and Scores(**scores),
+        }
+    )
+
+
+def ratio(whole: float, part: float) -> float | None:
+    """How many times `part` goes into `whole`; None where that is unknown."""
+    return whole / part if part else None

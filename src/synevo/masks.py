@@ -1,0 +1,71 @@
+"""Masks: which synapses of a network are alive.
+
+A mask is one boolean array a layer, in the shape that the layer has now. `Clusters` says which synapses live and die
+together: all of a filter, or all between one input unit and one output unit, which is a k×k kernel in a convolution and
+the whole map that a flatten spread out in the matrix behind it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from synevo.network import Network
+from synevo.wiring import PERMANENT, Layer, Wiring
+
+Mask = NDArray[np.bool_]
+Masks = dict[str, Mask]
+
+
+def full(wiring: Wiring, network: Network) -> Masks:
+    """The masks of a network in which every synapse is alive."""
+    return {layer.name: np.ones(network.parameters[layer.name].shape, bool) for layer in wiring.layers}
+
+
+def apply(masks: dict[str, Any], network: Network) -> Network:
+    """The network with every dead synapse exactly zero."""
+    parameters = {
+        name: jnp.where(masks[name], array, 0) if name in masks else array for name, array in network.parameters.items()
+    }
+    return Network(parameters, network.statistics)
+
+
+def by_unit(layer: Layer, array: Any) -> Any:
+    """An array of a layer as [inputs, outputs, places in the window]."""
+    moved = (jnp if isinstance(array, Array) else np).moveaxis(array, (layer.input_axis, layer.output_axis), (0, 1))
+    return moved.reshape(*moved.shape[:2], -1)
+
+
+def from_units(layer: Layer, view: Any, shape: tuple[int, ...]) -> Any:
+    """The inverse of `by_unit`: an array [inputs, outputs, places] in the layer's own shape."""
+    rest = [size for axis, size in enumerate(shape) if axis not in (layer.input_axis, layer.output_axis)]
+    backend = jnp if isinstance(view, Array) else np
+    return backend.moveaxis(view.reshape(*view.shape[:2], *rest), (0, 1), (layer.input_axis, layer.output_axis))
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The cluster of a synapse is (`groups`[its input], its output): there are `count` groups of inputs."""
+
+    groups: NDArray[np.int64]
+    count: int
+
+
+def clusters(layer: Layer, kind: Literal["kernel", "filter"]) -> Clusters:
+    """How a layer's synapses are clustered; a permanent input is a group of its own."""
+    if kind == "filter":
+        return Clusters(np.zeros(len(layer.inputs), np.int64), min(1, len(layer.inputs)))
+    tags = np.where(layer.inputs == PERMANENT, -1 - np.arange(len(layer.inputs)), layer.inputs)
+    distinct, groups = np.unique(tags, return_inverse=True)
+    return Clusters(groups, len(distinct))
+
+
+def kernels(layer: Layer, mask: Mask) -> NDArray[np.bool_]:
+    """Which kernels [groups of inputs, outputs] of a layer hold at least one living synapse."""
+    kind = clusters(layer, "kernel")
+    alive = np.zeros((kind.count, len(layer.outputs)), bool)
+    np.logical_or.at(alive, kind.groups, by_unit(layer, mask).any(axis=2))
+    return alive

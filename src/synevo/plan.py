@@ -1,0 +1,207 @@
+"""Every knob of a run, once: frozen, validated, written to the run before any work starts.
+
+A plan is composed of a preset (`presets/*.toml`), the options of the command line and `--set section.field=value`, in
+that order, and holds only resolved values: what a run did can be read from its plan alone. Symbols are those of the
+paper (arXiv 1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from synevo.errors import PlanError
+
+FORMAT = 1
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of fields in which every name and every value is checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataPlan(Section):
+    """Which images, how they are split, and how they are brought to the size that the network expects."""
+
+    dataset: str = Field("digits", min_length=1, description="digits, a TFDS name, an .npz file or a folder of class folders")
+    data_dir: str | None = Field(None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset")
+    validation: float = Field(0.1, gt=0, lt=0.9, description="share of the training images held out, stratified by class")
+    image_size: int | None = Field(None, ge=1, description="side in pixels that the network expects; resolved from the ancestor")
+    fit: Literal["auto", "none", "pad", "resize"] = Field("auto", description="how images reach that size")
+    normalise: Literal["scale", "standardise"] = Field("scale", description="to [0, 1], or to mean 0 and deviation 1 a channel")
+
+
+class AncestorPlan(Section):
+    """The dense network of generation 1."""
+
+    name: str = Field("lenet5", min_length=1, description="a built-in ancestor, or package.module:factory")
+
+
+class TrainingPlan(Section):
+    """How one network is trained: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
+
+    epochs: Count = Field(10, description="passes over the training images")
+    batch_size: Count = Field(128, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of the synapses")
+    shift: int = Field(0, ge=0, le=8, description="augmentation: random translation by up to this many pixels")
+    flip: bool = Field(False, description="augmentation: random left-right mirror image")
+
+
+class EncodingPlan(Section):
+    """The genetic encoding P(H_g | H_{g-1}, R_g) of a parent's weights (1709.02043 eqs. 2, 6, 7)."""
+
+    cluster: Literal["kernel", "filter"] = Field("kernel", description="c: the set of synapses that lives or dies together")
+    truncation: float = Field(1.0, ge=0, description="τ: synapses below τ·rms of their layer do not strengthen a cluster")
+    cluster_sharpness: float = Field(1.0, gt=0, description="β of P(s_c): 1 is the paper's, larger favours strong clusters")
+    synapse_sharpness: float = Field(1.0, gt=0, description="β of P(s_j): 1 is the paper's, larger favours strong synapses")
+    normaliser: Literal["max", "rms"] = Field("max", description="Z and z: a layer's largest strength, or its rms")
+
+
+class EnvironmentPlan(Section):
+    """The environment R = (R^c, R^s): how much of a parent is expected to survive in its offspring."""
+
+    keep_clusters: Share = Field(0.95, description="R^c: expected share of the parent's clusters that survives")
+    keep_synapses: Share = Field(0.67, description="R^s: expected share of the parent's synapses that survives")
+    scope: Literal["layer", "network"] = Field("layer", description="one factor F for each layer, or one for all of them")
+
+
+class EvolutionPlan(Section):
+    """How long a lineage goes on."""
+
+    generations: Count = Field(13, description="g: the generation to reach; the ancestor is generation 1")
+    max_drop: float = Field(0.03, ge=0, le=1, description="stop this far below the ancestor's validation accuracy")
+    retries: int = Field(2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently")
+
+
+class Plan(Section):
+    """Every knob of a run."""
+
+    format: int = Field(FORMAT, description="version of the run's files")
+    preset: str = Field("default", description="the preset that this plan started from")
+    seed: int = Field(0, ge=0, lt=2**32, description="the only source of randomness")
+    data: DataPlan = DataPlan()
+    ancestor: AncestorPlan = AncestorPlan()
+    ancestor_training: TrainingPlan = TrainingPlan()
+    training: TrainingPlan = TrainingPlan(epochs=4)
+    encoding: EncodingPlan = EncodingPlan()
+    environment: EnvironmentPlan = EnvironmentPlan()
+    evolution: EvolutionPlan = EvolutionPlan()
+
+    @model_validator(mode="after")
+    def _clusters_bound_synapses(self) -> "Plan":
+        if self.environment.keep_synapses > self.environment.keep_clusters:
+            raise ValueError(
+                "environment.keep_synapses must not exceed environment.keep_clusters: "
+                "a synapse survives only within a surviving cluster"
+            )
+        return self
+
+
+def compose(
+    *, preset: str | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()
+) -> Plan:
+    """The plan of a preset, changed by dotted `options` whose value is not None, then by `section.field=value` texts.
+
+    Raises:
+        PlanError: for an unknown preset or field, or a value out of range.
+    """
+    table: dict[str, Any] = {} if preset is None else _without_about(preset_table(preset))
+    if preset is not None:
+        table["preset"] = preset
+    for name, value in (options or {}).items():
+        if value is not None:
+            _put(table, name, value)
+    for text in sets:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise PlanError(f"--set {text}: no '=' found.", remedy="Write --set section.field=value, for example --set training.epochs=5.")
+        _put(table, name.strip(), _parse(value.strip()))
+    return validate(table)
+
+
+def change(plan: Plan, *, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
+    """`plan` with dotted `options` and `section.field=value` texts laid over it; PlanError as in `compose`."""
+    flat = {name: value for name, value in flatten(plan).items() if name != "format"}
+    return compose(options={**flat, **{k: v for k, v in (options or {}).items() if v is not None}}, sets=sets)
+
+
+def validate(table: Mapping[str, Any]) -> Plan:
+    """The plan in a nested table; PlanError names each unknown field and each value out of range."""
+    try:
+        return Plan.model_validate(table)
+    except ValidationError as error:
+        problems = [_describe(dict(detail)) for detail in error.errors()]
+        raise PlanError("\n".join(problems), remedy="`synevo fields` lists every field with its range and meaning.") from None
+
+
+def flatten(plan: Section, prefix: str = "") -> dict[str, Any]:
+    """Every field of a plan as `section.field → value`, in the order of declaration."""
+    flat: dict[str, Any] = {}
+    for name in type(plan).model_fields:
+        value = getattr(plan, name)
+        if isinstance(value, Section):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def describe(section: type[Section] = Plan, prefix: str = "") -> dict[str, str]:
+    """What every field means, as `section.field → description`."""
+    meanings: dict[str, str] = {}
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            meanings |= describe(field.annotation, f"{prefix}{name}.")
+        else:
+            meanings[prefix + name] = field.description or ""
+    return meanings
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with synevo."""
+    folder = resources.files("synevo") / "presets"
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def preset_table(name: str) -> dict[str, Any]:
+    """A preset as a nested table, its `about` (command, hardware, time, result) included."""
+    if name not in preset_names():
+        raise PlanError(f"There is no preset {name!r}.", remedy=f"Presets: {', '.join(preset_names())}.")
+    return tomllib.loads((resources.files("synevo") / "presets" / f"{name}.toml").read_text("utf-8"))
+
+
+def _without_about(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name != "about"}
+
+
+def _put(table: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, field = dotted.split(".")
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise PlanError(f"{dotted}: {section} is a field, not a section.", remedy="`synevo fields` lists every field.")
+        table = inner
+    table[field] = value
+
+
+def _parse(text: str) -> Any:
+    """The TOML value of a text, or the text itself where it is none (so that strings need no quotes)."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _describe(detail: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{name}: there is no such field."
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{name} = {detail['input']!r}: {message}." if name else f"{message}."

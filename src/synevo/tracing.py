@@ -1,0 +1,134 @@
+"""A model as a straight program: its jaxpr with every call inlined and every value numbered.
+
+Two programs can then be compared step by step, which is how a compacted model is proven to be the model that was
+predicted, and how units are followed through a model that nobody annotated.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.extend.core import Jaxpr, Literal
+
+# Calls whose body can be inlined, by the parameter that holds it.
+_BODIES = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "remat": "jaxpr",
+    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
+}
+
+@dataclass(frozen=True)
+class Constant:
+    """A literal operand of a step."""
+
+    value: Any
+
+
+Operand = int | Constant
+
+
+@dataclass(frozen=True)
+class Step:
+    """One primitive: numbers of the values that it reads and makes, its parameters, and the user's line it came from."""
+
+    primitive: str
+    operands: tuple[Operand, ...]
+    results: tuple[int, ...]
+    parameters: Mapping[str, Any]
+    where: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """Values are numbered; `arrays` names those that are arrays of the network, `inputs` those that are data."""
+
+    arrays: Mapping[str, int]
+    inputs: tuple[int, ...]
+    outputs: tuple[Operand, ...]
+    constants: Mapping[int, Any]
+    steps: tuple[Step, ...]
+    shapes: Mapping[int, tuple[int, ...]]
+
+
+def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any) -> Program:
+    """The program of `function(arrays, *inputs)`; arrays and inputs may be abstract (shape and dtype alone)."""
+    closed = jax.make_jaxpr(function)(dict(arrays), *inputs)
+    return _Inliner().program(closed, sorted(arrays))
+
+
+class _Inliner:
+    """Numbers the values of a jaxpr while its calls are inlined."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        self.steps: list[Step] = []
+        self.constants: dict[int, Any] = {}
+
+    def program(self, closed: Any, names: list[str]) -> Program:
+        values = [self._value(variable) for variable in closed.jaxpr.invars]
+        arrays, inputs = dict(zip(names, values, strict=False)), tuple(values[len(names) :])
+        outputs = self._inline(closed.jaxpr, closed.consts, values)
+        steps = tuple(_without_dead_code(self.steps, outputs))
+        return Program(arrays, inputs, outputs, self.constants, steps, self.shapes)
+
+    def _value(self, variable: Any) -> int:
+        number = len(self.shapes)
+        self.shapes[number] = tuple(variable.aval.shape)
+        return number
+
+    def _constant(self, variable: Any, value: Any) -> Operand:
+        if not variable.aval.shape:
+            return Constant(value)
+        number = self._value(variable)
+        self.constants[number] = value
+        return number
+
+    def _inline(self, jaxpr: Jaxpr, constants: Any, arguments: Any) -> tuple[Operand, ...]:
+        scope: dict[Any, Operand] = dict(zip(jaxpr.invars, arguments, strict=True))
+        for variable, value in zip(jaxpr.constvars, constants, strict=True):
+            scope[variable] = self._constant(variable, value)
+
+        def read(atom: Any) -> Operand:
+            return Constant(atom.val) if isinstance(atom, Literal) else scope[atom]
+
+        for equation in jaxpr.eqns:
+            operands = tuple(read(atom) for atom in equation.invars)
+            body = equation.params.get(_BODIES.get(equation.primitive.name, ""))
+            if body is not None:
+                inner = getattr(body, "jaxpr", body)
+                results = self._inline(inner, getattr(body, "consts", ()), operands)
+            else:
+                results = tuple(self._value(variable) for variable in equation.outvars)
+                self.steps.append(
+                    Step(equation.primitive.name, operands, results, equation.params, _where(equation))
+                )
+            scope.update(zip(equation.outvars, results, strict=True))
+        return tuple(read(atom) for atom in jaxpr.outvars)
+
+
+def _without_dead_code(steps: list[Step], outputs: tuple[Operand, ...]) -> Iterator[Step]:
+    needed = {value for value in outputs if isinstance(value, int)}
+    kept = []
+    for step in reversed(steps):
+        if needed.intersection(step.results):
+            kept.append(step)
+            needed.update(value for value in step.operands if isinstance(value, int))
+    return reversed(kept)
+
+
+def _where(equation: Any) -> str:
+    """File and line of the user's model that made an equation, as far as the traceback tells."""
+    traceback = equation.source_info.traceback
+    for frame in traceback.frames if traceback is not None else ():
+        name = frame.file_name.replace("\\", "/")
+        library = any(f"/{package}/" in name for package in ("jax", "flax", "jaxlib")) or name.startswith("<")
+        if not library and not name.endswith(("synevo/network.py", "synevo/tracing.py", "synevo/wiring.py")):
+            return f"{name.rsplit('/', 1)[-1]}:{frame.line_num}"
+    return "unknown line"
