@@ -9,8 +9,9 @@ generation is reached or accuracy has fallen below the budget.
 randomness is derived from the seed and the generation, so a lineage taken up again goes on as if it had never stopped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,12 +59,21 @@ class Organism:
 
 @dataclass(frozen=True)
 class Training:
-    """An epoch has ended: of which generation, on which attempt, and the state from which training can go on."""
+    """An epoch of `epochs` has ended: of which generation, on which attempt, and the state after it."""
 
     generation: int
     attempt: int
     epochs: int
     state: State
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Where a training was interrupted: the arrays of its state after `epoch` epochs of its `attempt`."""
+
+    attempt: int
+    epoch: int
+    leaves: Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ class _Embryo:
 
 
 def ancestor(
-    key: Array, species: Species, dataset: Dataset, plan: Plan, *, resume: Training | None = None
+    key: Array, species: Species, dataset: Dataset, plan: Plan, *, resume: Resumption | None = None
 ) -> Iterator[Event]:
     """Train generation 1 from the species' untrained arrays."""
     wiring = species.anatomy.wiring
@@ -111,12 +121,12 @@ def evolve(
     *,
     first: int,
     floor: float,
-    resume: Training | None = None,
+    resume: Resumption | None = None,
 ) -> Iterator[Event]:
     """The generations from `first` to the plan's last, each an offspring of the one before.
 
     The lineage ends early with the generation whose validation accuracy is below `floor`, or that could not be trained.
-    `resume` is the state of a training in progress in generation `first`.
+    `resume` is a training that was interrupted in generation `first`.
     """
     for generation in range(first, plan.evolution.generations + 1):
         birth_key = derive(key, "generation", generation)
@@ -145,16 +155,13 @@ def conceive(key: Array, species: Species, parent: Organism, dataset: Dataset, p
         environment=plan.environment,
     )
     alive_masks, units, _ = viability.make_viable(wiring, whole.parameters, parent.masks, sampled.masks)
-    inherited = compaction.uncut(
-        compaction.cut(masks.apply(alive_masks, whole), wiring, units), wiring, units, species.template
-    )
-    child = Organism(compaction.cut(inherited, wiring, units), alive_masks, units)
+    child = Organism(compaction.cut(masks.apply(alive_masks, whole), wiring, units), alive_masks, units)
     images = jnp.asarray(dataset.validation.first(PROOF_IMAGES).pixels)
     compaction.prove(
         species.blueprint,
         anatomy,
         units,
-        masked=inherited,
+        masked=compaction.uncut(child.network, wiring, units, species.template),
         compact=child.network,
         images=normalise(images, dataset.mean, dataset.deviation),
         shape=dataset.shape,
@@ -171,7 +178,7 @@ def _grow(
     dataset: Dataset,
     training_plan: TrainingPlan,
     plan: Plan,
-    resume: Training | None,
+    resume: Resumption | None,
 ) -> Iterator[Event]:
     """Train an embryo; where training diverges, again with a quarter of the learning rate, as often as the plan allows."""
     organism = embryo.organism
@@ -181,7 +188,7 @@ def _grow(
         gentler = training_plan.model_copy(update={"learning_rate": training_plan.learning_rate / 4**attempt})
         state = training.start(_copy(organism.network), dataset, gentler, species.blueprint)
         if resume is not None and resume.attempt == attempt:
-            state = resume.state
+            state = state.filled(resume.leaves, epoch=resume.epoch)
         try:
             for state in training.fit(derive(key, "training", attempt), species.blueprint, state, living, dataset, gentler):
                 yield Training(generation, attempt, gentler.epochs, state)
@@ -201,15 +208,30 @@ def _birth(
     generation: int, species: Species, organism: Organism, embryo: _Embryo, dataset: Dataset, plan: TrainingPlan
 ) -> Birth:
     """An individual that has grown up, counted and scored."""
+    return Birth(
+        generation,
+        organism,
+        count(species, organism),
+        score(species, organism, dataset),
+        embryo.expected_synapses,
+        embryo.sampled_synapses,
+        plan.learning_rate,
+        plan.epochs,
+    )
+
+
+def count(species: Species, organism: Organism) -> Counts:
+    """What an organism is made of."""
     wiring = species.anatomy.wiring
     living = compaction.cut_masks(organism.masks, wiring, organism.units)
-    counts = census.count(wiring.restrict(organism.units), organism.network, living)
-    scores = Scores(
+    return census.count(wiring.restrict(organism.units), organism.network, living)
+
+
+def score(species: Species, organism: Organism, dataset: Dataset) -> Scores:
+    """How well an organism does on the images that it was not trained on."""
+    return Scores(
         training.accuracy(species.blueprint, organism.network, dataset.validation, dataset),
         training.accuracy(species.blueprint, organism.network, dataset.test, dataset),
-    )
-    return Birth(
-        generation, organism, counts, scores, embryo.expected_synapses, embryo.sampled_synapses, plan.learning_rate, plan.epochs
     )
 
 

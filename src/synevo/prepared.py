@@ -138,13 +138,18 @@ def _check_means(name: str, data_dir: Path) -> None:
         missing = f"it cannot be downloaded: {HOST} was not found"
     else:
         return
-    held = sorted(item.name for item in data_dir.iterdir() if item.is_dir()) if data_dir.is_dir() else []
-    found = f"it holds {', '.join(held[:10])}" if held else "it is empty or missing"
+    held = sorted({str(info.parents[1].relative_to(data_dir)) for info in _descriptions(data_dir)})
+    found = f"it holds {', '.join(held[:10])}" if held else "it holds none, or is missing"
     raise DataError(
         f"{name} is not prepared in {data_dir} ({found}), and {missing}.",
         remedy="Name the folder that holds it with --data-dir DIR or TFDS_DATA_DIR=DIR, or prepare it once, with a "
         "network: pip install 'synevo[prepare]', then the same command again.",
     )
+
+
+def _descriptions(data_dir: Path) -> list[Path]:
+    """The descriptions of all prepared data sets: name/x.y.z/dataset_info.json, or name/config/x.y.z/…"""
+    return [*data_dir.glob("*/*/dataset_info.json"), *data_dir.glob("*/*/*/dataset_info.json")]
 
 
 def _network() -> bool:

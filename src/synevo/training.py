@@ -7,7 +7,7 @@ multi-threaded path there (measured at 14 to 18 times slower).
 Dead synapses are exactly zero after every step: the optimiser starts fresh and its updates are masked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,6 +35,20 @@ class State:
     optimiser: Any
     epoch: int
     loss: float
+
+    def leaves(self) -> list[Array]:
+        """All arrays of the state, in an order that `filled` knows."""
+        leaves: list[Array] = jax.tree.leaves((self.network, self.optimiser))
+        return leaves
+
+    def filled(self, leaves: Sequence[Any], *, epoch: int) -> "State":
+        """This state with the arrays of another one of its shapes; ValueError where they do not fit."""
+        own = self.leaves()
+        if [np.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in own]:
+            raise ValueError("these are the arrays of another network")
+        arrays = [jnp.asarray(leaf, like.dtype) for leaf, like in zip(leaves, own, strict=True)]
+        network, optimiser = jax.tree.unflatten(jax.tree.structure((self.network, self.optimiser)), arrays)
+        return State(network, optimiser, epoch, float("nan"))
 
 
 @dataclass(frozen=True)

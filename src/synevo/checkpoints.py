@@ -1,0 +1,47 @@
+"""Checkpoints: the training in progress, kept with Orbax so that an interruption costs at most an epoch.
+
+One folder an epoch, `g07-a0-e003`; Orbax writes it under a temporary name and renames it, then older ones go.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from synevo.evolution import Resumption, Training
+
+_NAME = re.compile(r"g(\d+)-a(\d+)-e(\d+)")
+
+
+def save(folder: Path, training: Training) -> None:
+    """Keep the state after an epoch, and no older one."""
+    import orbax.checkpoint as ocp
+
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"g{training.generation:02d}-a{training.attempt}-e{training.state.epoch:03d}"
+    leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save((folder / name).resolve(), leaves, force=True)
+    for other in folder.iterdir():
+        if other.name != name:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load(folder: Path, *, generation: int) -> Resumption | None:
+    """The latest state that was kept of a generation; None where there is none that can be read."""
+    import orbax.checkpoint as ocp
+
+    found = [match for path in folder.glob("g*") if (match := _NAME.fullmatch(path.name))]
+    for match in sorted(found, key=lambda match: match[0], reverse=True):
+        if int(match[1]) == generation:
+            try:
+                with ocp.StandardCheckpointer() as checkpointer:
+                    leaves = checkpointer.restore((folder / match[0]).resolve())
+            except (ValueError, OSError, KeyError):
+                continue
+            return Resumption(int(match[2]), int(match[3]), [leaves[str(number)] for number in range(len(leaves))])
+    return None
+
+
+def clear(folder: Path) -> None:
+    """Forget the training in progress: it has ended."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""Progress: what happens in a run, shown as it happens on stderr; live on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from synevo.lineage import Individual, Lineage, ratio
+from synevo.stages import Epoch, Grown, Happening
+
+QUIET_SECONDS = 10.0
+
+
+def follow(happenings: Iterator[Happening], console: Console, *, generations: int) -> int:
+    """Show what happens until it ends; the number of individuals that were added."""
+    if console.is_terminal:
+        return _follow_live(happenings, console, generations)
+    return _follow_plainly(happenings, console, generations)
+
+
+def _follow_plainly(happenings: Iterator[Happening], console: Console, generations: int) -> int:
+    grown, spoken = 0, time.monotonic()
+    for happening in happenings:
+        if isinstance(happening, Grown):
+            grown += 1
+            console.print(describe(happening.individual, happening.lineage), highlight=False, soft_wrap=True)
+        elif time.monotonic() - spoken < QUIET_SECONDS:
+            continue
+        else:
+            console.print(_describe_epoch(happening, generations), highlight=False, soft_wrap=True)
+        spoken = time.monotonic()
+    return grown
+
+
+def _follow_live(happenings: Iterator[Happening], console: Console, generations: int) -> int:
+    grown = 0
+    with _bar(console) as (progress, task):
+        for happening in happenings:
+            if isinstance(happening, Grown):
+                grown += 1
+                console.print(describe(happening.individual, happening.lineage), highlight=False, soft_wrap=True)
+                progress.update(task, completed=0, description="next generation")
+            else:
+                progress.update(
+                    task,
+                    total=happening.epochs,
+                    completed=happening.epoch,
+                    description=_describe_epoch(happening, generations),
+                )
+    return grown
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[tuple[Progress, TaskID]]:
+    columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield progress, progress.add_task("preparing", total=None)
+
+
+def describe(individual: Individual, lineage: Lineage) -> str:
+    """One line that says how an individual turned out."""
+    name = f"generation {individual.generation:>2}"
+    if individual.counts is None or individual.scores is None or lineage.ancestor.counts is None:
+        return f"{name}: failed. {individual.problem}"
+    times = ratio(lineage.ancestor.counts.synapses, individual.counts.synapses) or 0
+    return (
+        f"{name}: {100 * individual.scores.validation_accuracy:6.2f} % validation, {individual.counts.synapses:>9,} "
+        f"synapses ({times:.1f}x fewer), {individual.counts.multiply_adds:>12,} multiply-adds, {individual.seconds:.0f} s"
+    )
+
+
+def _describe_epoch(epoch: Epoch, generations: int) -> str:
+    left = epoch.seconds * (epoch.epochs - epoch.epoch)
+    return (
+        f"generation {epoch.generation} of {generations}, epoch {epoch.epoch} of {epoch.epochs}: loss {epoch.loss:.4f}, "
+        f"{epoch.images / max(epoch.seconds, 1e-9):,.0f} images/s, {left:.0f} s left in this generation"
+    )

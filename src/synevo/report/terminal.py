@@ -1,0 +1,134 @@
+"""The report on a terminal: what a summary says, as tables."""
+
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Summary = dict[str, Any]
+
+
+def render(summary: Summary) -> RenderableType:
+    """The whole report of a run."""
+    parts: list[RenderableType] = [_headline(summary), lineage_table(summary["generations"], summary["best"])]
+    if summary["layers"]:
+        parts.append(_layer_table(summary["layers"], summary["best"]))
+    if summary["compact"] is not None:
+        parts.append(_compact_part(summary["compact"]))
+    return Group(*parts)
+
+
+def _headline(summary: Summary) -> Text:
+    text = Text()
+    text.append(summary["run"], style="bold")
+    text.append(f": {summary['ancestor_name']} on {summary['dataset']}, {summary['state']}")
+    best = next((row for row in summary["generations"] if row["generation"] == summary["best"]), None)
+    if best is not None:
+        drop = 100 * (summary["generations"][0]["test_accuracy"] - best["test_accuracy"])
+        text.append(
+            f"\nBest within the budget: generation {best['generation']}, {best['synaptic_efficiency']:.1f}x fewer "
+            f"synapses, {best['cluster_efficiency']:.1f}x fewer kernels, test accuracy "
+            f"{100 * best['test_accuracy']:.2f} % ({-drop:+.2f} points)"
+        )
+    return text
+
+
+def lineage_table(generations: list[Summary], best: int | None) -> Table:
+    """One row a generation; the best one is marked."""
+    table = Table(title="Lineage", title_justify="left", caption=_LINEAGE_CAPTION, caption_justify="left")
+    for name in ("gen", "valid %", "test %", "synapses", "syn ×", "(family)", "kernels", "clu ×", "(family)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("mult-adds", "ms", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in generations:
+        latency = (row["latency_ms"] or {}).get("1")
+        table.add_row(
+            f"{row['generation']}{'*' if row['generation'] == best else ''}",
+            _percent(row["validation_accuracy"]),
+            _percent(row["test_accuracy"]),
+            _number(row["synapses"]),
+            _ratio(row["synaptic_efficiency"]),
+            _ratio(row["family_synaptic_efficiency"]),
+            _number(row["kernels"]),
+            _ratio(row["cluster_efficiency"]),
+            _ratio(row["family_cluster_efficiency"]),
+            _number(row["multiply_adds"]),
+            "–" if latency is None else f"{latency:.2f}",
+            _duration(row["seconds"]),
+            style="bold" if row["generation"] == best else ("" if row["within_budget"] else "dim"),
+        )
+    problems = [row["problem"] for row in generations if row["problem"]]
+    if problems:
+        table.caption = f"{table.caption}\n{problems[-1]}"
+    return table
+
+
+_LINEAGE_CAPTION = (
+    "* best within the budget. syn ×, clu ×: synaptic and cluster efficiency, every layer counted; (family): without the "
+    "classifier, as the papers count. ms: latency at batch 1."
+)
+
+
+def _layer_table(layers: list[Summary], best: int) -> Table:
+    table = Table(title=f"Layers: ancestor → generation {best}", title_justify="left")
+    for name in ("layer", "filters", "kernels", "synapses", "stored", "mult-adds"):
+        table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
+    for layer in layers:
+        pairs = [
+            f"{_number(layer['ancestor'][field])} → {_number(layer['best'][field])}"
+            for field in ("filters", "kernels", "synapses", "stored_weights", "multiply_adds")
+        ]
+        table.add_row(layer["name"], *pairs)
+    return table
+
+
+def _compact_part(compact: Summary) -> RenderableType:
+    if "problem" in compact:
+        return Text(compact["problem"], style="red")
+    table = Table(title=f"Compacted generation {compact['generation']}", title_justify="left")
+    for name in ("", "ancestor", "masked", "compact", "ancestor / compact"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    ancestor = compact["ancestor"]
+    for name, field in (("parameters", "parameters"), ("multiply-adds", "multiply_adds"), ("bytes on disk", "bytes")):
+        whole = ancestor[field]
+        table.add_row(name, _number(whole), _number(whole), _number(compact[field]), _times(whole, compact[field]))
+    alive = compact["synapses"]
+    table.add_row("synapses alive", _number(ancestor["synapses"]), _number(alive), _number(alive), _times(ancestor["synapses"], alive))
+    for batch in compact["latency_ms"]["ancestor"]:
+        rows = {name: compact["measures"]["latency_ms"][name][batch] for name in ("ancestor", "masked", "compact")}
+        cells = [f"{row['median']:.2f} ({row['lower']:.2f}–{row['upper']:.2f})" for row in rows.values()]
+        table.add_row(f"ms at batch {batch}", *cells, _times(rows["ancestor"]["median"], rows["compact"]["median"]))
+    proof = compact["proof"]
+    table.caption = (
+        f"Proven: {proof['steps']} steps of the program as predicted; logits differ by at most {proof['max_difference']:.1e} "
+        f"(largest {proof['largest_logit']:.1f}) on {proof['images']} real and {proof['random_images']} random images; "
+        f"top-1 agreement {100 * proof['top1_agreement']:.2f} %. ms: median (quartiles)."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _times(whole: float | None, part: float | None) -> str:
+    return "–" if not whole or not part else f"{whole / part:.1f}×"
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+def print_report(console: Console, summary: Summary) -> None:
+    """Print the report of a run."""
+    console.print(render(summary))

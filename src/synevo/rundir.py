@@ -1,0 +1,342 @@
+"""A run on disk: every file name and format, written whole or not at all, and checked when read.
+
+    plan.toml                 every knob, before any work
+    machine.json              versions, device, threads
+    lineage.jsonl             one line an individual, with the hashes of its files
+    individuals/g07/          weights.safetensors, masks.safetensors, scores.json
+    training/                 the training in progress (Orbax), gone when it has ended
+    compact/g07/              weights.safetensors, architecture.json, proof.json
+
+Nothing here executes what it loads. A file is written under a temporary name and renamed; one process writes at a time.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from synevo.errors import RunError
+from synevo.lineage import Individual, Lineage, from_table, to_table
+from synevo.plan import FORMAT, Plan, flatten, validate
+
+RUNS = Path("runs")
+Tensors = dict[str, NDArray[Any]]
+
+# Fields that may change while a lineage goes on: they say how far it goes, not what it is.
+_OPEN_ENDED = {"evolution.generations", "evolution.max_drop", "data.data_dir"}
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run directory."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name by which people call the run."""
+        return self.path.resolve().name
+
+    def exists(self) -> bool:
+        """Whether there is a plan: the first thing that a run has."""
+        return (self.path / "plan.toml").is_file()
+
+    # plan and machine
+
+    def save_plan(self, plan: Plan) -> None:
+        """Write the plan, before any work."""
+        table = plan.model_dump(exclude_none=True)
+        _write(self.path / "plan.toml", tomli_w.dumps(table).encode())
+
+    def load_plan(self) -> Plan:
+        """The plan of the run; RunError where it is missing, damaged or of a future version."""
+        if not self.exists():
+            raise RunError(f"{self.path} is not a run: it has no plan.toml.", remedy="Start one with `synevo train-ancestor`.")
+        try:
+            table = tomllib.loads((self.path / "plan.toml").read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise _damaged(self.path / "plan.toml", str(error)) from None
+        version = table.get("format")
+        if isinstance(version, int) and version > FORMAT:
+            raise RunError(
+                f"{self.path} was made by a newer synevo (format {version}; this one reads up to {FORMAT}).",
+                remedy="Upgrade with `pip install --upgrade synevo`.",
+            )
+        return validate(table)
+
+    def save_machine(self, machine: Mapping[str, Any]) -> None:
+        """Write what the run was made on."""
+        _write_json(self.path / "machine.json", machine)
+
+    def load_machine(self) -> dict[str, Any]:
+        """What the run was made on; empty where that is unknown."""
+        path = self.path / "machine.json"
+        return _read_json(path) if path.is_file() else {}
+
+    # lineage and individuals
+
+    def load_lineage(self) -> Lineage:
+        """The lineage so far; RunError where a line was cut short or changed."""
+        return Lineage(tuple(from_table(entry["individual"]) for entry in self.entries()))
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The checked lines of the lineage: `individual`, `files` (name → sha256) and `plan` (its fingerprint)."""
+        path = self.path / "lineage.jsonl"
+        if not path.is_file():
+            return []
+        entries = []
+        for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                check = entry.pop("check")
+                from_table(entry["individual"])
+            except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+                raise _damaged(path, f"line {number} cannot be read") from None
+            if check != _hash(_canonical(entry)):
+                raise _damaged(path, f"line {number} was changed")
+            entries.append(entry)
+        return entries
+
+    def save_individual(self, individual: Individual, plan: Plan, *, weights: Tensors, masks: Tensors) -> None:
+        """Write an individual's files, then its line of the lineage; `masks` are boolean."""
+        files: dict[str, str] = {}
+        if weights:
+            folder = self.path / "individuals" / individual.name
+            contents = {
+                "weights.safetensors": save_tensors(_contiguous(weights)),
+                "masks.safetensors": _pack(masks),
+                "scores.json": _pretty(to_table(individual)),
+            }
+            files = {name: _hash(content) for name, content in contents.items()}
+            _write_folder(folder, contents)
+        entry = {"individual": to_table(individual), "files": files, "plan": fingerprint(plan)}
+        line = {**entry, "check": _hash(_canonical(entry))}
+        path = self.path / "lineage.jsonl"
+        before = path.read_bytes() if path.is_file() else b""
+        _write(path, before + json.dumps(line).encode() + b"\n")
+
+    def load_individual(self, generation: int) -> tuple[Tensors, Tensors]:
+        """Weights and boolean masks of an individual; RunError where a file is missing, cut short or changed."""
+        for entry in self.entries():
+            if entry["individual"]["generation"] == generation and entry["files"]:
+                folder = self.path / "individuals" / f"g{generation:02d}"
+                files = {name: _read_checked(folder / name, sha) for name, sha in entry["files"].items()}
+                weights = _load_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+                return weights, _unpack(folder / "masks.safetensors", files["masks.safetensors"])
+        raise RunError(
+            f"{self.path} has no network of generation {generation}.",
+            remedy="`synevo report` lists the generations; `synevo evolve` makes more.",
+        )
+
+    def check_plan(self, plan: Plan) -> None:
+        """RunError where the lineage was evolved under another plan than this."""
+        for entry in self.entries():
+            if entry["plan"] != fingerprint(plan):
+                raise RunError(
+                    f"Generation {entry['individual']['generation']} of {self.path} was made with another plan.",
+                    remedy="A lineage keeps its plan. Start another run with `synevo train-ancestor --run DIR` and the new values.",
+                )
+
+    # compacted networks
+
+    def save_compact(self, generation: int, *, weights: Tensors, documents: Mapping[str, Any]) -> Path:
+        """Write a compacted network and its JSON documents (`architecture`, `proof`, …); return its folder."""
+        folder = self.compact_folder(generation)
+        contents = {"weights.safetensors": save_tensors(_contiguous(weights))}
+        contents |= {f"{name}.json": _pretty(document) for name, document in documents.items()}
+        contents["hashes.json"] = _pretty({name: _hash(content) for name, content in contents.items()})
+        _write_folder(folder, contents)
+        return folder
+
+    def load_compact(self, generation: int) -> tuple[Tensors, dict[str, Any]]:
+        """Weights and JSON documents of a compacted network; RunError where it is missing or damaged."""
+        folder = self.compact_folder(generation)
+        if not folder.is_dir():
+            raise RunError(f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first.")
+        files = {name: _read_checked(folder / name, sha) for name, sha in _read_json(folder / "hashes.json").items()}
+        weights = _load_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+        return weights, {name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")}
+
+    def compacted(self) -> list[int]:
+        """The generations that have been compacted, oldest first."""
+        return sorted(int(folder.name[1:]) for folder in (self.path / "compact").glob("g*") if folder.name[1:].isdigit())
+
+    def compact_folder(self, generation: int) -> Path:
+        """Where a generation's compacted network is kept."""
+        return self.path / "compact" / f"g{generation:02d}"
+
+    def weights_size(self, folder: Path) -> int | None:
+        """The size in bytes of the weights in a folder of this run; None where there are none."""
+        path = folder / "weights.safetensors"
+        return path.stat().st_size if path.is_file() else None
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the training in progress is kept."""
+        return self.path / "training"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the run for writing; RunError where another process does, naming it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock, holder = FileLock(self.path / ".lock"), self.path / ".holder.json"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text("utf-8").strip() if holder.is_file() else "another process"
+            raise RunError(f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it.") from None
+        try:
+            command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            _write(holder, f"process {os.getpid()} on {socket.gethostname()} since {_now()} ({command})\n".encode())
+            _point_latest(self.path)
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def latest(runs: Path = RUNS) -> RunDir:
+    """The run that was last written; RunError where there is none."""
+    link = runs / "latest"
+    if not (link / "plan.toml").is_file():
+        raise RunError(
+            f"There is no run in {runs.resolve().name}/ to go on with.",
+            remedy="Name one, or start one with `synevo train-ancestor`.",
+        )
+    return RunDir(runs / os.readlink(link) if link.is_symlink() else link)
+
+
+def fingerprint(plan: Plan) -> str:
+    """A hash of every field of a plan that decides what its individuals are."""
+    return _hash(_canonical({name: value for name, value in flatten(plan).items() if name not in _OPEN_ENDED}))
+
+
+def _point_latest(path: Path) -> None:
+    """Let `latest` beside a run point to it; not worth failing for."""
+    link = path.parent / "latest"
+    with suppress(OSError):
+        if link.is_symlink() or not link.exists():
+            temporary = path.parent / f".latest-{os.getpid()}"
+            temporary.symlink_to(path.resolve().name)
+            temporary.replace(link)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _pretty(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _contiguous(tensors: Tensors) -> Tensors:
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+
+
+def _pack(masks: Tensors) -> bytes:
+    """Boolean arrays, one bit an element, their shapes in the file's metadata."""
+    shapes = {name: json.dumps(mask.shape) for name, mask in masks.items()}
+    return bytes(save_tensors({name: np.packbits(mask.reshape(-1)) for name, mask in masks.items()}, metadata=shapes))
+
+
+def _unpack(path: Path, content: bytes) -> Tensors:
+    packed = _load_tensors(path, content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    masks = {}
+    for name, bits in packed.items():
+        shape = json.loads(header["__metadata__"][name])
+        masks[name] = np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
+    return masks
+
+
+def _load_tensors(path: Path, content: bytes) -> Tensors:
+    try:
+        return dict(load_tensors(content))
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _read_checked(path: Path, sha: str) -> bytes:
+    if not path.is_file():
+        raise _damaged(path, "it is missing")
+    content = path.read_bytes()
+    if _hash(content) != sha:
+        raise _damaged(path, "it is not the file that was written (its hash differs)")
+    return content
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from None
+    return table
+
+
+def _damaged(path: Path, how: str) -> RunError:
+    return RunError(
+        f"{path} is damaged: {how}.",
+        remedy="Nothing was changed. Restore it from a copy; `synevo verify` lists everything that is damaged.",
+    )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    _write(path, _pretty(value))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a folder of files whole or not at all; one that a killed process left without its line is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in contents.items():
+            _write(temporary / name, content)
+        temporary.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

@@ -1,0 +1,276 @@
+"""The stages of a run: each reads what the one before it left, does what is still to do, and leaves the result.
+
+A stage that has nothing left to do does nothing, so resuming is running the same command again. Stages yield what
+happens and print nothing. Whatever decides is in the science; this is where it meets the disk and the clock.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch
+from synevo.errors import RunError
+from synevo.evolution import Birth, Event, Organism, Resumption, Species, Training
+from synevo.images import Dataset
+from synevo.lineage import Counts, Individual, Lineage, Scores
+from synevo.machine import describe
+from synevo.network import Blueprint, Network, build, forward, normalise
+from synevo.plan import Plan
+from synevo.rundir import RunDir, Tensors
+from synevo.wiring import dissect
+
+LATENCY_BATCHES = (1, 256)
+CHECKPOINT_EVERY = 2.0
+"""Seconds: epochs shorter than this are not worth a checkpoint each."""
+
+_UNITS = ":units"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch has ended, which took `seconds` for `images` images."""
+
+    generation: int
+    epoch: int
+    epochs: int
+    loss: float
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Grown:
+    """An individual has been added to the lineage."""
+
+    individual: Individual
+    lineage: Lineage
+
+
+Happening = Epoch | Grown
+
+
+@dataclass(frozen=True)
+class Habitat:
+    """What a run's individuals live in: the plan, the images and the species."""
+
+    plan: Plan
+    dataset: Dataset
+    species: Species
+
+
+def resolve(plan: Plan) -> Plan:
+    """The plan with all that depends on the ancestor and the data filled in."""
+    data = datasets.resolve(plan.data, native_size=ancestors.native_size(plan.ancestor.name))
+    return plan.model_copy(update={"data": data})
+
+
+def settle(plan: Plan) -> Habitat:
+    """Load the images and build the species of a plan."""
+    dataset = datasets.load(plan.data, seed=plan.seed)
+    key = keys.derive(keys.root(plan.seed), "initialisation")
+    blueprint, template = build(ancestors.find(plan.ancestor.name), dataset.shape, len(dataset.classes), key)
+    return Habitat(plan, dataset, Species(blueprint, dissect(blueprint, template, dataset.shape), template))
+
+
+def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
+    """Train generation 1 of a new run, or go on training it; nothing where it is trained."""
+    with run.writing():
+        if run.load_lineage().individuals if run.exists() else False:
+            return
+        plan = resolve(plan)
+        run.save_plan(plan)
+        run.save_machine(describe())
+        habitat = settle(plan)
+        resume = checkpoints.load(run.training_folder, generation=1)
+        events = evolution.ancestor(keys.root(plan.seed), habitat.species, habitat.dataset, plan, resume=resume)
+        yield from _keep(run, habitat, events)
+
+
+def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
+    """Evolve a run up to the plan's last generation, from wherever it is."""
+    with run.writing():
+        lineage = run.load_lineage()
+        if not lineage.individuals:
+            raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
+        if plan != run.load_plan():
+            run.save_plan(plan)
+        limits = plan.evolution
+        if lineage.has_ended(generations=limits.generations, max_drop=limits.max_drop):
+            return
+        assert lineage.ancestor.scores is not None
+        habitat = settle(plan)
+        first = lineage.last.generation + 1
+        events = evolution.evolve(
+            keys.root(plan.seed),
+            habitat.species,
+            load_organism(run, habitat.species, lineage.last.generation),
+            habitat.dataset,
+            plan,
+            first=first,
+            floor=lineage.ancestor.scores.validation_accuracy - limits.max_drop,
+            resume=checkpoints.load(run.training_folder, generation=first),
+        )
+        yield from _keep(run, habitat, events)
+
+
+def _keep(run: RunDir, habitat: Habitat, events: Iterator[Event]) -> Iterator[Happening]:
+    """Keep on disk what happens, and say so."""
+    began = epoch_began = saved = time.monotonic()
+    for event in events:
+        now = time.monotonic()
+        if isinstance(event, Training):
+            if now - saved > CHECKPOINT_EVERY:
+                checkpoints.save(run.training_folder, event)
+                saved = time.monotonic()
+            state, images = event.state, len(habitat.dataset.train)
+            yield Epoch(event.generation, state.epoch, event.epochs, state.loss, images, now - epoch_began)
+            epoch_began = time.monotonic()
+        else:
+            individual = _individual(event, habitat, now - began)
+            weights, bits = ({}, {}) if event.organism is None else dismantle(event.organism)
+            run.save_individual(individual, habitat.plan, weights=weights, masks=bits)
+            checkpoints.clear(run.training_folder)
+            yield Grown(individual, run.load_lineage())
+            began = epoch_began = saved = time.monotonic()
+
+
+def _individual(birth: Birth, habitat: Habitat, seconds: float) -> Individual:
+    latency = None
+    if birth.organism is not None:
+        calls = _calls({"": (habitat.species.blueprint, birth.organism.network)}, habitat.dataset, 1)
+        latency = {"1": stopwatch.race(calls, rounds=20)[""].median}
+    return Individual(
+        generation=birth.generation,
+        parents=() if birth.generation == 1 else (birth.generation - 1,),
+        chosen=birth.problem is None,
+        counts=birth.counts,
+        scores=birth.scores,
+        expected_synapses=birth.expected_synapses,
+        sampled_synapses=birth.sampled_synapses,
+        learning_rate=birth.learning_rate,
+        epochs=birth.epochs,
+        seconds=seconds,
+        latency_ms=latency,
+        problem=birth.problem,
+    )
+
+
+def dismantle(organism: Organism) -> tuple[Tensors, Tensors]:
+    """The weights and the masks of an organism as files hold them."""
+    weights = {name: np.asarray(array) for name, array in organism.network.arrays.items()}
+    return weights, {**organism.masks, _UNITS: organism.units}
+
+
+def load_organism(run: RunDir, species: Species, generation: int) -> Organism:
+    """The organism of a generation of a run; RunError where its files are damaged or are those of another model."""
+    weights, bits = run.load_individual(generation)
+    if set(weights) != set(species.template.arrays):
+        raise RunError(
+            f"The ancestor's model has changed since generation {generation} of {run.path} was made.",
+            remedy="Give the model back its layers, or start another run.",
+        )
+    units = bits.pop(_UNITS)
+    return Organism(assembled(species.template, weights), bits, units)
+
+
+def assembled(template: Network, weights: Tensors) -> Network:
+    """The network with the arrays of a file."""
+    return Network(
+        {name: jnp.asarray(weights[name]) for name in template.parameters},
+        {name: jnp.asarray(weights[name]) for name in template.statistics},
+    )
+
+
+def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[str, Any]:
+    """Compact a generation (the best one where unsaid), prove it, time it beside its ancestor, and write it.
+
+    Returns the documents that were written: `architecture`, `proof`, `measures`.
+    """
+    with run.writing():
+        lineage = run.load_lineage()
+        best = lineage.best(plan.evolution.max_drop) if generation is None else None
+        generation = best.generation if best else generation
+        if generation is None:
+            raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
+        habitat = settle(plan)
+        organism, first = (load_organism(run, habitat.species, number) for number in (generation, 1))
+        proof, masked = prove(habitat, organism)
+        networks = {"ancestor": first.network, "masked": masked, "compact": organism.network}
+        documents = {
+            "architecture": architecture(habitat, organism, generation),
+            "proof": asdict(proof),
+            "measures": measure(habitat, networks),
+        }
+        weights, _ = dismantle(organism)
+        run.save_compact(generation, weights=weights, documents=documents)
+        return documents
+
+
+def prove(habitat: Habitat, organism: Organism) -> tuple[compaction.Proof, Network]:
+    """The proof of an organism on the test images, and the masked network in the ancestor's shapes."""
+    species, dataset = habitat.species, habitat.dataset
+    masked = compaction.uncut(organism.network, species.anatomy.wiring, organism.units, species.template)
+    proof = compaction.prove(
+        species.blueprint,
+        species.anatomy,
+        organism.units,
+        masked=masked,
+        compact=organism.network,
+        images=normalise(jnp.asarray(dataset.test.first(1000).pixels), dataset.mean, dataset.deviation),
+        shape=dataset.shape,
+        key=keys.derive(keys.root(habitat.plan.seed), "proof"),
+    )
+    return proof, masked
+
+
+def architecture(habitat: Habitat, organism: Organism, generation: int) -> dict[str, Any]:
+    """All that is needed, beside the weights, to run a compacted network."""
+    dataset = habitat.dataset
+    return {
+        "format": 1,
+        "synevo": __version__,
+        "generation": generation,
+        "ancestor": habitat.plan.ancestor.name,
+        "input": {"shape": dataset.shape, "mean": dataset.mean, "deviation": dataset.deviation},
+        "classes": dataset.classes,
+        "arrays": {name: list(array.shape) for name, array in organism.network.arrays.items()},
+        "layers": [asdict(layer) for layer in counts_of(habitat.species, organism).layers],
+        "frozen": [asdict(frozen) for frozen in habitat.species.anatomy.wiring.frozen],
+    }
+
+
+def counts_of(species: Species, organism: Organism) -> Counts:
+    """What an organism is made of."""
+    return evolution.count(species, organism)
+
+
+def scores_of(habitat: Habitat, organism: Organism) -> Scores:
+    """How well an organism does."""
+    return evolution.score(habitat.species, organism, habitat.dataset)
+
+
+def measure(habitat: Habitat, networks: dict[str, Network]) -> dict[str, Any]:
+    """Latency in milliseconds of networks side by side, by batch size: median, quartiles and rounds."""
+    species, dataset = habitat.species, habitat.dataset
+    rows: dict[str, Any] = {name: {} for name in networks}
+    for batch in LATENCY_BATCHES:
+        calls = _calls({name: (species.blueprint, network) for name, network in networks.items()}, dataset, batch)
+        for name, timing in stopwatch.race(calls, rounds=50).items():
+            rows[name][str(batch)] = asdict(timing)
+    return {"latency_ms": rows, "machine": describe()}
+
+
+def _calls(networks: dict[str, tuple[Blueprint, Network]], dataset: Dataset, batch: int) -> dict[str, Any]:
+    """A compiled forward pass of each network on one batch of images."""
+    pixels = np.resize(dataset.validation.pixels, (batch, *dataset.shape))
+    images = normalise(jnp.asarray(pixels), dataset.mean, dataset.deviation)
+    run = jax.jit(forward, static_argnums=0)
+    return {
+        name: (lambda blueprint=blueprint, network=network: run(blueprint, network, images))
+        for name, (blueprint, network) in networks.items()
+    }

@@ -1,0 +1,44 @@
+"""Stopwatch: how long something takes, side by side with what it is compared to.
+
+The contestants take turns, so that a machine whose speed drifts is fair to all of them; the first rounds warm up and are
+not counted. What is reported is the median and the quartiles of the counted rounds.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import quantiles
+
+import jax
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a call: median and quartiles of `rounds` counted rounds."""
+
+    median: float
+    lower: float
+    upper: float
+    rounds: int
+
+
+def race(
+    contestants: Mapping[str, Callable[[], object]], *, rounds: int = 30, warm_up: int = 3, patience: float = 20.0
+) -> dict[str, Timing]:
+    """The timing of every contestant, called in turns; fewer rounds (at least 5) once `patience` seconds are over."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    began = time.perf_counter()
+    for round_ in range(warm_up + rounds):
+        for name, call in contestants.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            if round_ >= warm_up:
+                times[name].append(1000 * (time.perf_counter() - start))
+        if round_ >= warm_up + 4 and time.perf_counter() - began > patience:
+            break
+    return {name: _summarise(values) for name, values in times.items()}
+
+
+def _summarise(values: list[float]) -> Timing:
+    lower, median, upper = quantiles(values, n=4)
+    return Timing(median, lower, upper, len(values))

@@ -1,0 +1,82 @@
+"""Verification: every number of the report, computed again from the files.
+
+The quick part reads and hashes; the whole one also loads the networks, counts them, classifies all images again and
+repeats the proof of every compacted network.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from synevo.errors import SynevoError
+from synevo.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was checked, whether it holds, and what was found where it does not."""
+
+    subject: str
+    holds: bool
+    found: str = ""
+
+
+def verify_files(run: RunDir) -> Iterator[Check]:
+    """Plan, lineage, and the hashes of the files of every individual and every compacted network."""
+    try:
+        run.check_plan(run.load_plan())
+    except SynevoError as error:
+        yield Check("plan and lineage", holds=False, found=error.problem)
+        return
+    yield Check("plan and lineage", holds=True)
+    for individual in run.load_lineage().individuals:
+        if individual.counts is not None:
+            generation = individual.generation
+            yield _attempt(f"generation {generation}: files", lambda g=generation: run.load_individual(g))
+    for generation in run.compacted():
+        yield _attempt(f"compacted generation {generation}: files", lambda g=generation: run.load_compact(g))
+
+
+def verify_numbers(run: RunDir) -> Iterator[Check]:
+    """Counts, accuracies, heredity and proofs of a run whose files are whole."""
+    from synevo import stages  # noqa: PLC0415  (loads JAX, which the quick part does without)
+
+    habitat = stages.settle(run.load_plan())
+    parents = None
+    for individual in run.load_lineage().individuals:
+        if individual.counts is None:
+            continue
+        name = f"generation {individual.generation}"
+        organism = stages.load_organism(run, habitat.species, individual.generation)
+        counts, scores = stages.counts_of(habitat.species, organism), stages.scores_of(habitat, organism)
+        yield Check(f"{name}: counts", counts == individual.counts, f"recounted {counts.synapses} synapses")
+        yield Check(f"{name}: accuracies", scores == individual.scores, f"scored again: {asdict(scores)}")
+        if parents is not None:
+            inherited = all((parents[layer] | ~mask).all() for layer, mask in organism.masks.items())
+            yield Check(f"{name}: synapses are a subset of the parent's", inherited)
+        parents = organism.masks
+    for generation in run.compacted():
+        yield from _verify_compact(run, habitat, generation)
+
+
+def _verify_compact(run: RunDir, habitat: Any, generation: int) -> Iterator[Check]:
+    from synevo import stages  # noqa: PLC0415
+
+    name = f"compacted generation {generation}"
+    weights, documents = run.load_compact(generation)
+    organism = stages.load_organism(run, habitat.species, generation)
+    own, _ = stages.dismantle(organism)
+    same = all(np.array_equal(weights[array], own[array]) for array in own)
+    yield Check(f"{name}: weights are the individual's", same)
+    proof, _ = stages.prove(habitat, organism)
+    yield Check(f"{name}: proof", asdict(proof) == documents["proof"], f"proven again: {asdict(proof)}")
+
+
+def _attempt(subject: str, load: Callable[[], object]) -> Check:
+    try:
+        load()
+    except SynevoError as error:
+        return Check(subject, holds=False, found=error.problem)
+    return Check(subject, holds=True)
