@@ -29,3 +29,8 @@ def _count_layer(layer: Layer, mask: Mask) -> LayerCount:
         stored_weights=mask.size,
         multiply_adds=mask.size * layer.positions,
     )
+
+
+def synapses(masks: Masks) -> int:
+    """Living synapses of a network with these masks."""
+    return sum(int(mask.sum()) for mask in masks.values())

@@ -96,6 +96,10 @@ def train_ancestor(
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Where the plan starts from, as listed by `synevo presets`.")] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.", show_default=False)] = None,
+    ancestor_of: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Take the trained ancestor of another run, with its data and its seed."),
+    ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
 ) -> None:
@@ -108,6 +112,9 @@ def train_ancestor(
     _prepare_jax()
     from synevo import stages
 
+    if ancestor_of is not None:
+        _follow(stages.adopt_ancestor(target, plan, _open(ancestor_of)), generations=1, nothing=f"{target.path} has its ancestor already.")
+        return
     if target.exists():
         plan = _saved_plan(target, plan, asked=any([dataset, ancestor, preset, seed is not None, sets]))
     _follow(stages.train_ancestor(target, plan), generations=1, nothing=f"{target.path} has its ancestor already.")

@@ -167,7 +167,7 @@ def conceive(key: Array, species: Species, parent: Organism, dataset: Dataset, p
         shape=dataset.shape,
         key=derive(key, "proof"),
     )
-    return _Embryo(child, sampled.expected_synapses, sum(int(mask.sum()) for mask in sampled.masks.values()))
+    return _Embryo(child, sampled.expected_synapses, census.synapses(sampled.masks))
 
 
 def _grow(
@@ -184,8 +184,11 @@ def _grow(
     organism = embryo.organism
     living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
     problem = ""
+    whole = sum(mask.size for mask in organism.masks.values())
+    epochs = lifetime(training_plan, whole / census.synapses(organism.masks))
     for attempt in range(resume.attempt if resume else 0, plan.evolution.retries + 1):
-        gentler = training_plan.model_copy(update={"learning_rate": training_plan.learning_rate / 4**attempt})
+        rate = training_plan.learning_rate / 4**attempt
+        gentler = training_plan.model_copy(update={"learning_rate": rate, "epochs": epochs})
         state = training.start(_copy(organism.network), dataset, gentler, species.blueprint)
         if resume is not None and resume.attempt == attempt:
             state = state.filled(resume.leaves, epoch=resume.epoch)
@@ -202,6 +205,11 @@ def _grow(
         generation, None, None, None, embryo.expected_synapses, embryo.sampled_synapses, gentler.learning_rate, 0,
         f"Training diverged {plan.evolution.retries + 1} times, each with a quarter of the learning rate: {problem}",
     )
+
+
+def lifetime(plan: TrainingPlan, efficiency: float) -> int:
+    """The epochs of a network of this synaptic efficiency: epochs · efficiency^growth, rounded."""
+    return round(plan.epochs * efficiency**plan.growth)
 
 
 def _birth(

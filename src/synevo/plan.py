@@ -47,6 +47,7 @@ class TrainingPlan(Section):
     """How one network is trained: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
 
     epochs: Count = Field(10, description="passes over the training images")
+    growth: float = Field(0.0, ge=0, le=2, description="epochs grow as (synaptic efficiency)^growth, for networks that learn slower")
     batch_size: Count = Field(128, description="images a step")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of the synapses")

@@ -172,8 +172,8 @@ def _check_format(builder: Any, folder: Path) -> None:
     if "array_record" not in formats:
         raise DataError(
             f"{folder} must be prepared as array_record; it is {', '.join(formats)}.",
-            remedy="Name another folder with --data-dir DIR to prepare it there, or convert this one: "
-            f"tfds convert_format --dataset_version_dir={folder} --out_file_format=array_record",
+            remedy="Name another folder with --data-dir DIR, in which it is prepared so; that needs a network, and "
+            "pip install 'synevo[prepare]'.",
         )
 
 

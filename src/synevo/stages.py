@@ -91,6 +91,24 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
         yield from _keep(run, habitat, events)
 
 
+def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening]:
+    """Start a run with the ancestor of another one, trained as that run's plan says."""
+    first = source.load_lineage()
+    if not first.individuals:
+        raise RunError(f"{source.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` there to its end first.")
+    origin = source.load_plan()
+    shared = {name: getattr(origin, name) for name in ("seed", "data", "ancestor", "ancestor_training")}
+    plan = plan.model_copy(update=shared)
+    with run.writing():
+        if run.exists() and run.load_lineage().individuals:
+            return
+        run.save_plan(plan)
+        run.save_machine(source.load_machine())
+        weights, bits = source.load_individual(1)
+        run.save_individual(first.ancestor, plan, weights=weights, masks=bits)
+        yield Grown(first.ancestor, run.load_lineage())
+
+
 def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
     """Evolve a run up to the plan's last generation, from wherever it is."""
     with run.writing():

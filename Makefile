@@ -1,0 +1,54 @@
+# What can be done here; `make` alone lists it. A fresh machine needs python3 (3.11 or later) and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+SEEDS := 0 1 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format paper bench clean
+
+help:  ## list these goals
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+install: $(VENV)/.installed  ## make .venv and install synevo in it
+
+demo: install  ## train, evolve, compact and report on the embedded digits
+	rm -rf $(DEMO)
+	$(BIN)/synevo train-ancestor --preset demo --run $(DEMO)
+	$(BIN)/synevo evolve $(DEMO)
+	$(BIN)/synevo compact $(DEMO)
+	$(BIN)/synevo report $(DEMO)
+
+test: install  ## run all tests
+	$(BIN)/python -m pytest
+
+check: install  ## check format, lint, types and architecture, in seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
+
+format: install  ## format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+paper: install  ## the MNIST lineages of the paper, one seed after the other (needs MNIST in TFDS_DATA_DIR)
+	for seed in $(SEEDS); do \
+	  $(BIN)/synevo train-ancestor --preset paper --seed $$seed --run runs/paper-$$seed && \
+	  $(BIN)/synevo evolve runs/paper-$$seed && \
+	  $(BIN)/synevo compact runs/paper-$$seed && \
+	  $(BIN)/synevo report runs/paper-$$seed || exit; \
+	done
+
+bench: install  ## measure speed and memory; idle machine wanted
+	$(BIN)/python tests/bench.py
+
+clean:  ## remove what was installed and built, not the runs
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
