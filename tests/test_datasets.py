@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import re
 import threading
@@ -414,10 +415,10 @@ class TestCache:
     def test_a_folder_whose_images_changed_is_read_again(self, tmp_path: Path) -> None:
         root = write_folder(tmp_path / "set")
         before = datasets.load(plan_for(root), seed=0)
-        write_image(root / "cat" / "more.png")
+        write_image(root / "cat" / "more.bmp")
         after = datasets.load(plan_for(root), seed=0)
         assert len(after.train) + len(after.test) == len(before.train) + len(before.test) + 1
-        changed = write_image(root / "cat" / "more.png", level=255)
+        changed = write_image(root / "cat" / "more.bmp", level=255)
         os.utime(changed, ns=(0, 0))
         last = datasets.load(plan_for(root), seed=0)
         assert max(part.pixels.max() for part in (last.train, last.validation, last.test)) == 255
@@ -521,10 +522,10 @@ def prepare(
         {"name": split, "numBytes": "1", "shardLengths": [str(len(marks))], "filepathTemplate": TEMPLATE}
         for split, marks in labels.items()
     ]
-    info = {"name": home.split("/")[0], "version": version, "fileFormat": file_format, "splits": splits}
+    info = {"name": home.partition("/")[0], "version": version, "fileFormat": file_format, "splits": splits}
     (folder / "dataset_info.json").write_text(json.dumps(info))
     for split, marks in labels.items():
-        write_records(folder / f"{home.split('/')[0]}-{split}.array_record-00000-of-00001", marks)
+        write_records(folder / f"{home.partition('/')[0]}-{split}.array_record-00000-of-00001", marks)
     return folder
 
 
@@ -588,14 +589,23 @@ class TestPrepared:
         monkeypatch.setattr(prepared, "decode", lambda *_, **__: pytest.fail("decoded again"))
         assert same(datasets.load(plan, seed=0).train, first.train)
 
-    def test_nothing_is_printed_on_stdout_or_logged(
-        self, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_load_is_silent(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         prepare(tmp_path)
         capfd.readouterr()
         datasets.load(plan_for("tiny", data_dir=str(tmp_path)), seed=0)
         assert capfd.readouterr() == ("", "")
+
+    def test_warnings_of_tfds_are_silenced_and_its_prints_leave_stdout_to_results(
+        self, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log = logging.getLogger("absl")
+        with prepared._tfds():
+            log.warning("OpenCV is not installed.")
+            print("Downloading and preparing …")  # noqa: T201
+        assert capsys.readouterr() == ("", "Downloading and preparing …\n")
         assert caplog.records == []
+        log.warning("others may go on")
+        assert len(caplog.records) == 1
 
     @pytest.mark.parametrize(
         ("fields", "words"),

@@ -3,6 +3,8 @@
 One folder an epoch, `g07-a0-e003`; Orbax writes it under a temporary name and renames it, then older ones go.
 """
 
+import errno
+import os
 import re
 import shutil
 from pathlib import Path
@@ -19,8 +21,13 @@ def save(folder: Path, training: Training) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"g{training.generation:02d}-a{training.attempt}-e{training.state.epoch:03d}"
     leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((folder / name).resolve(), leaves, force=True)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save((folder / name).resolve(), leaves, force=True)
+    except ValueError as error:
+        if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
+        raise
     for other in folder.iterdir():
         if other.name != name:
             shutil.rmtree(other, ignore_errors=True)

@@ -148,7 +148,7 @@ def _check_means(name: str, data_dir: Path) -> None:
 
 
 def _descriptions(data_dir: Path) -> list[Path]:
-    """The descriptions of all prepared data sets: name/x.y.z/dataset_info.json, or name/config/x.y.z/…"""
+    """The descriptions of all prepared data sets, those with a config included."""
     return [*data_dir.glob("*/*/dataset_info.json"), *data_dir.glob("*/*/*/dataset_info.json")]
 
 
@@ -208,14 +208,14 @@ def _choose_test(name: str, info: Any) -> str:
 
 def _check_image(name: str, feature: Any) -> tuple[int, int, int]:
     """The shape that all images of a feature have."""
-    shape = tuple(feature.shape)
-    if None in shape or len(shape) != 3 or shape[2] not in {1, 3} or feature.np_dtype != np.uint8:  # noqa: PLR2004 (axes)
-        raise DataError(
-            f"{name}: uint8 images of one size with 1 or 3 channels are expected; found {feature.np_dtype} {shape}.",
-            remedy="Choose another data set, or write its images in one size to a folder or an .npz file.",
-        )
-    height, width, channels = shape
-    return height, width, channels
+    match tuple(feature.shape):
+        case (int(height), int(width), (1 | 3) as channels) if feature.np_dtype == np.uint8:
+            return height, width, channels
+    raise DataError(
+        f"{name}: uint8 images of one size with 1 or 3 channels are expected; "
+        f"found {feature.np_dtype} {tuple(feature.shape)}.",
+        remedy="Choose another data set, or write its images in one size to a folder or an .npz file.",
+    )
 
 
 @contextlib.contextmanager

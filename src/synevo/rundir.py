@@ -41,7 +41,10 @@ RUNS = Path("runs")
 Tensors = dict[str, NDArray[Any]]
 
 # Fields that may change while a lineage goes on: they say how far it goes, not what it is.
-_OPEN_ENDED = {"evolution.generations", "evolution.max_drop", "data.data_dir"}
+_OPEN_ENDED = {"format", "preset", "evolution.generations", "evolution.max_drop", "data.data_dir"}
+
+# What the ancestor depends on: the rest may change until there is an offspring.
+_ANCESTRAL = {"seed", "data", "ancestor", "ancestor_training"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class RunDir:
         """Write the plan, before any work."""
         table = plan.model_dump(exclude_none=True)
         _write(self.path / "plan.toml", tomli_w.dumps(table).encode())
+        _point_latest(self.path)
 
     def load_plan(self) -> Plan:
         """The plan of the run; RunError where it is missing, damaged or of a future version."""
@@ -127,7 +131,7 @@ class RunDir:
             }
             files = {name: _hash(content) for name, content in contents.items()}
             _write_folder(folder, contents)
-        entry = {"individual": to_table(individual), "files": files, "plan": fingerprint(plan)}
+        entry = {"individual": to_table(individual), "files": files, "plan": fingerprint(plan, individual.generation)}
         line = {**entry, "check": _hash(_canonical(entry))}
         path = self.path / "lineage.jsonl"
         before = path.read_bytes() if path.is_file() else b""
@@ -149,9 +153,10 @@ class RunDir:
     def check_plan(self, plan: Plan) -> None:
         """RunError where the lineage was evolved under another plan than this."""
         for entry in self.entries():
-            if entry["plan"] != fingerprint(plan):
+            generation = entry["individual"]["generation"]
+            if entry["plan"] != fingerprint(plan, generation):
                 raise RunError(
-                    f"Generation {entry['individual']['generation']} of {self.path} was made with another plan.",
+                    f"Generation {generation} of {self.path} was made with another plan.",
                     remedy="A lineage keeps its plan. Start another run with `synevo train-ancestor --run DIR` and the new values.",
                 )
 
@@ -206,36 +211,43 @@ class RunDir:
         try:
             command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
             _write(holder, f"process {os.getpid()} on {socket.gethostname()} since {_now()} ({command})\n".encode())
-            _point_latest(self.path)
+            if self.exists():
+                _point_latest(self.path)
             yield
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
 
 
-def latest(runs: Path = RUNS) -> RunDir:
+def latest() -> RunDir:
     """The run that was last written; RunError where there is none."""
-    link = runs / "latest"
+    link = RUNS / "latest"
     if not (link / "plan.toml").is_file():
         raise RunError(
-            f"There is no run in {runs.resolve().name}/ to go on with.",
+            f"There is no run in {RUNS}/ to go on with.",
             remedy="Name one, or start one with `synevo train-ancestor`.",
         )
-    return RunDir(runs / os.readlink(link) if link.is_symlink() else link)
+    return RunDir(Path(os.path.relpath(link.resolve())))
 
 
-def fingerprint(plan: Plan) -> str:
-    """A hash of every field of a plan that decides what its individuals are."""
-    return _hash(_canonical({name: value for name, value in flatten(plan).items() if name not in _OPEN_ENDED}))
+def fingerprint(plan: Plan, generation: int) -> str:
+    """A hash of every field of a plan that decides what an individual of this generation is."""
+    decisive = {
+        name: value
+        for name, value in flatten(plan).items()
+        if name not in _OPEN_ENDED and (generation > 1 or name.split(".")[0] in _ANCESTRAL)
+    }
+    return _hash(_canonical(decisive))
 
 
 def _point_latest(path: Path) -> None:
-    """Let `latest` beside a run point to it; not worth failing for."""
-    link = path.parent / "latest"
+    """Let `runs/latest` point to a run; not worth failing for."""
+    link = RUNS / "latest"
     with suppress(OSError):
         if link.is_symlink() or not link.exists():
-            temporary = path.parent / f".latest-{os.getpid()}"
-            temporary.symlink_to(path.resolve().name)
+            RUNS.mkdir(exist_ok=True)
+            temporary = RUNS / f".latest-{os.getpid()}"
+            temporary.symlink_to(os.path.relpath(path.resolve(), RUNS.resolve()))
             temporary.replace(link)
 
 
@@ -260,17 +272,19 @@ def _contiguous(tensors: Tensors) -> Tensors:
 
 
 def _pack(masks: Tensors) -> bytes:
-    """Boolean arrays, one bit an element, their shapes in the file's metadata."""
-    shapes = {name: json.dumps(mask.shape) for name, mask in masks.items()}
-    return bytes(save_tensors({name: np.packbits(mask.reshape(-1)) for name, mask in masks.items()}, metadata=shapes))
+    """Boolean arrays, one bit an element, their shapes in the file's metadata (one entry: the order of more is random)."""
+    shapes = json.dumps({name: mask.shape for name, mask in masks.items()})
+    bits = {name: np.packbits(mask.reshape(-1)) for name, mask in masks.items()}
+    return bytes(save_tensors(bits, metadata={"shapes": shapes}))
 
 
 def _unpack(path: Path, content: bytes) -> Tensors:
     packed = _load_tensors(path, content)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    shapes = json.loads(header["__metadata__"]["shapes"])
     masks = {}
     for name, bits in packed.items():
-        shape = json.loads(header["__metadata__"][name])
+        shape = shapes[name]
         masks[name] = np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
     return masks
 

@@ -22,6 +22,9 @@ from synevo.images import Images
 TEST_SHARE = 0.2
 """Share of every class that becomes the test split where a source has none."""
 
+FEWEST = 2
+"""Classes that can be told apart, and images of a class that can be divided."""
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 
 _TEST = (1,)  # the entropy of the fixed test split
@@ -64,7 +67,7 @@ def divide(images: Images, share: float, *, classes: Sequence[str], entropy: Seq
     order = _order(len(images), entropy)
     second = np.zeros(len(images), bool)
     for label, count in zip(*np.unique(images.labels, return_counts=True), strict=True):
-        if count < 2:  # noqa: PLR2004 (one image a part)
+        if count < FEWEST:
             raise DataError(
                 f"Class {classes[label]!r} has a single image left, and both parts of a split need one.",
                 remedy="Add images of this class (train, validation and test each need one), or leave the class out.",
@@ -224,11 +227,14 @@ def _check_pixels(pixels: NDArray[Any], *, where: str) -> None:
             remedy="Convert floats in [0, 1] with np.rint(images * 255).astype(np.uint8); "
             "integers in 0 … 255 with images.astype(np.uint8).",
         )
-    if pixels.ndim not in {3, 4} or (pixels.ndim == 4 and pixels.shape[3] not in {1, 3}):  # noqa: PLR2004 (axes)
-        raise DataError(
-            f"{where} must have shape [n, h, w], [n, h, w, 1] or [n, h, w, 3]; found {list(pixels.shape)}.",
-            remedy="Channels come last: images.transpose(0, 2, 3, 1) moves them there.",
-        )
+    match pixels.shape:
+        case (_, _, _) | (_, _, _, 1 | 3):
+            pass
+        case shape:
+            raise DataError(
+                f"{where} must have shape [n, h, w], [n, h, w, 1] or [n, h, w, 3]; found {list(shape)}.",
+                remedy="Channels come last: images.transpose(0, 2, 3, 1) moves them there.",
+            )
     if pixels.size == 0:
         raise DataError(f"{where} is empty: shape {list(pixels.shape)}.", remedy="Write at least a few images a class.")
 
@@ -241,7 +247,7 @@ def _count_classes(path: Path, labels: NDArray[np.int32]) -> int:
             f"{path}: labels must be 0 … k-1 without gaps; none is {gaps[0]}, and the largest is {present[-1]}.",
             remedy="Number the classes with np.unique(labels, return_inverse=True)[1].",
         )
-    if len(present) < 2:  # noqa: PLR2004 (two classes)
+    if len(present) < FEWEST:
         raise DataError(f"{path}: at least two classes are expected; every label is 0.", remedy="Add another class.")
     return len(present)
 
@@ -249,7 +255,7 @@ def _count_classes(path: Path, labels: NDArray[np.int32]) -> int:
 def _list_classes(root: Path) -> dict[str, list[Path]]:
     """The image files of every class folder, both sorted by name; hidden files and folders are passed over."""
     folders = sorted(item for item in root.iterdir() if item.is_dir() and not item.name.startswith("."))
-    if len(folders) < 2:  # noqa: PLR2004 (two classes)
+    if len(folders) < FEWEST:
         raise DataError(
             f"{root} must hold one folder of images for each of at least two classes; found {len(folders)}.",
             remedy="Lay it out as FOLDER/CLASS/IMAGE.png, or FOLDER/train/CLASS/… and FOLDER/test/CLASS/… "

@@ -79,10 +79,10 @@ def settle(plan: Plan) -> Habitat:
 
 def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
     """Train generation 1 of a new run, or go on training it; nothing where it is trained."""
+    plan = resolve(plan)
     with run.writing():
-        if run.load_lineage().individuals if run.exists() else False:
+        if run.load_lineage().individuals:
             return
-        plan = resolve(plan)
         run.save_plan(plan)
         run.save_machine(describe())
         habitat = settle(plan)
@@ -100,7 +100,7 @@ def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happenin
     shared = {name: getattr(origin, name) for name in ("seed", "data", "ancestor", "ancestor_training")}
     plan = plan.model_copy(update=shared)
     with run.writing():
-        if run.exists() and run.load_lineage().individuals:
+        if run.load_lineage().individuals:
             return
         run.save_plan(plan)
         run.save_machine(source.load_machine())
@@ -115,6 +115,7 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
         lineage = run.load_lineage()
         if not lineage.individuals:
             raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
+        run.check_plan(plan)
         if plan != run.load_plan():
             run.save_plan(plan)
         limits = plan.evolution
