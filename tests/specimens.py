@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from synevo import compaction, keys, masks
+from synevo import keys, masks
 from synevo.ancestors.pooling import average_pool, max_pool
 from synevo.masks import Masks
 from synevo.network import Blueprint, Network, dismantle, forward
@@ -103,7 +103,8 @@ def chain(*widths: int) -> Wiring:
         for place, width in enumerate(widths)
     ]
     layers = tuple(
-        Layer(f"layer{n}", 0, 1, before, after, 1) for n, (before, after) in enumerate(zip(axes, axes[1:], strict=False))
+        Layer(f"layer{n}", 0, 1, before, after, 1)
+        for n, (before, after) in enumerate(zip(axes, axes[1:], strict=False))
     )
     slots = {layer.name: (layer.inputs, layer.outputs) for layer in layers}
     return Wiring(layers, slots, sum(widths[1:-1]), ())

@@ -85,7 +85,14 @@ def test_a_newcomer_gets_from_ancestor_to_report(home: Path) -> None:
     assert best["within_budget"]
     assert best["chosen"]
     assert 0.5 < best["test_accuracy"] <= 1
-    for field in ("validation_accuracy", "family_synaptic_efficiency", "kernels", "multiply_adds", "stored_weights", "seconds"):
+    for field in (
+        "validation_accuracy",
+        "family_synaptic_efficiency",
+        "kernels",
+        "multiply_adds",
+        "stored_weights",
+        "seconds",
+    ):
         assert best[field] > 0
     compact = report["compact"]
     assert compact["generation"] == report["best"]
@@ -106,7 +113,12 @@ def test_the_report_on_a_terminal_shows_the_lineage_the_layers_and_the_proof(hom
 
 def test_reporting_and_quick_verification_load_no_jax(home: Path) -> None:
     for words in (["report", "--json"], ["verify", "--quick"], ["presets"], ["fields"], ["--help"]):
-        code = f"import sys; sys.argv = ['synevo', *{words!r}]\nfrom synevo.cli import main\ntry: main()\nfinally: assert 'jax' not in sys.modules"
+        code = (
+            f"import sys; sys.argv = ['synevo', *{words!r}]\n"
+            "from synevo.cli import main\n"
+            "try: main()\n"
+            "finally: assert 'jax' not in sys.modules"
+        )
         done = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
@@ -124,7 +136,8 @@ def test_verify_finds_a_number_that_was_invented(copy: Path) -> None:
         "from synevo.lineage import Scores, to_table\n"
         "run = RunDir(Path(sys.argv[1])); plan = run.load_plan(); lineage = run.load_lineage(); last = lineage.last\n"
         "weights, masks = run.load_individual(4)\n"
-        "file = run.path / 'lineage.jsonl'; lines = file.read_text().splitlines()[:-1]; file.write_text('\\n'.join(lines) + '\\n')\n"
+        "file = run.path / 'lineage.jsonl'; lines = file.read_text().splitlines()[:-1]\n"
+        "file.write_text('\\n'.join(lines) + '\\n')\n"
         "run.save_individual(replace(last, scores=Scores(0.99, 0.99)), plan, weights=weights, masks=masks)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(run)], check=True)
@@ -139,7 +152,9 @@ def test_what_is_finished_is_not_done_again(home: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_a_lineage_goes_on_to_a_later_generation_and_is_the_one_that_went_there_at_once(copy: Path, tmp_path: Path) -> None:
+def test_a_lineage_goes_on_to_a_later_generation_and_is_the_one_that_went_there_at_once(
+    copy: Path, tmp_path: Path
+) -> None:
     synevo("evolve", "--generations", "5", where=copy)
     other = tmp_path / "other"
     other.mkdir()
@@ -154,7 +169,9 @@ def appears(folder: Path, pattern: str) -> Callable[[], bool]:
 
 def interrupt(words: list[str], where: Path, when: Callable[[], bool], how: signal.Signals) -> int:
     """Run a command until `when`, stop it, and return its exit code."""
-    process = subprocess.Popen(command(*words, eager=True), cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(*words, eager=True), cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while process.poll() is None and not when():
         assert time.monotonic() < deadline
@@ -171,7 +188,7 @@ def test_a_lineage_that_is_killed_again_and_again_ends_as_if_it_never_was(home: 
         (START, appears(run, r"plan\.toml"), kill),
         (START, appears(training, "g01-a0-e002"), kill),
         (START, appears(training, "g01-a0-e003"), ctrl_c),
-        (START, lambda: (run / "lineage.jsonl").exists(), kill),
+        (START, (run / "lineage.jsonl").exists, kill),
         (["evolve"], appears(training, "g02-a0-e001"), kill),
         (["evolve"], appears(training, "g02-a0-e002.*"), kill),
         (["evolve"], appears(individuals, r"\.g02.*"), kill),
@@ -198,7 +215,10 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "an unknown field": ([*START, "--run", "new", "--set", "training.epoch=3"], "training.epoch: there is no such field"),
+    "an unknown field": (
+        [*START, "--run", "new", "--set", "training.epoch=3"],
+        "training.epoch: there is no such field",
+    ),
     "a value out of range": ([*START, "--run", "new", "--set", "training.epochs=0"], "training.epochs = 0"),
     "no value": ([*START, "--run", "new", "--set", "training.epochs"], "no '=' found"),
     "an unknown preset": (["train-ancestor", "--preset", "none"], "There is no preset 'none'"),
@@ -208,7 +228,10 @@ MISTAKES = {
     "another environment for an old lineage": (["evolve", "--keep-synapses", "0.5"], "made with another plan"),
     "a run that is none": (["evolve", "runs/none"], "not a run"),
     "a generation that is none": (["compact", "--generation", "9"], "no network of generation 9"),
-    "a folder of data that is none": (["train-ancestor", "--dataset", "mnist", "--data-dir", "none", "--run", "m"], "mnist"),
+    "a folder of data that is none": (
+        ["train-ancestor", "--dataset", "mnist", "--data-dir", "none", "--run", "m"],
+        "mnist",
+    ),
     "more synapses than clusters": ([*START, "--run", "n", "--set", "environment.keep_synapses=1"], "keep_clusters"),
 }
 
@@ -269,7 +292,9 @@ def test_a_users_own_ancestor_and_images_evolve_and_compact(tmp_path: Path) -> N
     words += ["--set", "training.epochs=2", "--set", "evolution.max_drop=1", "--set", "environment.keep_synapses=0.5"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for step in (["train-ancestor", *words], ["evolve", "--generations", "4"], ["compact"], ["verify"]):
-        done = subprocess.run(command(*step), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command(*step), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
     report = json.loads(synevo("report", "--json", where=tmp_path).stdout)
     assert report["compact"]["parameters"] < report["compact"]["ancestor"]["parameters"]

@@ -533,9 +533,9 @@ TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
 def write_records(path: Path, labels: Sequence[int]) -> None:
-    from array_record.python.array_record_module import ArrayRecordWriter  # noqa: PLC0415 (slow)
-    from tensorflow_datasets.proto import tf_example_generated_pb2 as example  # noqa: PLC0415
-    from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature  # noqa: PLC0415
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from tensorflow_datasets.proto import tf_example_generated_pb2 as example
+    from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature
 
     writer = ArrayRecordWriter(str(path), "group_size:1")
     for place, label in enumerate(labels):
@@ -647,7 +647,7 @@ class TestPrepared:
 class TestUnprepared:
     @pytest.fixture(autouse=True)
     def no_retries(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import tensorflow_datasets as tfds  # noqa: PLC0415 (slow)
+        import tensorflow_datasets as tfds
 
         monkeypatch.setattr(tfds, "builder", lambda *_, **__: pytest.fail("TFDS was left to itself"))
 
@@ -723,7 +723,7 @@ class TestUnprepared:
 @contextlib.contextmanager
 def stand_in(monkeypatch: pytest.MonkeyPatch, act: Callable[[dict[str, Any]], Any]) -> Any:
     """A network and a TFDS whose builder does `act` instead of downloading."""
-    import tensorflow_datasets as tfds  # noqa: PLC0415 (slow)
+    import tensorflow_datasets as tfds
 
     def builder(name: str, *, data_dir: str) -> Any:
         path = Path(data_dir) / name / "1.0.0"
@@ -742,7 +742,7 @@ class TestRealMnist:
         assert datasets.resolve(plan_for("mnist", data_dir=str(REAL)), native_size=None).image_size == 28
 
     def test_its_first_images_are_the_ones_that_the_tutorials_of_tfds_show(self) -> None:
-        import tensorflow_datasets as tfds  # noqa: PLC0415 (slow)
+        import tensorflow_datasets as tfds
 
         folder = prepared.find_prepared("mnist:3.0.1", REAL)
         assert folder is not None

@@ -93,7 +93,7 @@ def test_any_changed_byte_of_the_lineage_is_noticed(run: RunDir) -> None:
         changed = bytearray(content)
         changed[place] ^= 1
         path.write_bytes(changed)
-        with pytest.raises(RunError, match="lineage.jsonl is damaged"):
+        with pytest.raises(RunError, match=r"lineage\.jsonl is damaged"):
             run.load_lineage()
 
 
@@ -139,7 +139,7 @@ def test_the_latest_run_is_the_last_one_written(run: RunDir) -> None:
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(run: RunDir) -> None:
-    code = "import sys; from pathlib import Path; from synevo.rundir import RunDir\nwith RunDir(Path('runs/a')).writing(): pass"
+    code = "from pathlib import Path; from synevo.rundir import RunDir\nwith RunDir(Path('runs/a')).writing(): pass"
     with run.writing():
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"process {os.getpid()}" in other.stderr
@@ -175,15 +175,15 @@ def test_an_individual_without_its_line_is_replaced(run: RunDir) -> None:
 def test_a_lineage_keeps_its_plan(run: RunDir) -> None:
     run.save_individual(individual(2), Plan(), weights=WEIGHTS, masks=MASKS)
     run.check_plan(compose(sets=["evolution.generations=40", "evolution.max_drop=0.1"]))
-    with pytest.raises(RunError, match="Generation 2 .* another plan"):
+    with pytest.raises(RunError, match=r"Generation 2 .* another plan"):
         run.check_plan(compose(sets=["environment.keep_synapses=0.5"]))
-    with pytest.raises(RunError, match="Generation 1 .* another plan"):
+    with pytest.raises(RunError, match=r"Generation 1 .* another plan"):
         run.check_plan(compose(sets=["seed=1"]))
 
 
 def test_before_there_is_an_offspring_only_the_ancestors_part_of_the_plan_is_fixed(run: RunDir) -> None:
     run.check_plan(compose(sets=["environment.keep_synapses=0.5", "training.epochs=9"]))
-    with pytest.raises(RunError, match="Generation 1"):
+    with pytest.raises(RunError, match=r"Generation 1"):
         run.check_plan(compose(sets=["ancestor_training.epochs=9"]))
 
 
@@ -192,5 +192,5 @@ def test_a_compacted_network_is_checked_when_it_is_loaded(run: RunDir) -> None:
     assert run.compacted() == [1]
     assert run.load_compact(1)[1]["proof"] == {"max_difference": 0.0}
     (folder / "proof.json").write_text(json.dumps({"max_difference": 1.0}))
-    with pytest.raises(RunError, match="proof.json"):
+    with pytest.raises(RunError, match=r"proof\.json"):
         run.load_compact(1)

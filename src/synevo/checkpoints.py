@@ -7,7 +7,13 @@ import errno
 import os
 import re
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import orbax.checkpoint as ocp
 
 from synevo.evolution import Resumption, Training
 
@@ -16,13 +22,11 @@ _NAME = re.compile(r"g(\d+)-a(\d+)-e(\d+)")
 
 def save(folder: Path, training: Training) -> None:
     """Keep the state after an epoch, and no older one."""
-    import orbax.checkpoint as ocp
-
     folder.mkdir(parents=True, exist_ok=True)
     name = f"g{training.generation:02d}-a{training.attempt}-e{training.state.epoch:03d}"
     leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _undisturbed(), ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save((folder / name).resolve(), leaves, force=True)
     except ValueError as error:
         if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
@@ -33,10 +37,24 @@ def save(folder: Path, training: Training) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C until a checkpoint is whole: a tenth of a second, in which Orbax's threads complain loudly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        raise KeyboardInterrupt
+
+
 def load(folder: Path, *, generation: int) -> Resumption | None:
     """The latest state that was kept of a generation; None where there is none that can be read."""
-    import orbax.checkpoint as ocp
-
     found = [match for path in folder.glob("g*") if (match := _NAME.fullmatch(path.name))]
     for match in sorted(found, key=lambda match: match[0], reverse=True):
         if int(match[1]) == generation:

@@ -27,13 +27,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Run = Annotated[Path | None, typer.Argument(help="Run directory; the latest run where none is given.", show_default=False)]
+Run = Annotated[
+    Path | None, typer.Argument(help="Run directory; the latest run where none is given.", show_default=False)
+]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the plan, as listed by `synevo fields`; repeatable."),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Any field of the plan, as listed by `synevo fields`; repeatable."
+    ),
 ]
 DataDir = Annotated[
-    str | None, typer.Option("--data-dir", metavar="DIR", help="Folder of prepared TFDS data sets [env: TFDS_DATA_DIR].")
+    str | None,
+    typer.Option("--data-dir", metavar="DIR", help="Folder of prepared TFDS data sets [env: TFDS_DATA_DIR]."),
 ]
 
 
@@ -57,7 +62,10 @@ def _answering(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
-            _fail(f"{error.strerror}: {error.filename or 'the run directory'}.", f"Make room or give access, then go on: {_again()}")
+            _fail(
+                f"{error.strerror}: {error.filename or 'the run directory'}.",
+                f"Make room or give access, then go on: {_again()}",
+            )
 
     @functools.wraps(answering)
     def honest(*args: Any, **kwargs: Any) -> None:
@@ -86,15 +94,22 @@ def _again() -> str:
 @app.command("train-ancestor")
 @_answering
 def train_ancestor(
-    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory [default: runs/DATASET-ANCESTOR].")] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run directory [default: runs/DATASET-ANCESTOR].")
+    ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="digits, a TFDS name, an .npz file or a folder of class folders.", show_default=False)
+        str | None,
+        typer.Option(help="digits, a TFDS name, an .npz file or a folder of class folders.", show_default=False),
     ] = None,
     ancestor: Annotated[
         str | None,
-        typer.Option(help="The network of generation 1, H_1: a built-in name or package.module:factory.", show_default=False),
+        typer.Option(
+            help="The network of generation 1, H_1: a built-in name or package.module:factory.", show_default=False
+        ),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="Where the plan starts from, as listed by `synevo presets`.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Where the plan starts from, as listed by `synevo presets`.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.", show_default=False)] = None,
     ancestor_of: Annotated[
         Path | None,
@@ -113,7 +128,11 @@ def train_ancestor(
     from synevo import stages
 
     if ancestor_of is not None:
-        _follow(stages.adopt_ancestor(target, plan, _open(ancestor_of)), generations=1, nothing=f"{target.path} has its ancestor already.")
+        _follow(
+            stages.adopt_ancestor(target, plan, _open(ancestor_of)),
+            generations=1,
+            nothing=f"{target.path} has its ancestor already.",
+        )
         return
     if target.exists():
         plan = _saved_plan(target, plan, asked=any([dataset, ancestor, preset, seed is not None, sets]))
@@ -170,7 +189,8 @@ def evolve(
 def compact(
     run: Run = None,
     generation: Annotated[
-        int | None, typer.Option(min=1, help="Which generation g [default: the best within the budget].", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Which generation g [default: the best within the budget].", show_default=False),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -227,10 +247,14 @@ def verify(
         _prepare_jax()
         checks += verify_numbers(target)
     for check in checks:
-        typer.echo(f"{'ok     ' if check.holds else 'DAMAGED'} {check.subject}{'' if check.holds else f': {check.found}'}")
+        typer.echo(
+            f"{'ok     ' if check.holds else 'DAMAGED'} {check.subject}{'' if check.holds else f': {check.found}'}"
+        )
     wrong = sum(not check.holds for check in checks)
     if wrong:
-        _fail(f"{wrong} of {len(checks)} checks of {target.path} do not hold.", "Restore the damaged files from a copy.")
+        _fail(
+            f"{wrong} of {len(checks)} checks of {target.path} do not hold.", "Restore the damaged files from a copy."
+        )
 
 
 @app.command()
@@ -280,7 +304,9 @@ def _saved_plan(run: Any, plan: Any, *, asked: bool) -> Any:
     saved = run.load_plan()
     if asked:
         before, after = flatten(saved), flatten(stages.resolve(plan))
-        different = [f"{name} is {before[name]!r}, not {after[name]!r}" for name in before if before[name] != after[name]]
+        different = [
+            f"{name} is {before[name]!r}, not {after[name]!r}" for name in before if before[name] != after[name]
+        ]
         if different:
             raise RunError(
                 f"{run.path} was started with another plan: {'; '.join(different)}.",

@@ -1,9 +1,9 @@
 """Compaction: the masked network made physically smaller, and the proof that both are the same network.
 
-A unit that no longer lives is cut out of every array that knows it: its filter, bias and normalisation, and the slices of
-the next layers that read it. The proof has two parts. The model is traced again with the smaller arrays and compared, step
-by step and literal by literal, with the program predicted from the wiring; and masked and compacted networks classify
-real and random images. A difference in either is an error, and nothing is written.
+A unit that no longer lives is cut out of every array that knows it: its filter, bias and normalisation, and the slices
+of the next layers that read it. The proof has two parts. The model is traced again with the smaller arrays and
+compared, step by step and literal by literal, with the program predicted from the wiring; and masked and compacted
+networks classify real and random images. A difference in either is an error, and nothing is written.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,8 @@ _SIZES = {"shape", "new_sizes", "start_indices", "limit_indices", "sizes", "shar
 class Proof:
     """That a compacted network is the masked one: the same program, and the same logits on `images` images.
 
-    `max_difference` is absolute, `largest_logit` its scale; `top1_agreement` is the share of real images classified alike.
+    `max_difference` is absolute, `largest_logit` its scale; `top1_agreement` is the share of real images classified
+    alike.
     """
 
     steps: int
@@ -56,9 +57,11 @@ def cut_masks(masks: Masks, wiring: Wiring, alive: Flags) -> Masks:
 
 
 def uncut(network: Network, wiring: Wiring, alive: Flags, like: Network) -> Network:
-    """The masked network, in the shapes of `like`, of which `network` is what `cut` left; `wiring` is that of `like`."""
+    """The masked network in the shapes of `like`, of which `cut` left `network`; `wiring` is that of `like`."""
     small = network.arrays
-    return like.map(lambda name, array: jnp.asarray(_scatter(np.asarray(small[name]), array, wiring.slots[name], alive)))
+    return like.map(
+        lambda name, array: jnp.asarray(_scatter(np.asarray(small[name]), array, wiring.slots[name], alive))
+    )
 
 
 def uncut_masks(masks: Masks, wiring: Wiring, alive: Flags, like: Network) -> Masks:
@@ -91,7 +94,7 @@ def prove(
     difference, scale = float(np.abs(large - small).max()), float(np.abs(large).max())
     if not difference <= TOLERANCE * max(scale, 1.0):
         raise ProofError(
-            f"The compacted network differs from the masked one by {difference:.3g} in its logits (largest {scale:.3g}).",
+            f"The compacted network's logits differ from the masked one's by {difference:.3g} (largest {scale:.3g}).",
             remedy="Nothing was written. Please report the model: synevo must freeze what it cannot remove.",
         )
     agreement = float((large.argmax(-1) == small.argmax(-1))[: len(images)].mean())
@@ -102,8 +105,16 @@ def compare(anatomy: Anatomy, alive: Flags, found: Program) -> int:
     """The number of steps of a compacted program, after checking that it is the one that the wiring predicts."""
     predicted = anatomy.program
     if len(predicted.steps) != len(found.steps):
-        raise _mismatch(f"{len(predicted.steps)} steps were predicted, {len(found.steps)} were traced", "the whole model")
-    numbers = dict(zip((predicted.arrays[name] for name in sorted(predicted.arrays)), (found.arrays[name] for name in sorted(found.arrays)), strict=True))
+        raise _mismatch(
+            f"{len(predicted.steps)} steps were predicted, {len(found.steps)} were traced", "the whole model"
+        )
+    numbers = dict(
+        zip(
+            (predicted.arrays[name] for name in sorted(predicted.arrays)),
+            (found.arrays[name] for name in sorted(found.arrays)),
+            strict=True,
+        )
+    )
     numbers |= dict(zip(predicted.inputs, found.inputs, strict=True))
     numbers |= dict(zip(predicted.constants, found.constants, strict=True))
     for before, after in zip(predicted.steps, found.steps, strict=True):

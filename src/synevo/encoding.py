@@ -1,13 +1,13 @@
 """The synaptic cluster-driven genetic encoding: a parent's weights as probabilities of survival.
 
-    P(s_c = 1 | W) = exp(β_c · (Σ_{i∈c} ⌊w_i⌋ / Z − 1))        1709.02043 eq. 6
-    P(s_j = 1 | w_j) = exp(β_s · (w_j / z − 1))                1709.02043 eq. 7
+    P(s_c = 1 | W) = exp(β_c · (Σ_{i∈c} ⌊w_i⌋ / Z - 1))        1709.02043 eq. 6
+    P(s_j = 1 | w_j) = exp(β_s · (w_j / z - 1))                1709.02043 eq. 7
 
-(restating 1609.01360). The papers leave three things open; these are our readings. w is |w|: a signed strength would make
-negative synapses unlikely for no reason. ⌊w⌋, "weight truncation", is |w| where |w| ≥ τ · rms of the layer and 0 elsewhere:
-a literal floor is 0 for every |w| < 1 and would leave the cluster term blind. Z and z are a layer's largest cluster strength
-and largest |w| (`max`), so that P ∈ [e^-β, 1]; or their root mean square (`rms`), P then capped at 1. The sharpness β is
-1 in the paper. A dead synapse has no probability: it stays dead.
+(restating 1609.01360). The papers leave three things open; these are our readings. w is |w|: a signed strength would
+make negative synapses unlikely for no reason. ⌊w⌋, "weight truncation", is |w| where |w| ≥ τ · rms of the layer and 0
+elsewhere: a literal floor is 0 for every |w| < 1 and would leave the cluster term blind. Z and z are a layer's largest
+cluster strength and largest |w| (`max`), so that P ∈ [e^-β, 1]; or their root mean square (`rms`), P then capped at 1.
+The sharpness β is 1 in the paper. A dead synapse has no probability: it stays dead.
 
 Layers are [inputs, outputs, places], clusters [groups of inputs, outputs]; see `synevo.masks`.
 """
@@ -50,7 +50,7 @@ def truncate(weights: Array, alive: Array, truncation: float) -> Array:
 
 
 def survival(strengths: Array, alive: Array, *, sharpness: float, normaliser: Normaliser) -> Array:
-    """exp(β · (strength / normaliser − 1)), at most 1; 0 where not alive."""
+    """exp(β · (strength / normaliser - 1)), at most 1; 0 where not alive."""
     largest = jnp.max(strengths, where=alive, initial=0)
     scale = largest if normaliser == "max" else _rms(strengths, alive)
     relative = strengths / jnp.where(scale > 0, scale, 1)

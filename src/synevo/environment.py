@@ -1,8 +1,9 @@
 """The environment: how much of a parent may survive, 1609.01360's F_c(E) and F_s(E).
 
 The papers set the factors so that an offspring has about 70 to 80 % of its parent's synapses. We state that share and
-solve for the factor: the F for which the expected survival Σ m · min(1, F · P) is `expected`, where P are the encoding's
-probabilities and m the weight of each in the sum (the synapses of a cluster, or the survival of a synapse's cluster).
+solve for the factor: the F for which the expected survival Σ m · min(1, F · P) is `expected`, where P are the
+encoding's probabilities and m the weight of each in the sum (the synapses of a cluster, or the survival of a synapse's
+cluster).
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """Evolution, the method as a paragraph (1609.01360).
 
-An ancestor is trained. Its genetic encoding, pressed by the environment, gives the probability that each synaptic cluster
-and each synapse survives; an offspring is sampled from it, trimmed of what carries no signal, made physically as small as
-it then is, inherits the surviving weights and is trained. It becomes the parent of the next generation, until the last
-generation is reached or accuracy has fallen below the budget.
+An ancestor is trained. Its genetic encoding, pressed by the environment, gives the probability that each synaptic
+cluster and each synapse survives; an offspring is sampled from it, trimmed of what carries no signal, made physically
+as small as it then is, inherits the surviving weights and is trained. It becomes the parent of the next generation,
+until the last generation is reached or accuracy has fallen below the budget.
 
 `evolve` is a generator: it yields every epoch and every individual, and saves, shows and times nothing itself. All
 randomness is derived from the seed and the generation, so a lineage taken up again goes on as if it had never stopped.
@@ -142,7 +142,7 @@ def evolve(
 
 
 def conceive(key: Array, species: Species, parent: Organism, dataset: Dataset, plan: Plan) -> _Embryo:
-    """Synthesise an offspring, trim and repair it, and cut it to its physical size, proven equal to the masked parent."""
+    """Synthesise an offspring, trim and repair it, and cut it to its physical size, proven equal to the masked one."""
     anatomy = species.anatomy
     wiring = anatomy.wiring
     whole = compaction.uncut(parent.network, wiring, parent.units, species.template)
@@ -180,7 +180,7 @@ def _grow(
     plan: Plan,
     resume: Resumption | None,
 ) -> Iterator[Event]:
-    """Train an embryo; where training diverges, again with a quarter of the learning rate, as often as the plan allows."""
+    """Train an embryo; where that diverges, again with a quarter of the learning rate, as often as the plan allows."""
     organism = embryo.organism
     living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
     problem = ""
@@ -193,8 +193,10 @@ def _grow(
         if resume is not None and resume.attempt == attempt:
             state = state.filled(resume.leaves, epoch=resume.epoch)
         try:
-            for state in training.fit(derive(key, "training", attempt), species.blueprint, state, living, dataset, gentler):
-                yield Training(generation, attempt, gentler.epochs, state)
+            training_key = derive(key, "training", attempt)
+            for after in training.fit(training_key, species.blueprint, state, living, dataset, gentler):
+                yield Training(generation, attempt, gentler.epochs, after)
+                state = after
         except DivergenceError as error:
             problem = error.problem
             continue
@@ -202,7 +204,14 @@ def _grow(
         yield _birth(generation, species, grown, embryo, dataset, gentler)
         return
     yield Birth(
-        generation, None, None, None, embryo.expected_synapses, embryo.sampled_synapses, gentler.learning_rate, 0,
+        generation,
+        None,
+        None,
+        None,
+        embryo.expected_synapses,
+        embryo.sampled_synapses,
+        gentler.learning_rate,
+        0,
         f"Training diverged {plan.evolution.retries + 1} times, each with a quarter of the learning rate: {problem}",
     )
 

@@ -160,8 +160,7 @@ def from_table(table: Mapping[str, Any]) -> Individual:
         **{
             **table,
             "parents": tuple(table["parents"]),
-            "counts": counts
-            and Counts(tuple(LayerCount(**layer) for layer in counts["layers"]), counts["parameters"]),
+            "counts": counts and Counts(tuple(LayerCount(**layer) for layer in counts["layers"]), counts["parameters"]),
             "scores": scores and Scores(**scores),
         }
     )

@@ -32,7 +32,7 @@ class Blueprint:
 
 @dataclass(frozen=True)
 class Network:
-    """The arrays of a model: trained `parameters`, and `statistics` that it keeps itself (running means and the like)."""
+    """The arrays of a model: trained `parameters`, and `statistics` that it keeps itself, such as running means."""
 
     parameters: Arrays
     statistics: Arrays
@@ -53,13 +53,16 @@ class Network:
 jax.tree_util.register_dataclass(Network, data_fields=["parameters", "statistics"], meta_fields=[])
 
 
-def build(factory: Callable[..., nnx.Module], shape: tuple[int, int, int], classes: int, key: Array) -> tuple[Blueprint, Network]:
+def build(
+    factory: Callable[..., nnx.Module], shape: tuple[int, int, int], classes: int, key: Array
+) -> tuple[Blueprint, Network]:
     """The blueprint of a factory's model and a freshly initialised network; AncestorError where it cannot be built."""
     try:
         model = factory(shape, classes, nnx.Rngs(key))
     except Exception as error:
         raise AncestorError(
-            f"The ancestor could not be built for images of {shape} and {classes} classes: {type(error).__name__}: {error}",
+            f"The ancestor could not be built for images of {shape} and {classes} classes: "
+            f"{type(error).__name__}: {error}",
             remedy="An ancestor is a callable of the input shape, the number of classes and an nnx.Rngs.",
         ) from error
     if not isinstance(model, nnx.Module):

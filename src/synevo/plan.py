@@ -29,12 +29,20 @@ class Section(BaseModel):
 class DataPlan(Section):
     """Which images, how they are split, and how they are brought to the size that the network expects."""
 
-    dataset: str = Field("digits", min_length=1, description="digits, a TFDS name, an .npz file or a folder of class folders")
+    dataset: str = Field(
+        "digits", min_length=1, description="digits, a TFDS name, an .npz file or a folder of class folders"
+    )
     data_dir: str | None = Field(None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset")
-    validation: float = Field(0.1, gt=0, lt=0.9, description="share of the training images held out, stratified by class")
-    image_size: int | None = Field(None, ge=1, description="side in pixels that the network expects; resolved from the ancestor")
+    validation: float = Field(
+        0.1, gt=0, lt=0.9, description="share of the training images held out, stratified by class"
+    )
+    image_size: int | None = Field(
+        None, ge=1, description="side in pixels that the network expects; resolved from the ancestor"
+    )
     fit: Literal["auto", "none", "pad", "resize"] = Field("auto", description="how images reach that size")
-    normalise: Literal["scale", "standardise"] = Field("scale", description="to [0, 1], or to mean 0 and deviation 1 a channel")
+    normalise: Literal["scale", "standardise"] = Field(
+        "scale", description="to [0, 1], or to mean 0 and deviation 1 a channel"
+    )
 
 
 class AncestorPlan(Section):
@@ -47,7 +55,9 @@ class TrainingPlan(Section):
     """How one network is trained: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
 
     epochs: Count = Field(10, description="passes over the training images")
-    growth: float = Field(0.0, ge=0, le=2, description="epochs grow as (synaptic efficiency)^growth, for networks that learn slower")
+    growth: float = Field(
+        0.0, ge=0, le=2, description="epochs grow as (synaptic efficiency)^growth, for networks that learn slower"
+    )
     batch_size: Count = Field(128, description="images a step")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of the synapses")
@@ -58,10 +68,18 @@ class TrainingPlan(Section):
 class EncodingPlan(Section):
     """The genetic encoding P(H_g | H_{g-1}, R_g) of a parent's weights (1709.02043 eqs. 2, 6, 7)."""
 
-    cluster: Literal["kernel", "filter"] = Field("kernel", description="c: the set of synapses that lives or dies together")
-    truncation: float = Field(1.0, ge=0, description="τ: synapses below τ·rms of their layer do not strengthen a cluster")
-    cluster_sharpness: float = Field(1.0, gt=0, description="β of P(s_c): 1 is the paper's, larger favours strong clusters")
-    synapse_sharpness: float = Field(1.0, gt=0, description="β of P(s_j): 1 is the paper's, larger favours strong synapses")
+    cluster: Literal["kernel", "filter"] = Field(
+        "kernel", description="c: the set of synapses that lives or dies together"
+    )
+    truncation: float = Field(
+        1.0, ge=0, description="τ: synapses below τ·rms of their layer do not strengthen a cluster"
+    )
+    cluster_sharpness: float = Field(
+        1.0, gt=0, description="β of P(s_c): 1 is the paper's, larger favours strong clusters"
+    )
+    synapse_sharpness: float = Field(
+        1.0, gt=0, description="β of P(s_j): 1 is the paper's, larger favours strong synapses"
+    )
     normaliser: Literal["max", "rms"] = Field("max", description="Z and z: a layer's largest strength, or its rms")
 
 
@@ -70,7 +88,9 @@ class EnvironmentPlan(Section):
 
     keep_clusters: Share = Field(0.95, description="R^c: expected share of the parent's clusters that survives")
     keep_synapses: Share = Field(0.67, description="R^s: expected share of the parent's synapses that survives")
-    scope: Literal["layer", "network"] = Field("layer", description="one factor F for each layer, or one for all of them")
+    scope: Literal["layer", "network"] = Field(
+        "layer", description="one factor F for each layer, or one for all of them"
+    )
 
 
 class EvolutionPlan(Section):
@@ -78,7 +98,9 @@ class EvolutionPlan(Section):
 
     generations: Count = Field(13, description="g: the generation to reach; the ancestor is generation 1")
     max_drop: float = Field(0.03, ge=0, le=1, description="stop this far below the ancestor's validation accuracy")
-    retries: int = Field(2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently")
+    retries: int = Field(
+        2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently"
+    )
 
 
 class Plan(Section):
@@ -105,9 +127,7 @@ class Plan(Section):
         return self
 
 
-def compose(
-    *, preset: str | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()
-) -> Plan:
+def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
     """The plan of a preset, changed by dotted `options` whose value is not None, then by `section.field=value` texts.
 
     Raises:
@@ -122,7 +142,10 @@ def compose(
     for text in sets:
         name, equals, value = text.partition("=")
         if not equals:
-            raise PlanError(f"--set {text}: no '=' found.", remedy="Write --set section.field=value, for example --set training.epochs=5.")
+            raise PlanError(
+                f"--set {text}: no '=' found.",
+                remedy="Write --set section.field=value, for example --set training.epochs=5.",
+            )
         _put(table, name.strip(), _parse(value.strip()))
     return validate(table)
 
@@ -139,7 +162,9 @@ def validate(table: Mapping[str, Any]) -> Plan:
         return Plan.model_validate(table)
     except ValidationError as error:
         problems = [_describe(dict(detail)) for detail in error.errors()]
-        raise PlanError("\n".join(problems), remedy="`synevo fields` lists every field with its range and meaning.") from None
+        raise PlanError(
+            "\n".join(problems), remedy="`synevo fields` lists every field with its range and meaning."
+        ) from None
 
 
 def flatten(plan: Section, prefix: str = "") -> dict[str, Any]:
@@ -187,7 +212,9 @@ def _put(table: dict[str, Any], dotted: str, value: Any) -> None:
     for section in sections:
         inner = table.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise PlanError(f"{dotted}: {section} is a field, not a section.", remedy="`synevo fields` lists every field.")
+            raise PlanError(
+                f"{dotted}: {section} is a field, not a section.", remedy="`synevo fields` lists every field."
+            )
         table = inner
     table[field] = value
 

@@ -67,13 +67,15 @@ def describe(individual: Individual, lineage: Lineage) -> str:
     times = ratio(lineage.ancestor.counts.synapses, individual.counts.synapses) or 0
     return (
         f"{name}: {100 * individual.scores.validation_accuracy:6.2f} % validation, {individual.counts.synapses:>9,} "
-        f"synapses ({times:.1f}x fewer), {individual.counts.multiply_adds:>12,} multiply-adds, {individual.seconds:.0f} s"
+        f"synapses ({times:.1f}x fewer), {individual.counts.multiply_adds:>12,} multiply-adds, "
+        f"{individual.seconds:.0f} s"
     )
 
 
 def _describe_epoch(epoch: Epoch, generations: int) -> str:
     left = epoch.seconds * (epoch.epochs - epoch.epoch)
     return (
-        f"generation {epoch.generation} of {generations}, epoch {epoch.epoch} of {epoch.epochs}: loss {epoch.loss:.4f}, "
-        f"{epoch.images / max(epoch.seconds, 1e-9):,.0f} images/s, {left:.0f} s left in this generation"
+        f"generation {epoch.generation} of {generations}, epoch {epoch.epoch} of {epoch.epochs}: "
+        f"loss {epoch.loss:.4f}, {epoch.images / max(epoch.seconds, 1e-9):,.0f} images/s, "
+        f"{left:.0f} s left in this generation"
     )

@@ -2,14 +2,13 @@
 
 `RULES` is the table to extend: a function of the identities and a step, that returns the identities of the step's
 results, one array an axis. A primitive without a rule freezes all that it touches: refuse or freeze, never be silently
-wrong. The removal of a unit zeroes what makes it *and* what reads it, so a rule need not care what an activation makes of
-a dead unit.
+wrong. The removal of a unit zeroes what makes it *and* what reads it, so a rule need not care what an activation makes
+of a dead unit.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +98,11 @@ def follow(program: Program) -> tuple[Identities, list[Contraction]]:
         identities.axes[value] = tuple(identities.fresh(size) for size in program.shapes[value])
     for value in (*program.inputs, *program.constants):
         identities.axes[value] = tuple(stays(size) for size in program.shapes[value])
-    walk = Walk(program, identities, {value: (name, tuple(range(len(program.shapes[value])))) for name, value in program.arrays.items()})
+    walk = Walk(
+        program,
+        identities,
+        {value: (name, tuple(range(len(program.shapes[value])))) for name, value in program.arrays.items()},
+    )
     for step in program.steps:
         results = RULES.get(step.primitive, _freeze_all)(walk, step)
         for value, axes in zip(step.results, results, strict=True):
@@ -132,7 +135,7 @@ class Walk:
         self.identities.freeze(axis, f"{why} ({step.primitive}, {step.where})")
 
     def contract(self, operand: Operand, input_axis: int, output_axes: Sequence[int], positions: int) -> None:
-        """Note that an operand is contracted along one axis; it is a layer where it is an array with one output axis."""
+        """Note a contraction along one axis; the operand is a layer if it is an array with one output axis."""
         origin = self.origins.get(operand) if isinstance(operand, int) else None
         if origin is not None and len(output_axes) == 1:
             name, places = origin
@@ -272,10 +275,10 @@ def _window(walk: Walk, step: Step) -> list[Axes]:
     shape = walk.program.shapes[step.results[0]]
     result = []
     for place, (axis, width) in enumerate(zip(axes, step.parameters["window_dimensions"], strict=True)):
-        if width > 1 or len(axis) != shape[place]:
+        pooled = width > 1 or len(axis) != shape[place]
+        if pooled:
             walk.freeze(axis, step, "pooled over")
-            axis = stays(shape[place])
-        result.append(axis)
+        result.append(stays(shape[place]) if pooled else axis)
     return [tuple(result)]
 
 

@@ -73,7 +73,9 @@ class RunDir:
     def load_plan(self) -> Plan:
         """The plan of the run; RunError where it is missing, damaged or of a future version."""
         if not self.exists():
-            raise RunError(f"{self.path} is not a run: it has no plan.toml.", remedy="Start one with `synevo train-ancestor`.")
+            raise RunError(
+                f"{self.path} is not a run: it has no plan.toml.", remedy="Start one with `synevo train-ancestor`."
+            )
         try:
             table = tomllib.loads((self.path / "plan.toml").read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -157,7 +159,7 @@ class RunDir:
             if entry["plan"] != fingerprint(plan, generation):
                 raise RunError(
                     f"Generation {generation} of {self.path} was made with another plan.",
-                    remedy="A lineage keeps its plan. Start another run with `synevo train-ancestor --run DIR` and the new values.",
+                    remedy="A lineage keeps its plan. Start another run with `synevo train-ancestor --run DIR`.",
                 )
 
     # compacted networks
@@ -175,14 +177,20 @@ class RunDir:
         """Weights and JSON documents of a compacted network; RunError where it is missing or damaged."""
         folder = self.compact_folder(generation)
         if not folder.is_dir():
-            raise RunError(f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first.")
+            raise RunError(
+                f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first."
+            )
         files = {name: _read_checked(folder / name, sha) for name, sha in _read_json(folder / "hashes.json").items()}
         weights = _load_tensors(folder / "weights.safetensors", files["weights.safetensors"])
-        return weights, {name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")}
+        return weights, {
+            name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
+        }
 
     def compacted(self) -> list[int]:
         """The generations that have been compacted, oldest first."""
-        return sorted(int(folder.name[1:]) for folder in (self.path / "compact").glob("g*") if folder.name[1:].isdigit())
+        return sorted(
+            int(folder.name[1:]) for folder in (self.path / "compact").glob("g*") if folder.name[1:].isdigit()
+        )
 
     def compact_folder(self, generation: int) -> Path:
         """Where a generation's compacted network is kept."""
@@ -207,7 +215,9 @@ class RunDir:
             lock.acquire(timeout=0)
         except Timeout:
             who = holder.read_text("utf-8").strip() if holder.is_file() else "another process"
-            raise RunError(f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it.") from None
+            raise RunError(
+                f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it."
+            ) from None
         try:
             command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
             _write(holder, f"process {os.getpid()} on {socket.gethostname()} since {_now()} ({command})\n".encode())
@@ -272,7 +282,7 @@ def _contiguous(tensors: Tensors) -> Tensors:
 
 
 def _pack(masks: Tensors) -> bytes:
-    """Boolean arrays, one bit an element, their shapes in the file's metadata (one entry: the order of more is random)."""
+    """Boolean arrays, one bit an element, their shapes in one metadata entry (the order of several is random)."""
     shapes = json.dumps({name: mask.shape for name, mask in masks.items()})
     bits = {name: np.packbits(mask.reshape(-1)) for name, mask in masks.items()}
     return bytes(save_tensors(bits, metadata={"shapes": shapes}))

@@ -15,7 +15,7 @@ import numpy as np
 
 from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch
 from synevo.errors import RunError
-from synevo.evolution import Birth, Event, Organism, Resumption, Species, Training
+from synevo.evolution import Birth, Event, Organism, Species, Training
 from synevo.images import Dataset
 from synevo.lineage import Counts, Individual, Lineage, Scores
 from synevo.machine import describe
@@ -95,7 +95,9 @@ def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happenin
     """Start a run with the ancestor of another one, trained as that run's plan says."""
     first = source.load_lineage()
     if not first.individuals:
-        raise RunError(f"{source.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` there to its end first.")
+        raise RunError(
+            f"{source.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` there to its end first."
+        )
     origin = source.load_plan()
     shared = {name: getattr(origin, name) for name in ("seed", "data", "ancestor", "ancestor_training")}
     plan = plan.model_copy(update=shared)

@@ -1,7 +1,7 @@
 """Stopwatch: how long something takes, side by side with what it is compared to.
 
-The contestants take turns, so that a machine whose speed drifts is fair to all of them; the first rounds warm up and are
-not counted. What is reported is the median and the quartiles of the counted rounds.
+The contestants take turns, so that a machine whose speed drifts is fair to all of them; the first rounds warm up and
+are not counted. What is reported is the median and the quartiles of the counted rounds.
 """
 
 import time

@@ -87,7 +87,9 @@ def _sample(
     ]
     survival: dict[int, tuple[Array, Array]] = {}
     for members in _scopes(len(weights), environment):
-        parts = _survival(*([values[i] for i in members] for values in (probabilities, alive, groups)), environment)
+        parts = _survival(
+            [probabilities[i] for i in members], [alive[i] for i in members], [groups[i] for i in members], environment
+        )
         survival |= dict(zip(members, parts, strict=True))
     of_clusters = [survival[i][0] for i in range(len(weights))]
     of_synapses = [survival[i][1] for i in range(len(weights))]
@@ -123,9 +125,9 @@ def _scopes(layers: int, environment: EnvironmentPlan) -> list[list[int]]:
 
 
 def _survival(
-    probabilities: list[Any],
-    alive: list[Any],
-    groups: list[Any],
+    probabilities: list[tuple[Array, Array, Array]],
+    alive: list[Array],
+    groups: list[Array],
     environment: EnvironmentPlan,
 ) -> list[tuple[Array, Array]]:
     """The survival of clusters, and of synapses within surviving clusters, that the environment allows."""
@@ -136,7 +138,8 @@ def _survival(
     pressed = [press(p, factor) for p in of_clusters]
     of_synapses = [p for _, p, _ in probabilities]
     weights = [
-        jnp.broadcast_to(q[group][:, :, None], p.shape) for q, group, p in zip(pressed, groups, of_synapses, strict=True)
+        jnp.broadcast_to(q[group][:, :, None], p.shape)
+        for q, group, p in zip(pressed, groups, of_synapses, strict=True)
     ]
     total = environment.keep_synapses * sum(jnp.sum(living) for living in alive)
     factor = solve_factor(of_synapses, weights, jnp.asarray(total, jnp.float64))

@@ -6,7 +6,7 @@ predicted, and how units are followed through a model that nobody annotated.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from jax.extend.core import Jaxpr, Literal
@@ -24,6 +24,7 @@ _BODIES = {
     "remat2": "jaxpr",
 }
 
+
 @dataclass(frozen=True)
 class Constant:
     """A literal operand of a step."""
@@ -31,12 +32,12 @@ class Constant:
     value: Any
 
 
-Operand = int | Constant
+Operand: TypeAlias = int | Constant
 
 
 @dataclass(frozen=True)
 class Step:
-    """One primitive: numbers of the values that it reads and makes, its parameters, and the user's line it came from."""
+    """One primitive: the values that it reads and makes, its parameters, and the line of the user's model."""
 
     primitive: str
     operands: tuple[Operand, ...]
@@ -106,9 +107,7 @@ class _Inliner:
                 results = self._inline(inner, getattr(body, "consts", ()), operands)
             else:
                 results = tuple(self._value(variable) for variable in equation.outvars)
-                self.steps.append(
-                    Step(equation.primitive.name, operands, results, equation.params, _where(equation))
-                )
+                self.steps.append(Step(equation.primitive.name, operands, results, equation.params, _where(equation)))
             scope.update(zip(equation.outvars, results, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
 

@@ -1,8 +1,8 @@
 """Training: fit a network's living synapses, and score it.
 
-One step is one pure function. How it is driven depends on the backend and is decided in `drive` alone: on an accelerator
-an epoch is one scan; on a CPU the step is dispatched from Python, because convolutions inside a loop lose XLA's
-multi-threaded path there (measured at 14 to 18 times slower).
+One step is one pure function. How it is driven depends on the backend and is decided in `drive` alone: on an
+accelerator an epoch is one scan; on a CPU the step is dispatched from Python, because convolutions inside a loop lose
+XLA's multi-threaded path there (measured at 14 to 18 times slower).
 
 Dead synapses are exactly zero after every step: the optimiser starts fresh and its updates are masked.
 """
@@ -131,7 +131,10 @@ def accuracy(blueprint: Blueprint, network: Network, images: Images, dataset: Da
     """The share of `images` that a network classifies correctly."""
     right = 0
     for first in range(0, len(images), EVALUATION_BATCH):
-        pixels, labels = images.pixels[first : first + EVALUATION_BATCH], images.labels[first : first + EVALUATION_BATCH]
+        pixels, labels = (
+            images.pixels[first : first + EVALUATION_BATCH],
+            images.labels[first : first + EVALUATION_BATCH],
+        )
         missing = EVALUATION_BATCH - len(labels)
         padded = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))
         predicted = classify(blueprint, network, padded, dataset.mean, dataset.deviation)

@@ -6,6 +6,7 @@ repeats the proof of every compacted network.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,9 @@ def verify_files(run: RunDir) -> Iterator[Check]:
     for individual in run.load_lineage().individuals:
         if individual.counts is not None:
             generation = individual.generation
-            yield _attempt(f"generation {generation}: files", lambda g=generation: run.load_individual(g))
+            yield _attempt(f"generation {generation}: files", partial(run.load_individual, generation))
     for generation in run.compacted():
-        yield _attempt(f"compacted generation {generation}: files", lambda g=generation: run.load_compact(g))
+        yield _attempt(f"compacted generation {generation}: files", partial(run.load_compact, generation))
 
 
 def verify_numbers(run: RunDir) -> Iterator[Check]:

@@ -1,9 +1,10 @@
 """Viability: a signal must reach every output, and what carries no signal is no part of the network.
 
 A unit carries a signal if one of its living synapses comes from a unit that does, and serves if one of its living
-synapses leads to a unit that does. What does not both carry and serve is trimmed away. If a filter that is never removed
-(a class of the classifier, above all) is left without a signal, its parent's widest path to it is restored: the path whose
-weakest synapse, relative to the strongest of its layer, is strongest. The inherited weights then still hold that path.
+synapses leads to a unit that does. What does not both carry and serve is trimmed away. If a filter that is never
+removed (a class of the classifier, above all) is left without a signal, its parent's widest path to it is restored:
+the path whose weakest synapse, relative to the strongest of its layer, is strongest. The inherited weights then still
+hold that path.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ Flags = NDArray[np.bool_]
 def make_viable(
     wiring: Wiring, weights: Mapping[str, Any], parent: Masks, offspring: Masks
 ) -> tuple[Masks, Flags, int]:
-    """The offspring trimmed and, where needed, repaired: its masks, the units [units] that live, and the paths restored.
+    """The masks of the offspring, trimmed and repaired, the units [units] that live, and how many paths were restored.
 
     Raises:
         ViabilityError: where even the parent has no path to an output.
@@ -34,7 +35,7 @@ def make_viable(
             scores, ways = _widest_paths(wiring, weights, parent)
         offspring = {name: mask.copy() for name, mask in offspring.items()}
         for layer, filter_ in silent:
-            _restore(wiring, weights, parent, offspring, scores, ways, (layer, filter_))
+            _restore(weights, parent, offspring, scores, ways, (layer, filter_))
             restored += 1
         masks, alive = trim(wiring, offspring)
     return masks, alive, restored
@@ -101,9 +102,7 @@ def _widest_paths(
     return width, ways
 
 
-def _widths(
-    layer: Layer, weights: Mapping[str, Any], parent: Masks, width: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _widths(layer: Layer, weights: Mapping[str, Any], parent: Masks, width: NDArray[np.float64]) -> NDArray[np.float64]:
     """The width of the widest path that enters each filter by each input: [inputs, outputs]."""
     strengths = np.where(by_unit(layer, parent[layer.name]), np.abs(by_unit(layer, np.asarray(weights[layer.name]))), 0)
     relative = (strengths + 0.0).max(axis=2, initial=0) / max(float(strengths.max(initial=0)), 1e-30)
@@ -111,7 +110,6 @@ def _widths(
 
 
 def _restore(
-    wiring: Wiring,
     weights: Mapping[str, Any],
     parent: Masks,
     offspring: Masks,
@@ -131,7 +129,9 @@ def _restore(
             )
         source = int(entries.argmax())
         view = by_unit(layer, offspring[layer.name]).copy()
-        strengths = np.where(by_unit(layer, parent[layer.name]), np.abs(by_unit(layer, np.asarray(weights[layer.name]))), -1)
+        strengths = np.where(
+            by_unit(layer, parent[layer.name]), np.abs(by_unit(layer, np.asarray(weights[layer.name]))), -1
+        )
         view[source, filter_, int(strengths[source, filter_].argmax())] = True
         offspring[layer.name] = from_units(layer, view, offspring[layer.name].shape)
         unit = int(layer.inputs[source])

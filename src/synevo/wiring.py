@@ -1,12 +1,14 @@
 """Wiring: which slices of which arrays of a network live and die together.
 
-Every element of every axis of every array gets an identity. The rules (`synevo.rules`) follow the identities through the
-traced program and unite those that must share a fate: a filter, its bias, its normalisation, the rows of the next layer
-that a flatten spreads it over, both sides of a residual sum. A set of identities that may be removed is a *unit*. A set
-that reaches the output, or meets a primitive without a rule, is frozen: never removed, and named with its reason.
+Every element of every axis of every array gets an identity. The rules (`synevo.rules`) follow the identities through
+the traced program and unite those that must share a fate: a filter, its bias, its normalisation, the rows of the next
+layer that a flatten spreads it over, both sides of a residual sum. A set of identities that may be removed is a
+*unit*. A set that reaches the output, or meets a primitive without a rule, is frozen: never removed, and named with
+its reason.
 
-A layer is an array that is contracted with a signal; its elements are the synapses of the paper. Units are numbered once,
-in the ancestor, and keep their number however small the network becomes: the number is the gene tag of 1811.07966.
+A layer is an array that is contracted with a signal; its elements are the synapses of the paper. Units are numbered
+once, in the ancestor, and keep their number however small the network becomes: the number is the gene tag of
+1811.07966.
 """
 
 from collections.abc import Mapping
@@ -55,7 +57,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Wiring:
-    """The layers in the order in which a signal meets them, and the unit of every element of every axis of every array."""
+    """The layers in the order of the signal, and the unit of every element of every axis of every array."""
 
     layers: tuple[Layer, ...]
     slots: Mapping[str, tuple[Numbers, ...]]
@@ -120,7 +122,11 @@ def program_of(blueprint: Blueprint, network: Network, shape: tuple[int, int, in
     """The program of a network in evaluation mode; traced on two images, since one would elide broadcasts."""
 
     def run(arrays: dict[str, Any], x: Any) -> Any:
-        return forward(blueprint, Network({k: arrays[k] for k in network.parameters}, {k: arrays[k] for k in network.statistics}), x)
+        return forward(
+            blueprint,
+            Network({k: arrays[k] for k in network.parameters}, {k: arrays[k] for k in network.statistics}),
+            x,
+        )
 
     abstract = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in network.arrays.items()}
     return trace(run, abstract, jax.ShapeDtypeStruct((2, *shape), jnp.float32))

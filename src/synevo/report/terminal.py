@@ -65,8 +65,8 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
 
 
 _LINEAGE_CAPTION = (
-    "* best within the budget. syn ×, clu ×: synaptic and cluster efficiency, every layer counted; (family): without the "
-    "classifier, as the papers count. ms: latency at batch 1."
+    "* best within the budget. syn ×, clu ×: synaptic and cluster efficiency, every layer counted; (family): without "
+    "the classifier, as the papers count. ms: latency at batch 1."
 )
 
 
@@ -94,16 +94,22 @@ def _compact_part(compact: Summary) -> RenderableType:
         whole = ancestor[field]
         table.add_row(name, _number(whole), _number(whole), _number(compact[field]), _times(whole, compact[field]))
     alive = compact["synapses"]
-    table.add_row("synapses alive", _number(ancestor["synapses"]), _number(alive), _number(alive), _times(ancestor["synapses"], alive))
+    table.add_row(
+        "synapses alive",
+        _number(ancestor["synapses"]),
+        _number(alive),
+        _number(alive),
+        _times(ancestor["synapses"], alive),
+    )
     for batch in compact["latency_ms"]["ancestor"]:
         rows = {name: compact["measures"]["latency_ms"][name][batch] for name in ("ancestor", "masked", "compact")}
         cells = [f"{row['median']:.2f} ({row['lower']:.2f}–{row['upper']:.2f})" for row in rows.values()]
         table.add_row(f"ms at batch {batch}", *cells, _times(rows["ancestor"]["median"], rows["compact"]["median"]))
     proof = compact["proof"]
     table.caption = (
-        f"Proven: {proof['steps']} steps of the program as predicted; logits differ by at most {proof['max_difference']:.1e} "
-        f"(largest {proof['largest_logit']:.1f}) on {proof['images']} real and {proof['random_images']} random images; "
-        f"top-1 agreement {100 * proof['top1_agreement']:.2f} %. ms: median (quartiles)."
+        f"Proven: {proof['steps']} steps of the program as predicted; logits differ by at most "
+        f"{proof['max_difference']:.1e} (largest {proof['largest_logit']:.1f}) on {proof['images']} real and "
+        f"{proof['random_images']} random images; top-1 agreement {100 * proof['top1_agreement']:.2f} %. ms: median (quartiles)."
     )
     table.caption_justify = "left"
     return table
@@ -125,8 +131,11 @@ def _number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
+_LONG = 600  # seconds
+
+
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds < _LONG else f"{seconds / 60:.0f} min"
 
 
 def print_report(console: Console, summary: Summary) -> None:

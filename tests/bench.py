@@ -1,0 +1,181 @@
+"""Speed and memory, as ratios measured side by side in one run; `make bench`, on an idle machine.
+
+Contestants take turns, warm-up rounds are not counted, medians and quartiles are printed. With `--run DIR` the
+generations of that run are timed; without, a lineage of the preset `demo` is evolved first, and its time and memory
+are measured too.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from synevo import compaction, keys, masks, network, stages, stopwatch, synthesis, training
+from synevo.images import Dataset, Images
+from synevo.machine import describe
+from synevo.plan import EncodingPlan, EnvironmentPlan, TrainingPlan
+from synevo.rundir import RunDir
+from synevo.stopwatch import Timing
+from synevo.wiring import dissect
+
+STEPS = 20
+BATCH = 128
+ROUNDS = 9
+SYNTHESES = {"10^5": (316, 1), "10^8": (5000, 4)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, help="time the generations of this run")
+    options = parser.parse_args()
+    machine = describe()
+    libraries = f"jax {machine['libraries']['jax']}, synevo {machine['synevo']}"
+    print(f"{machine['device']}, {machine['threads']} threads, {libraries}")
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDir(options.run) if options.run else evolve_demo(Path(folder) / "demo")
+        bench_training(run)
+    bench_synthesis()
+
+
+def evolve_demo(path: Path) -> RunDir:
+    """Evolve the demo as a user would, in processes of its own."""
+    print("\nA whole lineage: preset demo, one run, each command a process")
+    for words in (
+        ["train-ancestor", "--preset", "demo", "--run", str(path)],
+        ["evolve", str(path)],
+        ["compact", str(path)],
+    ):
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "synevo", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(f"  {words[0]:16s} {time.perf_counter() - began:6.1f} s   largest process so far {peak:,.0f} MiB")
+    return RunDir(path)
+
+
+def bench_training(run: RunDir) -> None:
+    """Training steps of every generation, and of PyTorch on the ancestor, in turns."""
+    habitat = stages.settle(run.load_plan())
+    lineage = run.load_lineage()
+    dataset = random_images(habitat.dataset)
+    contestants: dict[str, Callable[[], object]] = {}
+    for individual in lineage.individuals:
+        organism = stages.load_organism(run, habitat.species, individual.generation)
+        contestants[f"generation {individual.generation}"] = epoch_of(habitat.species, organism, dataset)
+    torch = torch_epoch(dataset) if habitat.plan.ancestor.name == "lenet5" else None
+    if torch is not None:
+        contestants["PyTorch, generation 1"] = torch
+    print(f"\nTraining, {run.name}: batches of {BATCH}, {STEPS} steps a round")
+    print(f"  2 rounds of warm-up, {ROUNDS} counted, in turns")
+    timings = stopwatch.race(contestants, rounds=ROUNDS, warm_up=2, patience=600)
+    whole = timings["generation 1"].median
+    for name, timing in timings.items():
+        rate = 1000 * STEPS * BATCH / timing.median
+        share = f"{timing.median / whole:5.2f} of the ancestor's time"
+        print(f"  {name:24s} {rate:9,.0f} images/s   {share}   {spread(timing, STEPS)} ms a step")
+    if torch is None:
+        print("  PyTorch is not installed (pip install 'synevo[torch]'), or the ancestor is not lenet5: no comparison")
+
+
+def epoch_of(species: stages.Species, organism: stages.Organism, dataset: Dataset) -> Callable[[], object]:
+    """One epoch of training an organism, from the same start each time."""
+    living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
+    plan = TrainingPlan(epochs=1, batch_size=BATCH)
+
+    def epoch() -> object:
+        copy = jax.tree.map(jnp.array, organism.network)
+        state = training.start(copy, dataset, plan, species.blueprint)
+        return [after.network for after in training.fit(keys.root(0), species.blueprint, state, living, dataset, plan)][
+            -1
+        ]
+
+    return epoch
+
+
+def torch_epoch(dataset: Dataset) -> Callable[[], object] | None:
+    """The same epoch of the family's LeNet-5 in PyTorch, channels last; None where it is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    nn = torch.nn
+    channels = dataset.shape[2]
+    layers = [
+        nn.Conv2d(channels, 32, 5, padding=2),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 5, padding=2),
+        nn.ReLU(),
+    ]
+    layers += [nn.AvgPool2d(2), nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten()]
+    layers += [nn.Linear(1024, 64), nn.ReLU(), nn.Linear(64, 10)]
+    model = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(model.parameters())
+    pixels, labels = torch.from_numpy(dataset.train.pixels), torch.from_numpy(dataset.train.labels).long()
+
+    def epoch() -> object:
+        for batch in torch.randperm(len(labels)).split(BATCH):
+            x = (pixels[batch].float() / 255).permute(0, 3, 1, 2)
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(x), labels[batch]).backward()
+            optimiser.step()
+        return 0
+
+    return epoch
+
+
+def random_images(like: Dataset) -> Dataset:
+    """Enough random images for one round."""
+    rng = np.random.default_rng(0)
+    count = STEPS * BATCH
+    pixels = rng.integers(0, 256, (count, *like.shape), np.uint8)
+    images = Images(pixels, rng.integers(0, len(like.classes), count).astype(np.int32))
+    return Dataset("random", like.classes, images, images, images, like.mean, like.deviation)
+
+
+def bench_synthesis() -> None:
+    """Synthesis of one offspring of a dense network, compiled and warm."""
+    print(f"\nSynthesis of one offspring, 1 warm-up, {ROUNDS} counted")
+    for name, (width, depth) in SYNTHESES.items():
+        timing = stopwatch.race({name: synthesis_of(width, depth)}, rounds=ROUNDS, warm_up=1, patience=120)[name]
+        print(f"  {name} synapses ({width * width * depth:,} in {depth} layers): {spread(timing)} ms")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\nPeak memory of this process: {peak:,.0f} MiB")
+
+
+def synthesis_of(width: int, depth: int) -> Callable[[], object]:
+    """The synthesis of an offspring of `depth` square layers."""
+
+    def factory(shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
+        del shape, classes
+        return nnx.Sequential(*(nnx.Linear(width, width, use_bias=False, rngs=rngs) for _ in range(depth)))
+
+    blueprint, arrays = network.build(factory, (1, 1, width), width, keys.root(0))
+    wiring = dissect(blueprint, arrays, (1, 1, width)).wiring
+    everything = masks.full(wiring, arrays)
+    weights = {layer: np.asarray(array) for layer, array in arrays.parameters.items()}
+    encoding, environment = EncodingPlan(), EnvironmentPlan(scope="network")
+
+    def conceive() -> object:
+        key = keys.root(1)
+        return synthesis.synthesise(key, wiring, weights, everything, encoding=encoding, environment=environment).masks
+
+    return conceive
+
+
+def spread(timing: Timing, parts: int = 1) -> str:
+    return f"{timing.median / parts:.1f} ({timing.lower / parts:.1f}-{timing.upper / parts:.1f})"
+
+
+if __name__ == "__main__":
+    main()
