@@ -91,6 +91,24 @@ def _again() -> str:
     return " ".join(["synevo", *sys.argv[1:]])
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from synevo import __version__
+
+        typer.echo(f"synevo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def synevo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Evolve a trained network into a far smaller, faster one, and prove that it is that network."""
+    del version
+
+
 @app.command("train-ancestor")
 @_answering
 def train_ancestor(
@@ -181,6 +199,14 @@ def evolve(
 
     generations = plan.evolution.generations
     _follow(stages.evolve(target, plan), generations=generations, nothing=f"{target.path} has nothing left to evolve.")
+    lineage = target.load_lineage()
+    state = lineage.state(generations=generations, max_drop=plan.evolution.max_drop)
+    if state == "failed":
+        _fail(
+            f"Generation {lineage.last.generation} failed. {lineage.last.problem}",
+            "The generations before it are whole.",
+        )
+    typer.echo(f"The lineage of {target.path} is {state} at generation {lineage.last.generation}.", err=True)
     typer.echo(f"Next: synevo compact {target.path}; synevo report {target.path}", err=True)
 
 

@@ -124,8 +124,8 @@ def compare(anatomy: Anatomy, alive: Flags, found: Program) -> int:
             shape = tuple(int(survives(axis, alive).sum()) for axis in anatomy.units[old])
             if shape != found.shapes[new]:
                 raise _mismatch(f"shape {shape} was predicted, {found.shapes[new]} was traced", before.where)
-    for old, new in zip(predicted.outputs, found.outputs, strict=True):
-        _compare_operand(old, new, numbers, "the output")
+    for output, other in zip(predicted.outputs, found.outputs, strict=True):
+        _compare_operand(output, other, numbers, "the output")
     return len(found.steps)
 
 

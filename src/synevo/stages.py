@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch
-from synevo.errors import RunError
+from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Birth, Event, Organism, Species, Training
 from synevo.images import Dataset
 from synevo.lineage import Counts, Individual, Lineage, Scores
@@ -152,6 +152,11 @@ def _keep(run: RunDir, habitat: Habitat, events: Iterator[Event]) -> Iterator[Ha
             yield Epoch(event.generation, state.epoch, event.epochs, state.loss, images, now - epoch_began)
             epoch_began = time.monotonic()
         else:
+            if event.organism is None and event.generation == 1:
+                raise DivergenceError(
+                    f"The ancestor could not be trained. {event.problem}",
+                    remedy="Nothing was kept. Start a new run with a smaller --set ancestor_training.learning_rate=…",
+                )
             individual = _individual(event, habitat, now - began)
             weights, bits = ({}, {}) if event.organism is None else dismantle(event.organism)
             run.save_individual(individual, habitat.plan, weights=weights, masks=bits)

@@ -105,10 +105,11 @@ class _Inliner:
             if body is not None:
                 inner = getattr(body, "jaxpr", body)
                 results = self._inline(inner, getattr(body, "consts", ()), operands)
+                scope.update(zip(equation.outvars, results, strict=True))
             else:
-                results = tuple(self._value(variable) for variable in equation.outvars)
-                self.steps.append(Step(equation.primitive.name, operands, results, equation.params, _where(equation)))
-            scope.update(zip(equation.outvars, results, strict=True))
+                made = tuple(self._value(variable) for variable in equation.outvars)
+                self.steps.append(Step(equation.primitive.name, operands, made, equation.params, _where(equation)))
+                scope.update(zip(equation.outvars, made, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
 
 

@@ -90,17 +90,14 @@ def _compact_part(compact: Summary) -> RenderableType:
     for name in ("", "ancestor", "masked", "compact", "ancestor / compact"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     ancestor = compact["ancestor"]
-    for name, field in (("parameters", "parameters"), ("multiply-adds", "multiply_adds"), ("bytes on disk", "bytes")):
-        whole = ancestor[field]
-        table.add_row(name, _number(whole), _number(whole), _number(compact[field]), _times(whole, compact[field]))
-    alive = compact["synapses"]
-    table.add_row(
-        "synapses alive",
-        _number(ancestor["synapses"]),
-        _number(alive),
-        _number(alive),
-        _times(ancestor["synapses"], alive),
-    )
+    stored = {**compact, "synapses": compact["stored_weights"]}
+    fields = {"parameters": "parameters", "synapses stored": "synapses", "multiply-adds": "multiply_adds"}
+    for name, field in (fields | {"bytes on disk": "bytes"}).items():
+        whole, part = ancestor[field], stored[field]
+        table.add_row(name, _number(whole), _number(whole), _number(part), _times(whole, part))
+    for name, field in {"synapses alive": "synapses", "kernels alive": "kernels"}.items():
+        whole, part = ancestor[field], compact[field]
+        table.add_row(name, _number(whole), _number(part), _number(part), _times(whole, part))
     for batch in compact["latency_ms"]["ancestor"]:
         rows = {name: compact["measures"]["latency_ms"][name][batch] for name in ("ancestor", "masked", "compact")}
         cells = [f"{row['median']:.2f} ({row['lower']:.2f}–{row['upper']:.2f})" for row in rows.values()]
@@ -109,7 +106,8 @@ def _compact_part(compact: Summary) -> RenderableType:
     table.caption = (
         f"Proven: {proof['steps']} steps of the program as predicted; logits differ by at most "
         f"{proof['max_difference']:.1e} (largest {proof['largest_logit']:.1f}) on {proof['images']} real and "
-        f"{proof['random_images']} random images; top-1 agreement {100 * proof['top1_agreement']:.2f} %. ms: median (quartiles)."
+        f"{proof['random_images']} random images; top-1 agreement {100 * proof['top1_agreement']:.2f} %. "
+        "ms: median (quartiles)."
     )
     table.caption_justify = "left"
     return table
