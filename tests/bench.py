@@ -164,7 +164,7 @@ def synthesis_of(width: int, depth: int) -> Callable[[], object]:
     wiring = dissect(blueprint, arrays, (1, 1, width)).wiring
     everything = masks.full(wiring, arrays)
     weights = {layer: np.asarray(array) for layer, array in arrays.parameters.items()}
-    encoding, environment = EncodingPlan(), EnvironmentPlan(scope="network")
+    encoding, environment = EncodingPlan(), EnvironmentPlan(cluster_scope="network", synapse_scope="network")
 
     def conceive() -> object:
         key = keys.root(1)

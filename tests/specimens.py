@@ -5,8 +5,9 @@ rest, and would cost a compilation each.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -90,11 +91,6 @@ def random_masks(of: Specimen, density: float, seed: int) -> Masks:
     return {name: random.random(mask.shape) < density for name, mask in whole.items()}
 
 
-def tiny_plain(network: Network) -> Network:
-    """A network without biases, as far as it adds any."""
-    return replace(network, parameters={k: v * 0 if k.endswith("bias") else v for k, v in network.parameters.items()})
-
-
 def chain(*widths: int) -> Wiring:
     """Dense layers `layer0`, `layer1`, … between inputs and outputs that stay, with hidden units numbered from 0."""
     hidden = iter(range(sum(widths)))
@@ -102,10 +98,7 @@ def chain(*widths: int) -> Wiring:
         np.full(width, PERMANENT) if place in {0, len(widths) - 1} else np.array([next(hidden) for _ in range(width)])
         for place, width in enumerate(widths)
     ]
-    layers = tuple(
-        Layer(f"layer{n}", 0, 1, before, after, 1)
-        for n, (before, after) in enumerate(zip(axes, axes[1:], strict=False))
-    )
+    layers = tuple(Layer(f"layer{n}", 0, 1, before, after, 1) for n, (before, after) in enumerate(pairwise(axes)))
     slots = {layer.name: (layer.inputs, layer.outputs) for layer in layers}
     return Wiring(layers, slots, sum(widths[1:-1]), ())
 
@@ -166,12 +159,12 @@ class Joined(nnx.Module):
     def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
         self.left = nnx.Conv(shape[-1], 3, (3, 3), rngs=rngs)
         self.right = nnx.Conv(shape[-1], 4, (5, 5), rngs=rngs)
-        self.both = nnx.Conv(7, 5, (3, 3), strides=2, rngs=rngs)
+        self.both = nnx.Conv(7, 5, (3, 3), rngs=rngs)
         self.classifier = nnx.Linear(2 * 2 * (5 + 7), classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         x = average_pool(jnp.concatenate([nnx.relu(self.left(x)), nnx.relu(self.right(x))], axis=-1))
-        x = jnp.concatenate([max_pool(x), nnx.relu(self.both(x))], axis=-1)
+        x = max_pool(jnp.concatenate([nnx.relu(self.both(x)), x], axis=-1))
         return self.classifier(x.reshape(x.shape[0], -1))
 
 

@@ -88,9 +88,8 @@ class EnvironmentPlan(Section):
 
     keep_clusters: Share = Field(0.95, description="R^c: expected share of the parent's clusters that survives")
     keep_synapses: Share = Field(0.67, description="R^s: expected share of the parent's synapses that survives")
-    scope: Literal["layer", "network"] = Field(
-        "layer", description="one factor F for each layer, or one for all of them"
-    )
+    cluster_scope: Literal["layer", "network"] = Field("layer", description="one F_c for each layer, or one for all")
+    synapse_scope: Literal["layer", "network"] = Field("layer", description="one F_s for each layer, or one for all")
 
 
 class EvolutionPlan(Section):

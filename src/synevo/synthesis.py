@@ -10,7 +10,7 @@ backend or another does not decide what lives.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -85,14 +85,8 @@ def _sample(
         _encode(weight, living, group, count, encoding_plan)
         for weight, living, group, count in zip(weights, alive, groups, counts, strict=True)
     ]
-    survival: dict[int, tuple[Array, Array]] = {}
-    for members in _scopes(len(weights), environment):
-        parts = _survival(
-            [probabilities[i] for i in members], [alive[i] for i in members], [groups[i] for i in members], environment
-        )
-        survival |= dict(zip(members, parts, strict=True))
-    of_clusters = [survival[i][0] for i in range(len(weights))]
-    of_synapses = [survival[i][1] for i in range(len(weights))]
+    of_clusters = _cluster_survival([p for p, _, _ in probabilities], environment)
+    of_synapses = _synapse_survival([p for _, p, _ in probabilities], of_clusters, alive, groups, environment)
     sampled = [
         living & lives[group][:, :, None] & drawn
         for living, group, lives, drawn in zip(
@@ -119,31 +113,39 @@ def _encode(weights: Array, alive: Array, groups: Array, count: int, plan: Encod
     return of_cluster, of_synapse, synapses
 
 
-def _scopes(layers: int, environment: EnvironmentPlan) -> list[list[int]]:
+def _scopes(layers: int, scope: Literal["layer", "network"]) -> list[list[int]]:
     """The layers that share one environmental factor."""
-    return [list(range(layers))] if environment.scope == "network" else [[i] for i in range(layers)]
+    return [list(range(layers))] if scope == "network" else [[i] for i in range(layers)]
 
 
-def _survival(
-    probabilities: list[tuple[Array, Array, Array]],
+def _cluster_survival(probabilities: list[Array], environment: EnvironmentPlan) -> list[Array]:
+    """The survival of the clusters of each layer that the environment allows."""
+    pressed = {}
+    for members in _scopes(len(probabilities), environment.cluster_scope):
+        ours = [probabilities[i] for i in members]
+        ones = [(p > 0).astype(p.dtype) for p in ours]
+        kept = environment.keep_clusters * jnp.sum(jnp.stack([jnp.sum(one) for one in ones]))
+        factor = solve_factor(ours, ones, kept)
+        pressed |= {i: press(probabilities[i], factor) for i in members}
+    return [pressed[i] for i in range(len(probabilities))]
+
+
+def _synapse_survival(
+    probabilities: list[Array],
+    of_clusters: list[Array],
     alive: list[Array],
     groups: list[Array],
     environment: EnvironmentPlan,
-) -> list[tuple[Array, Array]]:
-    """The survival of clusters, and of synapses within surviving clusters, that the environment allows."""
-    of_clusters = [p for p, _, _ in probabilities]
-    ones = [(p > 0).astype(p.dtype) for p in of_clusters]
-    kept = environment.keep_clusters * sum(jnp.sum(one) for one in ones)
-    factor = solve_factor(of_clusters, ones, jnp.asarray(kept))
-    pressed = [press(p, factor) for p in of_clusters]
-    of_synapses = [p for _, p, _ in probabilities]
-    weights = [
-        jnp.broadcast_to(q[group][:, :, None], p.shape)
-        for q, group, p in zip(pressed, groups, of_synapses, strict=True)
-    ]
-    total = environment.keep_synapses * sum(jnp.sum(living) for living in alive)
-    factor = solve_factor(of_synapses, weights, jnp.asarray(total, jnp.float64))
-    return [(q, press(p, factor)) for q, p in zip(pressed, of_synapses, strict=True)]
+) -> list[Array]:
+    """The survival of the synapses of each layer, within surviving clusters, that the environment allows."""
+    pressed = {}
+    for members in _scopes(len(probabilities), environment.synapse_scope):
+        ours = [probabilities[i] for i in members]
+        weights = [jnp.broadcast_to(of_clusters[i][groups[i]][:, :, None], probabilities[i].shape) for i in members]
+        kept = environment.keep_synapses * jnp.sum(jnp.stack([jnp.sum(alive[i], dtype=jnp.float64) for i in members]))
+        factor = solve_factor(ours, weights, kept)
+        pressed |= {i: press(probabilities[i], factor) for i in members}
+    return [pressed[i] for i in range(len(probabilities))]
 
 
 def _draw(key: Array, probabilities: list[Array]) -> list[Array]:

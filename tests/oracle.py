@@ -1,0 +1,144 @@
+"""The equations of METHOD 2 and 3, one synapse at a time: slow, plain, and sharing nothing with synevo.
+
+A layer is a kernel [..., in, out]. `channels` says how many input channels feed it: the rows of a matrix behind a
+flatten go round and round through them. A synapse is known by its index, a cluster by (input channel, output) or by its
+output alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import exp, sqrt
+
+import numpy as np
+
+Index = tuple[int, ...]
+Cluster = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The parent's weights and living synapses of one layer, and what its synapses are clustered by."""
+
+    weights: np.ndarray
+    alive: np.ndarray
+    channels: int
+    kind: str
+
+    def synapses(self) -> Iterator[Index]:
+        """The living synapses."""
+        for index in np.ndindex(self.weights.shape):
+            if self.alive[index]:
+                yield index
+
+    def cluster(self, index: Index) -> Cluster:
+        """The cluster of a synapse."""
+        return (index[-2] % self.channels, index[-1]) if self.kind == "kernel" else (index[-1],)
+
+    def strength(self, index: Index) -> float:
+        return abs(float(self.weights[index]))
+
+
+def rms(values: list[float]) -> float:
+    return sqrt(sum(value * value for value in values) / len(values)) if values else 0.0
+
+
+def normaliser(values: list[float], name: str) -> float:
+    return max(values, default=0.0) if name == "max" else rms(values)
+
+
+def probability(strength: float, scale: float, sharpness: float) -> float:
+    return min(1.0, exp(sharpness * ((strength / scale if scale else 0.0) - 1)))
+
+
+def encode_clusters(layer: Layer, *, truncation: float, sharpness: float, name: str) -> dict[Cluster, float]:
+    """P(s_c = 1) of every living cluster (eq. 6)."""
+    threshold = truncation * rms([layer.strength(index) for index in layer.synapses()])
+    sums: dict[Cluster, float] = {}
+    for index in layer.synapses():
+        strength = layer.strength(index)
+        sums.setdefault(layer.cluster(index), 0.0)
+        sums[layer.cluster(index)] += strength if strength >= threshold else 0.0
+    scale = normaliser(list(sums.values()), name)
+    return {cluster: probability(total, scale, sharpness) for cluster, total in sums.items()}
+
+
+def encode_synapses(layer: Layer, *, sharpness: float, name: str) -> dict[Index, float]:
+    """P(s_j = 1) of every living synapse (eq. 7)."""
+    scale = normaliser([layer.strength(index) for index in layer.synapses()], name)
+    return {index: probability(layer.strength(index), scale, sharpness) for index in layer.synapses()}
+
+
+def bisect_factor(terms: list[tuple[float, float]], expected: float) -> float:
+    """The F with sum of m * min(1, F * P) = expected, over `terms` (P, m); the largest that matters where none is."""
+
+    def survive(factor: float) -> float:
+        return sum(m * min(1.0, factor * p) for p, m in terms)
+
+    low, high = 0.0, 1.0 / min((p for p, _ in terms if p > 0), default=1.0)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if survive(middle) < expected else (low, middle)
+    return high
+
+
+@dataclass(frozen=True)
+class Survival:
+    """How likely each cluster of a layer survives, and each synapse in a surviving cluster."""
+
+    layer: Layer
+    clusters: dict[Cluster, float]
+    synapses: dict[Index, float]
+
+    def marginal(self) -> np.ndarray:
+        """How likely each synapse survives, in the shape of the layer."""
+        whole = np.zeros(self.layer.weights.shape)
+        for index, chance in self.synapses.items():
+            whole[index] = self.clusters[self.layer.cluster(index)] * chance
+        return whole
+
+    def variance(self) -> float:
+        """The variance of the number of surviving synapses: clusters are drawn apart, synapses within them too."""
+        total = 0.0
+        for cluster, q in self.clusters.items():
+            chances = [p for index, p in self.synapses.items() if self.layer.cluster(index) == cluster]
+            total += q * sum(p * (1 - p) for p in chances) + q * (1 - q) * sum(chances) ** 2
+        return total
+
+
+def press(
+    layers: list[Layer],
+    *,
+    keep_clusters: float,
+    keep_synapses: float,
+    truncation: float,
+    sharpness: tuple[float, float],
+    name: str,
+    shared: bool,
+) -> list[Survival]:
+    """The survival of all layers in an environment, with a factor for each or one that is `shared`."""
+    if not shared:
+        return [
+            press(
+                [layer],
+                keep_clusters=keep_clusters,
+                keep_synapses=keep_synapses,
+                truncation=truncation,
+                sharpness=sharpness,
+                name=name,
+                shared=True,
+            )[0]
+            for layer in layers
+        ]
+    clusters = [encode_clusters(layer, truncation=truncation, sharpness=sharpness[0], name=name) for layer in layers]
+    synapses = [encode_synapses(layer, sharpness=sharpness[1], name=name) for layer in layers]
+    terms = [(p, 1.0) for of_layer in clusters for p in of_layer.values()]
+    factor = bisect_factor(terms, keep_clusters * len(terms))
+    clusters = [{c: min(1.0, factor * p) for c, p in of_layer.items()} for of_layer in clusters]
+    terms = [
+        (p, of_clusters[layer.cluster(index)])
+        for layer, of_clusters, of_synapses in zip(layers, clusters, synapses, strict=True)
+        for index, p in of_synapses.items()
+    ]
+    factor = bisect_factor(terms, keep_synapses * len(terms))
+    synapses = [{i: min(1.0, factor * p) for i, p in of_layer.items()} for of_layer in synapses]
+    return [Survival(*parts) for parts in zip(layers, clusters, synapses, strict=True)]

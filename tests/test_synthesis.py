@@ -1,0 +1,194 @@
+"""Synthesis: what is sampled, how often, and that it depends on nothing but the key, the weights and the plan."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from specimens import Specimen, chain, random_masks
+
+from synevo import keys
+from synevo.masks import Masks
+from synevo.plan import EncodingPlan, EnvironmentPlan
+from synevo.synthesis import Offspring, synthesise
+
+CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/kernel": 12}
+
+ENCODING = EncodingPlan(cluster="kernel", cluster_sharpness=2.0, synapse_sharpness=3.0)
+ENVIRONMENT = EnvironmentPlan(keep_clusters=0.8, keep_synapses=0.5)
+SHARED = ENVIRONMENT.model_copy(update={"cluster_scope": "network", "synapse_scope": "network"})
+
+DRAWS = 1500
+
+
+def weights_of(tiny: Specimen) -> dict[str, np.ndarray]:
+    """Weights whose layers differ: in the first all are equally strong, so it is the favourite of a shared factor."""
+    weights = {name: np.asarray(tiny.network.parameters[name]) for name in CHANNELS}
+    return weights | {"conv1/kernel": np.sign(weights["conv1/kernel"])}
+
+
+def draw(tiny: Specimen, parent: Masks, environment: EnvironmentPlan, *seeds: int) -> list[Offspring]:
+    weights = weights_of(tiny)
+    return [
+        synthesise(keys.root(seed), tiny.wiring, weights, parent, encoding=ENCODING, environment=environment)
+        for seed in seeds
+    ]
+
+
+@pytest.fixture(scope="module")
+def parent(tiny: Specimen) -> Masks:
+    """A parent of which three quarters live."""
+    return random_masks(tiny, 0.75, 1)
+
+
+def expect(tiny: Specimen, parent: Masks, *, shared: bool) -> list[oracle.Survival]:
+    """What the oracle expects of the plans of this module."""
+    weights = weights_of(tiny)
+    layers = [
+        oracle.Layer(weights[name].astype(float), parent[name], channels, "kernel")
+        for name, channels in CHANNELS.items()
+    ]
+    return oracle.press(
+        layers, keep_clusters=0.8, keep_synapses=0.5, truncation=1.0, sharpness=(2.0, 3.0), name="max", shared=shared
+    )
+
+
+def test_every_synapse_survives_as_often_as_the_oracle_says(tiny: Specimen, parent: Masks) -> None:
+    offspring = draw(tiny, parent, ENVIRONMENT, *range(DRAWS))
+    scores = []
+    for name, survival in zip(CHANNELS, expect(tiny, parent, shared=False), strict=True):
+        chance = survival.marginal()
+        frequency = np.mean([child.masks[name] for child in offspring], axis=0)
+        certain = (chance < 1e-12) | (chance > 1 - 1e-12)
+        np.testing.assert_allclose(frequency[certain], chance[certain], atol=1e-12)
+        deviation = np.sqrt(chance * (1 - chance) / DRAWS)
+        scores.extend(((frequency - chance)[~certain] / deviation[~certain]).tolist())
+    assert len(scores) > 500
+    assert np.abs(scores).max() < 5
+    assert np.square(scores).mean() == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.parametrize("environment", [ENVIRONMENT, SHARED], ids=["layer", "network"])
+def test_as_many_synapses_survive_as_the_environment_allows(
+    tiny: Specimen, parent: Masks, environment: EnvironmentPlan
+) -> None:
+    """Means of 200 draws, within 4 standard errors of independent clusters of independent synapses."""
+    draws = 200
+    offspring = draw(tiny, parent, environment, *range(draws))
+    expected = expect(tiny, parent, shared=environment.synapse_scope == "network")
+    living = sum(mask.sum() for mask in parent.values())
+    for child in offspring:
+        assert child.expected_synapses == pytest.approx(0.5 * living, rel=1e-9)
+    shares = []
+    for name, survival in zip(CHANNELS, expected, strict=True):
+        counts = [child.masks[name].sum() for child in offspring]
+        error = np.sqrt(survival.variance() / draws)
+        assert np.mean(counts) == pytest.approx(survival.marginal().sum(), abs=4 * error)
+        shares.append(np.mean(counts) / parent[name].sum())
+    if environment.synapse_scope == "layer":
+        assert shares == pytest.approx([0.5] * 4, abs=0.04)
+    else:
+        total = np.mean([sum(mask.sum() for mask in child.masks.values()) for child in offspring])
+        assert total == pytest.approx(0.5 * living, abs=4 * np.sqrt(sum(s.variance() for s in expected) / draws))
+        assert shares[0] > 0.65
+        assert min(shares) < 0.5
+
+
+@pytest.mark.parametrize("kind", ["kernel", "filter"])
+def test_a_cluster_lives_or_dies_whole(tiny: Specimen, kind: str) -> None:
+    """Where all synapses are equally strong and as many may survive as clusters do, no cluster is thinned."""
+    parent = random_masks(tiny, 2.0, 0)
+    weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
+    environment = EnvironmentPlan(
+        keep_clusters=0.5, keep_synapses=0.5, cluster_scope="network", synapse_scope="network"
+    )
+    offspring = synthesise(
+        keys.root(3), tiny.wiring, weights, parent, encoding=EncodingPlan(cluster=kind), environment=environment
+    )
+    for name, channels in CHANNELS.items():
+        clusters: dict[Any, set[bool]] = {}
+        layer = oracle.Layer(weights[name], parent[name], channels, kind)
+        for index in layer.synapses():
+            clusters.setdefault(layer.cluster(index), set()).add(bool(offspring.masks[name][index]))
+        assert all(len(fates) == 1 for fates in clusters.values())
+        assert {True, False} == {fate for fates in clusters.values() for fate in fates}
+
+
+@pytest.mark.parametrize("environment", [ENVIRONMENT, SHARED], ids=["layer", "network"])
+def test_an_offspring_holds_no_synapse_that_its_parent_does_not(
+    tiny: Specimen, parent: Masks, environment: EnvironmentPlan
+) -> None:
+    for child in draw(tiny, parent, environment, *range(20)):
+        for name, mask in child.masks.items():
+            assert mask.shape == parent[name].shape
+            assert not (mask & ~parent[name]).any()
+            assert mask.any()
+
+
+def test_where_all_may_survive_all_do(tiny: Specimen, parent: Masks) -> None:
+    """One draw of 2^32 decides each synapse, so a chance of 1 must mean certainty, not almost."""
+    for child in draw(
+        tiny,
+        parent,
+        EnvironmentPlan(keep_clusters=1, keep_synapses=1, cluster_scope="network", synapse_scope="network"),
+        *range(10),
+    ):
+        for name, mask in child.masks.items():
+            np.testing.assert_array_equal(mask, parent[name])
+
+
+def test_the_same_key_gives_the_same_offspring_and_another_key_another(tiny: Specimen, parent: Masks) -> None:
+    one, again, other = draw(tiny, parent, ENVIRONMENT, 7, 7, 8)
+    assert all((one.masks[name] == again.masks[name]).all() for name in CHANNELS)
+    assert all((one.masks[name] != other.masks[name]).any() for name in CHANNELS)
+
+
+def test_scaling_the_weights_of_a_layer_changes_nothing(tiny: Specimen, parent: Masks) -> None:
+    weights = weights_of(tiny)
+    scaled = {name: array * np.float32(2.0 ** (3 * n)) for n, (name, array) in enumerate(weights.items())}
+    for environment in (ENVIRONMENT, SHARED):
+        one, other = (
+            synthesise(keys.root(7), tiny.wiring, w, parent, encoding=ENCODING, environment=environment)
+            for w in (weights, scaled)
+        )
+        assert all((one.masks[name] == other.masks[name]).all() for name in CHANNELS)
+
+
+def digest() -> str:
+    """The masks of three offspring of a network of matrices, as one number."""
+    wiring = chain(9, 20, 15, 4)
+    random = np.random.default_rng(0)
+    weights = {layer.name: random.normal(size=(len(layer.inputs), len(layer.outputs))) for layer in wiring.layers}
+    parent = {name: random.random(array.shape) < 0.9 for name, array in weights.items()}
+    sums = hashlib.sha256()
+    for seed in range(3):
+        child = synthesise(keys.root(seed), wiring, weights, parent, encoding=ENCODING, environment=ENVIRONMENT)
+        for name in sorted(child.masks):
+            sums.update(np.packbits(child.masks[name]).tobytes())
+    return sums.hexdigest()
+
+
+def test_masks_are_the_same_on_two_devices_with_one_thread_and_with_fast_mathematics() -> None:
+    variants = [
+        "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false",
+        "--xla_cpu_enable_fast_math=true",
+    ]
+    program = "import jax, test_synthesis; print(jax.device_count(), test_synthesis.digest())"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parent,
+            env=os.environ | {"XLA_FLAGS": flags},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for flags in variants
+    ]
+    here = digest()
+    found = [process.communicate(timeout=60)[0].split() for process in running]
+    assert found == [["2", here], ["1", here]]
