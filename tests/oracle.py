@@ -113,32 +113,21 @@ def press(
     truncation: float,
     sharpness: tuple[float, float],
     name: str,
-    shared: bool,
+    shared: tuple[bool, bool],
 ) -> list[Survival]:
-    """The survival of all layers in an environment, with a factor for each or one that is `shared`."""
-    if not shared:
-        return [
-            press(
-                [layer],
-                keep_clusters=keep_clusters,
-                keep_synapses=keep_synapses,
-                truncation=truncation,
-                sharpness=sharpness,
-                name=name,
-                shared=True,
-            )[0]
-            for layer in layers
-        ]
+    """The survival of all layers in an environment. `sharpness` and whether one factor is `shared` by all layers, or
+    each has its own, are those of the clusters and of the synapses."""
     clusters = [encode_clusters(layer, truncation=truncation, sharpness=sharpness[0], name=name) for layer in layers]
+    pressed = []
+    for n, of_layer in enumerate(clusters):
+        terms = [(p, 1.0) for scope in (clusters if shared[0] else clusters[n : n + 1]) for p in scope.values()]
+        factor = bisect_factor(terms, keep_clusters * len(terms))
+        pressed.append({c: min(1.0, factor * p) for c, p in of_layer.items()})
     synapses = [encode_synapses(layer, sharpness=sharpness[1], name=name) for layer in layers]
-    terms = [(p, 1.0) for of_layer in clusters for p in of_layer.values()]
-    factor = bisect_factor(terms, keep_clusters * len(terms))
-    clusters = [{c: min(1.0, factor * p) for c, p in of_layer.items()} for of_layer in clusters]
-    terms = [
-        (p, of_clusters[layer.cluster(index)])
-        for layer, of_clusters, of_synapses in zip(layers, clusters, synapses, strict=True)
-        for index, p in of_synapses.items()
-    ]
-    factor = bisect_factor(terms, keep_synapses * len(terms))
-    synapses = [{i: min(1.0, factor * p) for i, p in of_layer.items()} for of_layer in synapses]
-    return [Survival(*parts) for parts in zip(layers, clusters, synapses, strict=True)]
+    survivals = []
+    for n, layer in enumerate(layers):
+        scope = range(len(layers)) if shared[1] else range(n, n + 1)
+        terms = [(p, pressed[k][layers[k].cluster(index)]) for k in scope for index, p in synapses[k].items()]
+        factor = bisect_factor(terms, keep_synapses * len(terms))
+        survivals.append(Survival(layer, pressed[n], {i: min(1.0, factor * p) for i, p in synapses[n].items()}))
+    return survivals

@@ -46,7 +46,7 @@ def parent(tiny: Specimen) -> Masks:
     return random_masks(tiny, 0.75, 1)
 
 
-def expect(tiny: Specimen, parent: Masks, *, shared: bool) -> list[oracle.Survival]:
+def expect(tiny: Specimen, parent: Masks, environment: EnvironmentPlan) -> list[oracle.Survival]:
     """What the oracle expects of the plans of this module."""
     weights = weights_of(tiny)
     layers = [
@@ -54,14 +54,20 @@ def expect(tiny: Specimen, parent: Masks, *, shared: bool) -> list[oracle.Surviv
         for name, channels in CHANNELS.items()
     ]
     return oracle.press(
-        layers, keep_clusters=0.8, keep_synapses=0.5, truncation=1.0, sharpness=(2.0, 3.0), name="max", shared=shared
+        layers,
+        keep_clusters=0.8,
+        keep_synapses=0.5,
+        truncation=1.0,
+        sharpness=(2.0, 3.0),
+        name="max",
+        shared=(environment.cluster_scope == "network", environment.synapse_scope == "network"),
     )
 
 
 def test_every_synapse_survives_as_often_as_the_oracle_says(tiny: Specimen, parent: Masks) -> None:
     offspring = draw(tiny, parent, ENVIRONMENT, *range(DRAWS))
     scores = []
-    for name, survival in zip(CHANNELS, expect(tiny, parent, shared=False), strict=True):
+    for name, survival in zip(CHANNELS, expect(tiny, parent, ENVIRONMENT), strict=True):
         chance = survival.marginal()
         frequency = np.mean([child.masks[name] for child in offspring], axis=0)
         certain = (chance < 1e-12) | (chance > 1 - 1e-12)
@@ -73,7 +79,7 @@ def test_every_synapse_survives_as_often_as_the_oracle_says(tiny: Specimen, pare
     assert np.square(scores).mean() == pytest.approx(1, abs=0.25)
 
 
-@pytest.mark.parametrize("environment", [ENVIRONMENT, SHARED], ids=["layer", "network"])
+@pytest.mark.parametrize("environment", [ENVIRONMENT, MIXED, SHARED], ids=["layer", "mixed", "network"])
 def test_as_many_synapses_survive_as_the_environment_allows(
     tiny: Specimen, parent: Masks, environment: EnvironmentPlan
 ) -> None:
