@@ -6,10 +6,10 @@ DEMO := runs/demo
 SEEDS := 0 1 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format paper bench clean
+.PHONY: help install demo test check format paper sharp bench clean
 
 help:  ## list these goals
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,12 +39,12 @@ format: install  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-paper: install  ## the MNIST lineages of the paper, one seed after the other (needs MNIST in TFDS_DATA_DIR)
+paper sharp: install  ## the MNIST lineages of a preset, a seed after the other (needs MNIST in TFDS_DATA_DIR)
 	for seed in $(SEEDS); do \
-	  $(BIN)/synevo train-ancestor --preset paper --seed $$seed --run runs/paper-$$seed && \
-	  $(BIN)/synevo evolve runs/paper-$$seed && \
-	  $(BIN)/synevo compact runs/paper-$$seed && \
-	  $(BIN)/synevo report runs/paper-$$seed || exit; \
+	  $(BIN)/synevo train-ancestor --preset $@ --seed $$seed --run runs/$@-$$seed && \
+	  $(BIN)/synevo evolve runs/$@-$$seed && \
+	  $(BIN)/synevo compact runs/$@-$$seed && \
+	  $(BIN)/synevo report runs/$@-$$seed || exit; \
 	done
 
 bench: install  ## measure speed and memory; idle machine wanted

@@ -22,6 +22,7 @@ CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/
 ENCODING = EncodingPlan(cluster="kernel", cluster_sharpness=2.0, synapse_sharpness=3.0)
 ENVIRONMENT = EnvironmentPlan(keep_clusters=0.8, keep_synapses=0.5)
 SHARED = ENVIRONMENT.model_copy(update={"cluster_scope": "network", "synapse_scope": "network"})
+MIXED = ENVIRONMENT.model_copy(update={"synapse_scope": "network"})
 
 DRAWS = 1500
 
@@ -86,7 +87,7 @@ def test_as_many_synapses_survive_as_the_environment_allows(
     """Means of 200 draws, within 4 standard errors of independent clusters of independent synapses."""
     draws = 200
     offspring = draw(tiny, parent, environment, *range(draws))
-    expected = expect(tiny, parent, shared=environment.synapse_scope == "network")
+    expected = expect(tiny, parent, environment)
     living = sum(mask.sum() for mask in parent.values())
     for child in offspring:
         assert child.expected_synapses == pytest.approx(0.5 * living, rel=1e-9)
@@ -96,7 +97,7 @@ def test_as_many_synapses_survive_as_the_environment_allows(
         error = np.sqrt(survival.variance() / draws)
         assert np.mean(counts) == pytest.approx(survival.marginal().sum(), abs=4 * error)
         shares.append(np.mean(counts) / parent[name].sum())
-    if environment.synapse_scope == "layer":
+    if environment is ENVIRONMENT:
         assert shares == pytest.approx([0.5] * 4, abs=0.04)
     else:
         total = np.mean([sum(mask.sum() for mask in child.masks.values()) for child in offspring])

@@ -1,0 +1,58 @@
+"""The README names only commands, options, goals, files and presets that exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from synevo.cli import app
+from synevo.plan import describe, preset_names, preset_table
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = re.findall(r"^    (synevo .*?)(?:  +#.*)?$", README, re.MULTILINE)
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_readme_is_one_of_the_command_line(line: str) -> None:
+    _, name, *words = shlex.split(line)
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command.make_context(name, words)
+
+
+def test_an_option_that_is_none_is_refused() -> None:
+    command = typer.main.get_command(app).commands["evolve"]  # type: ignore[attr-defined]
+    with pytest.raises(Exception, match="no-such"):
+        command.make_context("evolve", ["--no-such"])
+
+
+def test_the_goals_of_the_readme_and_of_the_presets_are_in_the_makefile() -> None:
+    goals = set(" ".join(re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)).split())
+    named = set(re.findall(r"make ([a-z]+)", README))
+    for preset in preset_names():
+        named |= set(re.findall(r"make ([a-z]+)", preset_table(preset)["about"]["command"]))
+    assert named
+    assert named <= goals
+
+
+def test_every_module_that_the_readme_names_exists() -> None:
+    modules = set(re.findall(r"`(\w+\.py)`", README))
+    assert len(modules) >= 8
+    assert modules <= {path.name for path in (ROOT / "src/synevo").rglob("*.py")}
+
+
+def test_every_preset_states_its_command_hardware_time_and_result() -> None:
+    for preset in preset_names():
+        about = preset_table(preset)["about"]
+        assert set(about) == {"command", "hardware", "time", "result"}
+        assert "to be measured" not in " ".join(about.values())
+
+
+def test_every_field_of_the_plan_has_a_meaning() -> None:
+    assert all(describe().values())
