@@ -4,10 +4,12 @@ The arrays are filled by NumPy instead of the models' initialisers, which leave 
 rest, and would cost a compilation each.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -75,8 +77,8 @@ def _fill(random: np.random.Generator, name: str, like: jax.ShapeDtypeStruct) ->
         return jnp.zeros(like.shape, like.dtype)
     if name in {"scale", "var"}:
         return jnp.asarray(random.uniform(0.5, 1.5, like.shape), like.dtype)
-    fan_in = np.prod(like.shape[:-1]) if len(like.shape) > 1 else 4
-    return jnp.asarray(random.normal(size=like.shape) / np.sqrt(fan_in), like.dtype)
+    deviation = np.sqrt(2 / np.prod(like.shape[:-1])) if len(like.shape) > 1 else 0.2
+    return jnp.asarray(random.normal(size=like.shape) * deviation, like.dtype)
 
 
 def images(count: int, shape: Shape = SHAPE, seed: int = 0) -> np.ndarray:
@@ -101,6 +103,42 @@ def chain(*widths: int) -> Wiring:
     layers = tuple(Layer(f"layer{n}", 0, 1, before, after, 1) for n, (before, after) in enumerate(pairwise(axes)))
     slots = {layer.name: (layer.inputs, layer.outputs) for layer in layers}
     return Wiring(layers, slots, sum(widths[1:-1]), ())
+
+
+def sketch(body: Callable[[Any, Array], Array], **widths: int) -> type[nnx.Module]:
+    """A model of dense layers of these widths, each fed by the one before, that `body` puts to use on flat images."""
+
+    class Sketch(nnx.Module):
+        def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+            before = int(np.prod(shape))
+            for name, width in widths.items():
+                setattr(self, name, nnx.Linear(before, width or classes, rngs=rngs))
+                before = width
+
+        def __call__(self, x: Array) -> Array:
+            return body(self, x.reshape(x.shape[0], -1))
+
+    return Sketch
+
+
+def line_of(function: Callable[..., Any], text: str) -> str:
+    """`file:line` of the only line of a function or class that holds a text."""
+    lines, first = inspect.getsourcelines(function)
+    (number,) = [number for number, line in enumerate(lines) if text in line]
+    return f"{Path(inspect.getfile(function)).name}:{first + number}"
+
+
+def silence(of: Specimen, network: Network, alive: np.ndarray) -> Network:
+    """A network in which every slice of every array that belongs to a dead unit is zero."""
+
+    def zero(name: str, array: Array) -> Array:
+        quiet = np.array(array)
+        for axis, units in enumerate(of.wiring.slots[name]):
+            dead = [place for place, unit in enumerate(units) if unit != PERMANENT and not alive[unit]]
+            np.moveaxis(quiet, axis, 0)[dead] = 0
+        return jnp.asarray(quiet)
+
+    return network.map(zero)
 
 
 class Tiny(nnx.Module):
@@ -231,3 +269,71 @@ class Deep(nnx.Module):
         for dense, dropout in self.blocks:
             x = dropout(nnx.relu(dense(x)))
         return self.classifier(x)
+
+
+class ChannelsFirst(nnx.Module):
+    """A flatten in the order of other frameworks: all places of one channel, then of the next."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.conv = nnx.Conv(shape[-1], 3, (3, 3), strides=4, rngs=rngs)
+        self.out = nnx.Linear(12, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.out(nnx.relu(self.conv(x)).transpose(0, 3, 1, 2).reshape(x.shape[0], -1))
+
+
+class Patches(nnx.Module):
+    """Two dense layers on every place of a picture: a 1 x 1 convolution in other words."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.hidden = nnx.Linear(shape[-1], 5, rngs=rngs)
+        self.out = nnx.Linear(5, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.out(nnx.relu(self.hidden(x))).mean((1, 2))
+
+
+class Grouped(nnx.Module):
+    """A convolution in groups, as in ResNeXt and MobileNet."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Conv(shape[-1], 6, (3, 3), rngs=rngs)
+        self.groups = nnx.Conv(6, 6, (3, 3), feature_group_count=3, rngs=rngs)
+        self.last = nnx.Conv(6, 5, (1, 1), rngs=rngs)
+        self.out = nnx.Linear(5, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        x = self.last(nnx.relu(self.groups(nnx.relu(self.first(x)))))
+        return self.out(nnx.relu(x).mean((1, 2)))
+
+
+class LayerNormed(nnx.Module):
+    """A normalisation across units."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.hidden = nnx.Linear(int(np.prod(shape)), 6, rngs=rngs)
+        self.norm = nnx.LayerNorm(6, rngs=rngs)
+        self.out = nnx.Linear(6, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.out(nnx.relu(self.norm(self.hidden(x.reshape(x.shape[0], -1)))))
+
+
+class Tied(nnx.Module):
+    """An autoencoder whose decoder is the transposed encoder, with one matrix."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Linear(int(np.prod(shape)), 6, rngs=rngs)
+        self.matrix = nnx.Param(jnp.ones((6, 3)))
+        self.classifier = nnx.Linear(6, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        x = nnx.relu(self.first(x.reshape(x.shape[0], -1)))
+        return self.classifier(nnx.relu(x @ self.matrix) @ self.matrix.T)
+
+
+def halves(m: Any, x: Array) -> Array:
+    """Units of which the second half gates the first, and what comes of it twice."""
+    h = m.hidden(x)
+    half = h.shape[-1] // 2
+    return m.out(jnp.concatenate([h[:, :half] * nnx.sigmoid(h[:, half:])] * 2, axis=-1))

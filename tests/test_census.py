@@ -1,8 +1,12 @@
 """The census: counts by hand, on paper, for every ancestor."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from specimens import CLASSES, Specimen, chain, specimen
+from flax import nnx
+from jax import Array
+from specimens import CLASSES, Specimen, chain, sketch, specimen
 
 from synevo import census, compaction, masks
 from synevo.ancestors import BUILT_IN
@@ -65,6 +69,17 @@ def test_the_family_s_figures_leave_the_classifier_out(
 @pytest.mark.parametrize(("name", "synapses"), [("lenet5-caffe", 430_500), ("lenet-300-100", 266_200)])
 def test_the_literature_s_figures_count_the_classifier(name: str, synapses: int) -> None:
     assert count(specimen(BUILT_IN[name], (28, 28, 1), 10)).synapses == synapses
+
+
+def twice(m: Any, x: Array) -> Array:
+    return m.out(nnx.relu(m.shared(nnx.relu(m.shared(nnx.relu(m.first(x)))))))
+
+
+def test_a_layer_that_is_used_twice_is_stored_once_and_costs_twice() -> None:
+    counts = count(specimen(sketch(twice, first=6, shared=6, out=0)))
+    assert counts.synapses == counts.stored_weights == 64 * 6 + 36 + 24
+    assert counts.kernels == 64 * 6 + 36 + 24
+    assert counts.multiply_adds == 64 * 6 + 2 * 36 + 24
 
 
 def test_every_ancestor_is_counted_here() -> None:

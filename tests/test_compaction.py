@@ -1,0 +1,320 @@
+"""Compaction: the masked network and the compacted one are the same network, and a proof that is none is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import Array
+from specimens import (
+    Attentive,
+    ChannelsFirst,
+    Deep,
+    Gated,
+    Grouped,
+    Joined,
+    LayerNormed,
+    Normed,
+    Patches,
+    Residual,
+    Specimen,
+    Strange,
+    Tied,
+    Tiny,
+    halves,
+    images,
+    random_masks,
+    silence,
+    sketch,
+    specimen,
+)
+
+from synevo import compaction, keys, masks
+from synevo.ancestors.lenet5 import LeNet5
+from synevo.ancestors.lenet5_caffe import LeNet5Caffe
+from synevo.ancestors.lenet_300_100 import LeNet300100
+from synevo.compaction import Proof
+from synevo.errors import ProofError
+from synevo.network import Network
+from synevo.viability import make_viable
+from synevo.wiring import PERMANENT, program_of
+
+MODELS: dict[str, Callable[[], Specimen]] = {
+    "plain": lambda: specimen(Tiny),
+    "normalised": lambda: specimen(Normed),
+    "residual": lambda: specimen(Residual),
+    "concatenated": lambda: specimen(Joined),
+    "gated": lambda: specimen(Gated),
+    "softmax over units": lambda: specimen(Attentive),
+    "unknown primitives": lambda: specimen(Strange),
+    "nested lists": lambda: specimen(Deep),
+    "lenet5": lambda: specimen(LeNet5, (16, 16, 3)),
+    "lenet5-caffe": lambda: specimen(LeNet5Caffe, (16, 16, 1)),
+    "lenet-300-100": lambda: specimen(LeNet300100),
+    "channels first": lambda: specimen(ChannelsFirst),
+    "halves": lambda: specimen(sketch(halves, hidden=8, out=0)),
+    "tied": lambda: specimen(Tied),
+    "dense on every place": lambda: specimen(Patches, (8, 8, 3)),
+    "groups": lambda: specimen(Grouped),
+    "layer normalisation": lambda: specimen(LayerNormed),
+}
+
+
+def some_alive(of: Specimen, share: float, seed: int) -> np.ndarray:
+    """Units of which about a share lives, at least one of each layer."""
+    random = np.random.default_rng(seed)
+    alive = random.random(of.wiring.units) < share
+    for layer in of.wiring.layers:
+        if not (layer.outputs == PERMANENT).all():
+            alive[random.choice(layer.outputs[layer.outputs != PERMANENT])] = True
+    return alive
+
+
+def without(of: Specimen, *units: int) -> np.ndarray:
+    return ~np.isin(np.arange(of.wiring.units), units)
+
+
+def prove(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> Proof:
+    """The proof of a network without the units that do not live, or of what is claimed to be one."""
+    cut = compaction.cut(of.network, of.wiring, alive)
+    return compaction.prove(
+        of.blueprint,
+        of.anatomy,
+        alive,
+        masked=silence(of, of.network, alive),
+        compact=cut if compact is None else compact,
+        images=jnp.asarray(images(20, of.shape)),
+        shape=of.shape,
+        key=keys.root(0),
+    )
+
+
+def compare(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> int:
+    cut = compaction.cut(of.network, of.wiring, alive)
+    return compaction.compare(of.anatomy, alive, program_of(of.blueprint, compact or cut, of.shape))
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "density"),
+    [*((name, 0.3, 0.6) for name in MODELS), ("plain", 0.0, 1.0), ("plain", 0.8, 0.1), ("residual", 0.0, 1.0)],
+)
+def test_a_masked_network_and_the_compacted_one_are_the_same(name: str, share: float, density: float) -> None:
+    """Largest difference of the logits of random images, relative to the largest logit: at most 1e-5."""
+    of = MODELS[name]()
+    alive = some_alive(of, share, 1)
+    sparse = masks.apply(random_masks(of, density, 2), of.network)
+    masked, compact = silence(of, sparse, alive), compaction.cut(sparse, of.wiring, alive)
+    x = images(16, of.shape)
+    large, small = of.logits(masked, x), of.logits(compact, x)
+    assert np.abs(large - small).max() <= 1e-5 * np.abs(large).max()
+    assert compare(of, alive, compact) == len(of.anatomy.program.steps)
+    sizes = {
+        key: sum(array.size for array in network.arrays.values())
+        for key, network in (("large", masked), ("small", compact))
+    }
+    assert sizes["small"] < sizes["large"] or of.wiring.units == 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_compacted_network_laid_out_again_is_the_masked_one(name: str) -> None:
+    of = MODELS[name]()
+    alive = some_alive(of, 0.5, 3)
+    masked = silence(of, of.network, alive)
+    again = compaction.uncut(compaction.cut(of.network, of.wiring, alive), of.wiring, alive, of.network)
+    assert again.arrays.keys() == masked.arrays.keys()
+    for array, other in zip(again.arrays.values(), masked.arrays.values(), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize("name", ["plain", "concatenated"])
+def test_masks_are_cut_and_laid_out_as_their_network_is(name: str) -> None:
+    of = MODELS[name]()
+    viable, alive, _ = make_viable(
+        of.wiring, of.network.parameters, masks.full(of.wiring, of.network), random_masks(of, 0.1, 4)
+    )
+    small = compaction.cut_masks(viable, of.wiring, alive)
+    compact = compaction.cut(of.network, of.wiring, alive)
+    assert all(mask.shape == compact.parameters[key].shape for key, mask in small.items())
+    assert sum(mask.sum() for mask in small.values()) == sum(mask.sum() for mask in viable.values())
+    again = compaction.uncut_masks(small, of.wiring, alive, of.network)
+    assert all((again[key] == viable[key]).all() for key in viable)
+
+
+def test_what_is_left_of_an_array_is_what_lives_by_hand(tiny: Specimen) -> None:
+    """Filter 2 of the second convolution goes, and with it rows 2, 10, 18, 26 of the matrix behind the flatten."""
+    alive = without(tiny, int(tiny.wiring.layers[1].outputs[2]))
+    before, after = tiny.network.parameters, compaction.cut(tiny.network, tiny.wiring, alive).parameters
+    np.testing.assert_array_equal(after["conv2/kernel"], np.delete(before["conv2/kernel"], 2, axis=3))
+    np.testing.assert_array_equal(after["conv2/bias"], np.delete(before["conv2/bias"], 2))
+    np.testing.assert_array_equal(after["full/kernel"], np.delete(before["full/kernel"], [2, 10, 18, 26], axis=0))
+    np.testing.assert_array_equal(after["classifier/kernel"], before["classifier/kernel"])
+
+
+def test_a_proof_says_what_was_compared(tiny: Specimen) -> None:
+    alive = without(tiny, 1, 9, 20)
+    proof = prove(tiny, alive)
+    assert (proof.images, proof.random_images) == (20, 20)
+    assert proof.steps == len(tiny.anatomy.program.steps)
+    assert proof.top1_agreement == 1
+    logits = tiny.logits(silence(tiny, tiny.network, alive), images(20))
+    assert proof.largest_logit >= np.abs(logits).max() * (1 - 1e-6)
+    assert proof.max_difference <= 1e-5 * proof.largest_logit
+
+
+@pytest.mark.parametrize("change", [0.1, float("nan")])
+def test_a_number_that_is_not_the_masked_network_s_is_found_in_the_logits(tiny: Specimen, change: float) -> None:
+    alive = without(tiny, 1, 9, 20)
+    compact = compaction.cut(tiny.network, tiny.wiring, alive)
+    bias = compact.parameters["classifier/bias"].at[2].add(change)
+    wrong = Network(compact.parameters | {"classifier/bias": bias}, compact.statistics)
+    with pytest.raises(ProofError, match="logits"):
+        prove(tiny, alive, wrong)
+
+
+def test_a_network_that_lost_other_units_than_it_says_is_found_by_its_shapes(tiny: Specimen) -> None:
+    first, second = (int(layer.outputs[0]) for layer in tiny.wiring.layers[:2])
+    with pytest.raises(ProofError, match="shape"):
+        compare(tiny, without(tiny, first), compaction.cut(tiny.network, tiny.wiring, without(tiny, second)))
+
+
+def refused(body: Callable[[Any, Array], Array], *gone: int, hidden: int = 6, **more: int) -> None:
+    """The program of a model of one hidden layer is refused when these of its units go."""
+    of = specimen(sketch(body, hidden=hidden, out=0, **more))
+    compare(of, without(of))
+    compare(of, without(of, *gone))
+
+
+def divides_by_its_width(m: Any, x: Array) -> Array:
+    h = nnx.relu(m.hidden(x))
+    return m.out(h / jnp.sqrt(h.shape[-1]))
+
+
+def test_a_model_that_divides_by_its_width_is_refused_with_the_line() -> None:
+    with pytest.raises(ProofError, match=r"(?s)number.*test_compaction\.py:\d+.*x\.shape"):
+        refused(divides_by_its_width, 2)
+
+
+def adds_when_narrow(m: Any, x: Array) -> Array:
+    h = nnx.relu(m.hidden(x))
+    return m.out(h + 1 if h.shape[-1] < 6 else h)
+
+
+def test_a_model_that_does_more_when_it_is_narrow_is_refused() -> None:
+    with pytest.raises(ProofError, match="steps"):
+        refused(adds_when_narrow, 2)
+
+
+def subtracts_the_other_way(m: Any, x: Array) -> Array:
+    h = nnx.relu(m.hidden(x))
+    a, b = (h, jnp.sin(h)) if h.shape[-1] == 6 else (jnp.sin(h), h)
+    return m.out(a - b)
+
+
+def takes_the_cosine_when_narrow(m: Any, x: Array) -> Array:
+    h = m.hidden(x)
+    return m.out(jnp.sin(h) if h.shape[-1] == 6 else jnp.cos(h))
+
+
+def raises_to_its_width(m: Any, x: Array) -> Array:
+    h = m.hidden(x)
+    return m.out(h ** h.shape[-1])
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (subtracts_the_other_way, "sin|another value"),
+        (takes_the_cosine_when_narrow, "sin was predicted, cos was traced"),
+        (raises_to_its_width, "integer_pow"),
+    ],
+)
+def test_a_model_that_does_something_else_when_it_is_narrow_is_refused(
+    body: Callable[[Any, Array], Array], complaint: str
+) -> None:
+    with pytest.raises(ProofError, match=complaint):
+        refused(body, 2)
+
+
+def subtracts_swapped(m: Any, x: Array) -> Array:
+    h = nnx.relu(m.hidden(x))
+    a, b = jnp.sin(h), jnp.sin(h * 2)
+    return m.out(a - b if h.shape[-1] == 6 else b - a)
+
+
+def test_a_model_whose_steps_read_other_values_when_it_is_narrow_is_refused() -> None:
+    with pytest.raises(ProofError, match="another value"):
+        refused(subtracts_swapped, 2)
+
+
+def has_a_width_in_its_code(m: Any, x: Array) -> Array:
+    return m.out(nnx.relu(m.hidden(x)).reshape(-1, 1, 6).sum(axis=1))
+
+
+def test_a_model_with_a_width_in_its_code_is_refused_and_not_a_crash() -> None:
+    of = specimen(sketch(has_a_width_in_its_code, hidden=6, out=0))
+    with pytest.raises(ProofError):
+        prove(of, without(of, 2))
+
+
+def weighs_with_its_width(m: Any, x: Array) -> Array:
+    h = nnx.relu(m.hidden(x))
+    return m.out(h) * np.full((1, 4), 1 / h.shape[-1], np.float32)
+
+
+def test_an_array_in_the_code_that_changes_with_the_width_is_refused() -> None:
+    with pytest.raises(ProofError):
+        refused(weighs_with_its_width, 2)
+
+
+class TakesTheMiddle(nnx.Module):
+    """Units 2 and 3 of six, by their numbers, and all six."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
+        self.hidden = nnx.Linear(int(np.prod(shape)), 6, rngs=rngs)
+        self.whole = nnx.Linear(6, classes, rngs=rngs)
+        self.middle = nnx.Linear(2, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        h = nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
+        return self.whole(h) + self.middle(h[:, 2:4])
+
+
+class TakesEverySecond(TakesTheMiddle):
+    """Units 0, 2 and 4 of six, by their numbers, and all six."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
+        super().__init__(shape, classes, rngs)
+        self.middle = nnx.Linear(3, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        h = nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
+        return self.whole(h) + self.middle(h[:, ::2])
+
+
+@pytest.mark.parametrize(("model", "gone"), [(TakesTheMiddle, [0]), (TakesEverySecond, [1, 4])])
+def test_a_model_that_would_take_other_units_of_as_many_is_refused_or_frozen(
+    model: type[nnx.Module], gone: list[int]
+) -> None:
+    """Shapes agree; the units that the slice takes do not."""
+    of = specimen(model)
+    units = of.wiring.slots["hidden/kernel"][1][gone]
+    if (units == PERMANENT).any():
+        return
+    with pytest.raises(ProofError):
+        compare(of, without(of, *units.tolist()))
+
+
+def joins_ones(m: Any, x: Array) -> Array:
+    return m.out(nnx.relu(jnp.concatenate([m.hidden(x), jnp.ones((x.shape[0], 6))], axis=-1)[:, 3:9]))
+
+
+def test_numbers_that_are_joined_to_units_cannot_be_cut_by_surprise() -> None:
+    """Ones that the code joins to the units are as many as the code says, however small the network becomes."""
+    of = specimen(sketch(joins_ones, hidden=6, out=0))
+    made = set(of.wiring.slots["hidden/kernel"][1].tolist())
+    others = [unit for unit in of.wiring.slots["out/kernel"][0].tolist() if unit not in made and unit != PERMANENT]
+    if others:
+        with pytest.raises(ProofError):
+            prove(of, without(of, others[0]))

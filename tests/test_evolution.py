@@ -1,0 +1,344 @@
+"""Evolution: a short lineage of the tiny network, and what must hold from each generation to the next."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+from specimens import Specimen, silence
+
+from synevo import compaction, evolution, keys, training
+from synevo.errors import DivergenceError
+from synevo.evolution import Birth, Organism, Resumption, Species, Training
+from synevo.images import Dataset
+from synevo.plan import EncodingPlan, EnvironmentPlan, EvolutionPlan, Plan, TrainingPlan
+from synevo.training import State
+from synevo.wiring import PERMANENT
+
+GENERATIONS = 4
+SEED = 3
+
+PLAN = Plan(
+    ancestor_training=TrainingPlan(epochs=3, batch_size=16, learning_rate=1e-2),
+    training=TrainingPlan(epochs=2, batch_size=32, learning_rate=5e-3),
+    encoding=EncodingPlan(cluster="filter", synapse_sharpness=4.0),
+    environment=EnvironmentPlan(
+        keep_clusters=0.85, keep_synapses=0.5, cluster_scope="network", synapse_scope="network"
+    ),
+    evolution=EvolutionPlan(generations=GENERATIONS),
+)
+
+
+@dataclass
+class Life:
+    """A lineage: its births, and the epochs of its trainings with arrays of their own."""
+
+    species: Species
+    births: dict[int, Birth] = field(default_factory=dict)
+    epochs: list[tuple[Training, list[np.ndarray]]] = field(default_factory=list)
+
+    def organism(self, generation: int) -> Organism:
+        organism = self.births[generation].organism
+        assert organism is not None
+        return organism
+
+    def watch(self, events: Iterator[evolution.Event]) -> "Life":
+        for event in events:
+            if isinstance(event, Birth):
+                self.births[event.generation] = event
+            else:
+                self.epochs.append((event, [np.array(leaf) for leaf in event.state.leaves()]))
+        return self
+
+
+def species_of(tiny: Specimen) -> Species:
+    return Species(tiny.blueprint, tiny.anatomy, tiny.network)
+
+
+@pytest.fixture(scope="module")
+def life(tiny: Specimen, digits: Dataset) -> Life:
+    """The ancestor and three generations of offspring."""
+    life = Life(species_of(tiny))
+    life.watch(evolution.ancestor(keys.root(SEED), life.species, digits, PLAN))
+    return life.watch(
+        evolution.evolve(keys.root(SEED), life.species, life.organism(1), digits, PLAN, first=2, floor=0.0)
+    )
+
+
+def same(one: Organism, other: Organism) -> bool:
+    """Equality to the bit."""
+    return (
+        all(np.array_equal(one.masks[name], other.masks[name]) for name in one.masks)
+        and np.array_equal(one.units, other.units)
+        and all(
+            np.asarray(array).tobytes() == np.asarray(other.network.arrays[name]).tobytes()
+            for name, array in one.network.arrays.items()
+        )
+    )
+
+
+def test_the_ancestor_is_generation_1_whole_and_trained(tiny: Specimen, digits: Dataset, life: Life) -> None:
+    birth, organism = life.births[1], life.organism(1)
+    assert all(mask.all() for mask in organism.masks.values())
+    assert organism.units.all()
+    assert birth.counts is not None
+    assert birth.counts.synapses == 54 + 432 + 384 + 48
+    assert birth.scores is not None
+    assert birth.scores.validation_accuracy > 0.8
+    assert birth.scores.test_accuracy == training.accuracy(tiny.blueprint, organism.network, digits.test, digits)
+    assert (birth.expected_synapses, birth.sampled_synapses) == (None, None)
+
+
+def test_every_generation_is_born_once_in_order(life: Life) -> None:
+    assert list(life.births) == [1, 2, 3, 4]
+    assert [(event.generation, event.state.epoch, event.epochs) for event, _ in life.epochs] == [
+        (1, 1, 3),
+        (1, 2, 3),
+        (1, 3, 3),
+        *[(generation, epoch, 2) for generation in (2, 3, 4) for epoch in (1, 2)],
+    ]
+
+
+@pytest.mark.parametrize("generation", [2, 3, 4])
+def test_an_offspring_holds_nothing_that_its_parent_does_not(life: Life, generation: int) -> None:
+    parent, child = life.organism(generation - 1), life.organism(generation)
+    for name, mask in child.masks.items():
+        assert mask.shape == parent.masks[name].shape
+        assert not (mask & ~parent.masks[name]).any()
+    assert not (child.units & ~parent.units).any()
+    assert child.masks["conv1/kernel"].any(axis=(0, 1, 2)).sum() == child.units[:6].sum()
+
+
+@pytest.mark.parametrize("generation", [2, 3, 4])
+def test_a_generation_is_physically_smaller_than_the_one_before(life: Life, generation: int) -> None:
+    before, after = life.births[generation - 1].counts, life.births[generation].counts
+    assert before is not None
+    assert after is not None
+    assert after.synapses < before.synapses
+    assert after.stored_weights < before.stored_weights
+    assert after.parameters < before.parameters
+    assert after.multiply_adds < before.multiply_adds
+    assert after.stored_weights == sum(
+        array.size for name, array in life.organism(generation).network.arrays.items() if name.endswith("kernel")
+    )
+
+
+@pytest.mark.parametrize("generation", [1, 2, 3, 4])
+def test_the_counts_are_those_of_the_arrays(life: Life, generation: int) -> None:
+    birth, organism = life.births[generation], life.organism(generation)
+    assert birth.counts is not None
+    assert birth.counts.synapses == sum(int(mask.sum()) for mask in organism.masks.values())
+    assert birth.counts.synapses >= sum(
+        int((np.asarray(array) != 0).sum())
+        for name, array in organism.network.parameters.items()
+        if name.endswith("kernel")
+    )
+    assert birth.counts.parameters == sum(array.size for array in organism.network.arrays.values())
+
+
+@pytest.mark.parametrize("generation", [2, 3, 4])
+def test_a_filter_remembers_its_place_in_the_ancestor(tiny: Specimen, life: Life, generation: int) -> None:
+    """An axis of the small network is the ancestor's without the units that went: their numbers are the gene tag."""
+    organism = life.organism(generation)
+    for name, array in organism.network.arrays.items():
+        for axis, units in enumerate(tiny.wiring.slots[name]):
+            kept = [unit for unit in units if unit == PERMANENT or organism.units[unit]]
+            assert array.shape[axis] == len(kept)
+            assert tiny.wiring.restrict(organism.units).slots[name][axis].tolist() == kept
+
+
+@pytest.mark.parametrize("generation", [2, 3, 4])
+def test_an_embryo_inherits_the_weights_that_survive_in_it(
+    tiny: Specimen, digits: Dataset, life: Life, generation: int
+) -> None:
+    key = keys.derive(keys.root(SEED), "generation", generation)
+    parent = life.organism(generation - 1)
+    embryo = evolution.conceive(key, life.species, parent, digits, PLAN)
+    whole, before = (compaction.uncut(o.network, tiny.wiring, o.units, tiny.network) for o in (embryo.organism, parent))
+    for name, array in whole.parameters.items():
+        if name in embryo.organism.masks:
+            expected = np.where(embryo.organism.masks[name], before.parameters[name], 0)
+            np.testing.assert_array_equal(array, expected)
+    silent = silence(tiny, before, embryo.organism.units)
+    np.testing.assert_array_equal(whole.parameters["full/bias"], silent.parameters["full/bias"])
+
+
+@pytest.mark.parametrize("generation", [2, 4])
+def test_an_offspring_rebuilt_alone_is_the_one_in_its_lineage(digits: Dataset, life: Life, generation: int) -> None:
+    alone = Life(life.species).watch(
+        evolution.evolve(
+            keys.root(SEED),
+            life.species,
+            life.organism(generation - 1),
+            digits,
+            PLAN.model_copy(update={"evolution": EvolutionPlan(generations=generation)}),
+            first=generation,
+            floor=0.0,
+        )
+    )
+    assert same(alone.organism(generation), life.organism(generation))
+    assert alone.births[generation].scores == life.births[generation].scores
+
+
+def test_another_seed_gives_another_offspring(digits: Dataset, life: Life) -> None:
+    key = keys.derive(keys.root(SEED + 1), "generation", 2)
+    embryo = evolution.conceive(key, life.species, life.organism(1), digits, PLAN)
+    assert not same(embryo.organism, life.organism(2))
+    assert any((embryo.organism.masks[n] != mask).any() for n, mask in life.organism(2).masks.items())
+
+
+@pytest.mark.parametrize("generation", [2, 3, 4])
+def test_a_birth_tells_what_was_expected_and_what_was_sampled(life: Life, generation: int) -> None:
+    birth, parent = life.births[generation], life.births[generation - 1]
+    assert birth.expected_synapses == pytest.approx(0.5 * parent.counts.synapses, rel=1e-6)
+    assert birth.sampled_synapses >= birth.counts.synapses - 20  # trimmed, but for a few paths that were restored
+    assert birth.learning_rate == 5e-3
+    assert birth.epochs == 2
+    assert birth.problem is None
+
+
+def test_resuming_in_the_middle_of_a_training_equals_not_stopping(digits: Dataset, life: Life) -> None:
+    event, leaves = next((event, leaves) for event, leaves in life.epochs if event.generation == 3)
+    assert event.state.epoch == 1
+    plan = PLAN.model_copy(update={"evolution": EvolutionPlan(generations=3)})
+    resumed = Life(life.species).watch(
+        evolution.evolve(
+            keys.root(SEED),
+            life.species,
+            life.organism(2),
+            digits,
+            plan,
+            first=3,
+            floor=0.0,
+            resume=Resumption(event.attempt, event.state.epoch, leaves),
+        )
+    )
+    assert [event.state.epoch for event, _ in resumed.epochs] == [2]
+    assert same(resumed.organism(3), life.organism(3))
+
+
+# What follows is about the course of a lineage, so training is played: it takes no time and says what it was asked.
+
+
+@dataclass
+class Stage:
+    """Plays training: the rates that it was asked for, of which those of at least `limit` diverge."""
+
+    limit: float = 2.0
+    asked: list[float] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+
+    def fit(
+        self, _key: Array, _blueprint: Any, state: State, _masks: Any, _dataset: Dataset, plan: TrainingPlan
+    ) -> Iterator[State]:
+        self.asked.append(plan.learning_rate)
+        self.epochs.append(plan.epochs)
+        if plan.learning_rate >= self.limit:
+            for leaf in state.leaves():
+                leaf.delete()  # as a training step does with the arrays that it is given
+            raise DivergenceError("The loss was nan in epoch 1.", remedy="Lower the learning rate.")
+        yield replace(state, epoch=plan.epochs, loss=1.0)
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    stage = Stage()
+    monkeypatch.setattr(training, "fit", stage.fit)
+    return stage
+
+
+def offspring(life: Life, digits: Dataset, plan: Plan = PLAN, *, floor: float = 0.0, last: int = 2) -> Life:
+    plan = plan.model_copy(update={"evolution": plan.evolution.model_copy(update={"generations": last})})
+    return Life(life.species).watch(
+        evolution.evolve(keys.root(SEED), life.species, life.organism(1), digits, plan, first=2, floor=floor)
+    )
+
+
+def test_a_lineage_ends_with_the_first_generation_below_the_floor(life: Life, digits: Dataset, stage: Stage) -> None:
+    found = offspring(life, digits, floor=1.01, last=4)
+    assert list(found.births) == [2]
+    assert found.births[2].scores is not None
+    assert len(stage.asked) == 1
+
+
+def test_a_training_that_diverges_is_tried_again_with_a_quarter_of_the_learning_rate(
+    life: Life, digits: Dataset, stage: Stage
+) -> None:
+    stage.limit = 1e-3
+    found = offspring(life, digits)
+    assert stage.asked == pytest.approx([5e-3, 5e-3 / 4, 5e-3 / 16])
+    assert found.births[2].learning_rate == pytest.approx(5e-3 / 16)
+    assert found.births[2].problem is None
+    assert [event.attempt for event, _ in found.epochs] == [2]
+    assert same(found.organism(2), offspring(life, digits).organism(2))
+
+
+def test_a_generation_that_always_diverges_is_recorded_with_its_problem_and_ends_the_lineage(
+    life: Life, digits: Dataset, stage: Stage
+) -> None:
+    stage.limit = 0.0
+    found = offspring(life, digits, last=4)
+    assert list(found.births) == [2]
+    birth = found.births[2]
+    assert (birth.organism, birth.counts, birth.scores) == (None, None, None)
+    assert birth.problem is not None
+    assert "diverged 3 times" in birth.problem
+    assert "loss was nan" in birth.problem
+    assert len(stage.asked) == 1 + PLAN.evolution.retries
+
+
+def test_a_plan_without_retries_gives_up_at_once(life: Life, digits: Dataset, stage: Stage) -> None:
+    stage.limit = 0.0
+    plan = PLAN.model_copy(update={"evolution": EvolutionPlan(retries=0)})
+    assert offspring(life, digits, plan).births[2].problem is not None
+    assert len(stage.asked) == 1
+
+
+def test_a_training_interrupted_on_its_last_attempt_ends_in_a_birth_also_under_fewer_retries(
+    life: Life, digits: Dataset, stage: Stage
+) -> None:
+    event, leaves = next((event, leaves) for event, leaves in life.epochs if event.generation == 2)
+    plan = PLAN.model_copy(update={"evolution": EvolutionPlan(generations=2, retries=1)})
+    resume = Resumption(2, event.state.epoch, leaves)
+    found = Life(life.species).watch(
+        evolution.evolve(
+            keys.root(SEED), life.species, life.organism(1), digits, plan, first=2, floor=0.0, resume=resume
+        )
+    )
+    assert list(found.births) == [2]
+    assert len(stage.asked) <= 1
+
+
+def test_a_parent_is_not_touched_by_its_offspring(life: Life, digits: Dataset, stage: Stage) -> None:
+    parent = life.organism(1)
+    before = jax.tree.map(np.array, (parent.network, parent.masks, parent.units))
+    stage.limit = 1e-3
+    offspring(life, digits)
+    after = jax.tree.map(np.array, (parent.network, parent.masks, parent.units))
+    for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_untrained_ancestor_is_left_for_the_next(tiny: Specimen, life: Life) -> None:
+    """Its arrays are the template of every generation, so training must not reuse their memory."""
+    trained = life.organism(1).network.parameters
+    for name, array in life.species.template.parameters.items():
+        assert jnp.isfinite(array).all()
+        assert (np.asarray(array) != np.asarray(trained[name])).any()
+    assert life.species.template is tiny.network
+
+
+def test_epochs_grow_as_a_network_shrinks(life: Life, digits: Dataset, stage: Stage) -> None:
+    """A network of synaptic efficiency 4 trains 2 * 4^0.5 = 4 epochs in place of 2."""
+    plan = TrainingPlan(epochs=2, growth=0.5)
+    assert [evolution.lifetime(plan, efficiency) for efficiency in (1, 4, 9)] == [2, 4, 6]
+    assert evolution.lifetime(TrainingPlan(epochs=2), 100) == 2
+    growing = PLAN.model_copy(update={"training": PLAN.training.model_copy(update={"growth": 1.0})})
+    found = offspring(life, digits, growing)
+    counts = found.births[2].counts
+    assert counts is not None
+    assert stage.epochs == [round(2 * 918 / counts.synapses)]

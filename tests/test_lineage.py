@@ -1,0 +1,144 @@
+"""The lineage: who is best, whether it has ended, and what goes to JSON and back."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from synevo.lineage import Counts, Individual, LayerCount, Lineage, Scores, from_table, ratio, to_table
+
+COUNTS = Counts(
+    (
+        LayerCount("conv/kernel", 1, 4, kernels=3, synapses=20, stored_weights=36, multiply_adds=3600),
+        LayerCount("classifier/kernel", 4, 10, kernels=30, synapses=30, stored_weights=40, multiply_adds=40),
+    ),
+    parameters=90,
+)
+
+
+def individual(generation: int, accuracy: float | None) -> Individual:
+    """Of a generation with this validation accuracy, or that failed to grow."""
+    grown = accuracy is not None
+    return Individual(
+        generation=generation,
+        parents=(generation - 1,) if generation > 1 else (),
+        chosen=True,
+        counts=COUNTS if grown else None,
+        scores=Scores(accuracy, 0.5) if accuracy is not None else None,
+        expected_synapses=50.5 if generation > 1 else None,
+        sampled_synapses=51 if generation > 1 else None,
+        learning_rate=1e-3,
+        epochs=4,
+        seconds=1.25,
+        latency_ms={"1": 0.5, "256": 12.0} if grown else None,
+        problem=None if grown else "Training diverged 3 times.",
+    )
+
+
+def lineage(*accuracies: float | None) -> Lineage:
+    found = Lineage()
+    for generation, accuracy in enumerate(accuracies, 1):
+        found = found.add(individual(generation, accuracy))
+    return found
+
+
+def test_counts_add_up_over_layers_and_the_family_s_leave_the_classifier_out() -> None:
+    assert (COUNTS.synapses, COUNTS.kernels, COUNTS.stored_weights, COUNTS.multiply_adds) == (50, 33, 76, 3640)
+    assert (COUNTS.family_synapses, COUNTS.family_kernels) == (20, 3)
+
+
+@pytest.mark.parametrize("accuracy", [0.987654321, None])
+@pytest.mark.parametrize("generation", [1, 7])
+def test_an_individual_goes_to_json_and_back(generation: int, accuracy: float | None) -> None:
+    before = individual(generation, accuracy)
+    assert from_table(json.loads(json.dumps(to_table(before)))) == before
+
+
+@pytest.mark.parametrize("damage", ["scores", "counts", "parents", "generation"])
+def test_a_table_that_is_no_individual_is_refused(damage: str) -> None:
+    table = to_table(individual(2, 0.9))
+    del table[damage]
+    with pytest.raises((KeyError, TypeError)):
+        from_table(table)
+
+
+def test_a_table_with_a_field_too_many_is_refused() -> None:
+    with pytest.raises(TypeError):
+        from_table(to_table(individual(2, 0.9)) | {"colour": "blue"})
+
+
+def test_an_individual_is_named_by_its_generation() -> None:
+    assert [individual(generation, 0.9).name for generation in (1, 9, 10, 113)] == ["g01", "g09", "g10", "g113"]
+
+
+def test_a_lineage_grows_by_one_and_the_old_one_stays() -> None:
+    before = lineage(0.9)
+    after = before.add(individual(2, 0.8))
+    assert (len(before.individuals), len(after.individuals)) == (1, 2)
+    assert (after.ancestor.generation, after.last.generation) == (1, 2)
+
+
+def test_a_drop_of_just_the_budget_is_within_it() -> None:
+    """0.99 - 0.96 is a little more than 0.03 in binary."""
+    found = lineage(0.99, 0.96, 0.9599)
+    assert [found.within_budget(one, 0.03) for one in found.individuals] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "generation"),
+    [
+        ((0.99,), 1),
+        ((0.99, 0.985, 0.98), 3),
+        ((0.99, 0.985, 0.90), 2),
+        ((0.99, 0.985, None), 2),
+        ((0.99, 0.80, 0.98), 3),
+        ((0.90, 0.95, 0.80), 2),
+    ],
+)
+def test_the_best_is_the_last_that_is_within_the_budget(accuracies: tuple[float | None, ...], generation: int) -> None:
+    best = lineage(*accuracies).best(0.03)
+    assert best is not None
+    assert best.generation == generation
+
+
+def test_without_a_trained_ancestor_there_is_no_best() -> None:
+    assert Lineage().best(0.03) is None
+    assert lineage(None).best(0.03) is None
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "state", "ended"),
+    [
+        ((), "empty", False),
+        ((0.99,), "ancestor", False),
+        ((0.99, 0.98), "evolving", False),
+        ((0.99, 0.98, 0.97), "finished", True),
+        ((0.99, 0.90), "over budget", True),
+        ((0.99, None), "failed", True),
+        ((None,), "failed", True),
+    ],
+)
+def test_a_lineage_of_three_generations_knows_how_far_it_is(
+    accuracies: tuple[float | None, ...], state: str, *, ended: bool
+) -> None:
+    found = lineage(*accuracies)
+    assert found.state(generations=3, max_drop=0.03) == state
+    assert found.has_ended(generations=3, max_drop=0.03) is ended
+
+
+def test_a_larger_budget_or_more_generations_let_an_ended_lineage_go_on() -> None:
+    over, finished = lineage(0.99, 0.90), lineage(0.99, 0.98, 0.97)
+    assert not over.has_ended(generations=3, max_drop=0.10)
+    assert not finished.has_ended(generations=4, max_drop=0.03)
+
+
+def test_the_validation_split_decides_and_the_test_split_does_not() -> None:
+    ancestor, child = individual(1, 0.9), individual(2, 0.9)
+    poor = replace(child, scores=Scores(0.9, 0.0))
+    assert Lineage((ancestor, poor)).within_budget(poor, 0.0)
+
+
+def test_a_ratio_to_nothing_is_unknown() -> None:
+    assert ratio(143_136, 1_000) == pytest.approx(143.136)
+    assert ratio(5, 0) is None
+    assert ratio(0, 5) == 0
