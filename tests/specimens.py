@@ -4,6 +4,7 @@ The arrays are filled by NumPy instead of the models' initialisers, which leave 
 rest, and would cost a compilation each.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -103,8 +104,7 @@ def chain(*widths: int) -> Wiring:
         for place, width in enumerate(widths)
     ]
     layers = tuple(
-        Layer(f"layer{n}", 0, 1, before, after, 1)
-        for n, (before, after) in enumerate(zip(axes, axes[1:], strict=False))
+        Layer(f"layer{n}", 0, 1, before, after, 1) for n, (before, after) in enumerate(itertools.pairwise(axes))
     )
     slots = {layer.name: (layer.inputs, layer.outputs) for layer in layers}
     return Wiring(layers, slots, sum(widths[1:-1]), ())

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from synevo.happenings import Epoch, Grown, Happening
 from synevo.lineage import Individual, Lineage, ratio
-from synevo.stages import Epoch, Grown, Happening
 
 QUIET_SECONDS = 10.0
 

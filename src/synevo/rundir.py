@@ -5,7 +5,8 @@
     lineage.jsonl             one line an individual, with the hashes of its files
     individuals/g07/          weights.safetensors, masks.safetensors, scores.json
     training/                 the training in progress (Orbax), gone when it has ended
-    compact/g07/              weights.safetensors, architecture.json, proof.json
+    compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
+    report/                   index.html, report.json
 
 Nothing here executes what it loads. A file is written under a temporary name and renamed; one process writes at a time.
 """
@@ -25,20 +26,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from synevo.errors import RunError
+from synevo.errors import RunError, damaged
 from synevo.lineage import Individual, Lineage, from_table, to_table
 from synevo.plan import FORMAT, Plan, flatten, validate
+from synevo.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 
 RUNS = Path("runs")
-Tensors = dict[str, NDArray[Any]]
 
 # Fields that may change while a lineage goes on: they say how far it goes, not what it is.
 _OPEN_ENDED = {"format", "preset", "evolution.generations", "evolution.max_drop", "data.data_dir"}
@@ -79,7 +75,7 @@ class RunDir:
         try:
             table = tomllib.loads((self.path / "plan.toml").read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise _damaged(self.path / "plan.toml", str(error)) from None
+            raise damaged(self.path / "plan.toml", str(error)) from None
         version = table.get("format")
         if isinstance(version, int) and version > FORMAT:
             raise RunError(
@@ -108,18 +104,20 @@ class RunDir:
         path = self.path / "lineage.jsonl"
         if not path.is_file():
             return []
-        entries = []
-        for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+        return [_read_entry(path, number, line) for number, line in enumerate(lines, start=1)]
+
+    def whole_entries(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The lines of the lineage that are whole, and what is wrong with the others."""
+        path = self.path / "lineage.jsonl"
+        lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+        whole, problems = [], []
+        for number, line in enumerate(lines, start=1):
             try:
-                entry = json.loads(line)
-                check = entry.pop("check")
-                from_table(entry["individual"])
-            except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-                raise _damaged(path, f"line {number} cannot be read") from None
-            if check != _hash(_canonical(entry)):
-                raise _damaged(path, f"line {number} was changed")
-            entries.append(entry)
-        return entries
+                whole.append(_read_entry(path, number, line))
+            except RunError as error:
+                problems.append(error.problem)
+        return whole, problems
 
     def save_individual(self, individual: Individual, plan: Plan, *, weights: Tensors, masks: Tensors) -> None:
         """Write an individual's files, then its line of the lineage; `masks` are boolean."""
@@ -127,8 +125,8 @@ class RunDir:
         if weights:
             folder = self.path / "individuals" / individual.name
             contents = {
-                "weights.safetensors": save_tensors(_contiguous(weights)),
-                "masks.safetensors": _pack(masks),
+                "weights.safetensors": pack_tensors(weights),
+                "masks.safetensors": pack_masks(masks),
                 "scores.json": _pretty(to_table(individual)),
             }
             files = {name: _hash(content) for name, content in contents.items()}
@@ -145,12 +143,19 @@ class RunDir:
             if entry["individual"]["generation"] == generation and entry["files"]:
                 folder = self.path / "individuals" / f"g{generation:02d}"
                 files = {name: _read_checked(folder / name, sha) for name, sha in entry["files"].items()}
-                weights = _load_tensors(folder / "weights.safetensors", files["weights.safetensors"])
-                return weights, _unpack(folder / "masks.safetensors", files["masks.safetensors"])
+                weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+                return weights, unpack_masks(folder / "masks.safetensors", files["masks.safetensors"])
         raise RunError(
             f"{self.path} has no network of generation {generation}.",
             remedy="`synevo report` lists the generations; `synevo evolve` makes more.",
         )
+
+    def load_masks(self, entry: Mapping[str, Any]) -> Tensors:
+        """The boolean masks of the individual of a line of the lineage; RunError as in `load_individual`."""
+        path = self.path / "individuals" / f"g{entry['individual']['generation']:02d}" / "masks.safetensors"
+        if path.name not in entry["files"]:
+            raise damaged(path, "the lineage has no hash of it")
+        return unpack_masks(path, _read_checked(path, entry["files"][path.name]))
 
     def check_plan(self, plan: Plan) -> None:
         """RunError where the lineage was evolved under another plan than this."""
@@ -164,10 +169,14 @@ class RunDir:
 
     # compacted networks
 
-    def save_compact(self, generation: int, *, weights: Tensors, documents: Mapping[str, Any]) -> Path:
-        """Write a compacted network and its JSON documents (`architecture`, `proof`, …); return its folder."""
+    def save_compact(
+        self, generation: int, *, weights: Tensors, documents: Mapping[str, Any], predictions: Tensors | None = None
+    ) -> Path:
+        """Write a compacted network, its JSON documents (`proof`, …) and its predictions; return its folder."""
         folder = self.compact_folder(generation)
-        contents = {"weights.safetensors": save_tensors(_contiguous(weights))}
+        contents = {"weights.safetensors": pack_tensors(weights)}
+        if predictions is not None:
+            contents["predictions.safetensors"] = pack_tensors(predictions)
         contents |= {f"{name}.json": _pretty(document) for name, document in documents.items()}
         contents["hashes.json"] = _pretty({name: _hash(content) for name, content in contents.items()})
         _write_folder(folder, contents)
@@ -181,10 +190,18 @@ class RunDir:
                 f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first."
             )
         files = {name: _read_checked(folder / name, sha) for name, sha in _read_json(folder / "hashes.json").items()}
-        weights = _load_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+        weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
         return weights, {
             name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
         }
+
+    def load_predictions(self, generation: int) -> Tensors:
+        """What ancestor and compacted network say to the test images; RunError where that is missing or damaged."""
+        folder = self.compact_folder(generation)
+        path, hashes = folder / "predictions.safetensors", _read_json(folder / "hashes.json")
+        if path.name not in hashes:
+            raise RunError(f"{folder} has no predictions.", remedy="Run `synevo compact` again to have them.")
+        return unpack_tensors(path, _read_checked(path, hashes[path.name]))
 
     def compacted(self) -> list[int]:
         """The generations that have been compacted, oldest first."""
@@ -200,6 +217,13 @@ class RunDir:
         """The size in bytes of the weights in a folder of this run; None where there are none."""
         path = folder / "weights.safetensors"
         return path.stat().st_size if path.is_file() else None
+
+    def save_report(self, page: str, summary: Mapping[str, Any], *, folder: Path | None = None) -> Path:
+        """Write the page of a report and its numbers, into `folder` where the run is not to be touched."""
+        folder = self.path / "report" if folder is None else folder
+        _write_json(folder / "report.json", summary)
+        _write(folder / "index.html", page.encode())
+        return folder / "index.html"
 
     @property
     def training_folder(self) -> Path:
@@ -250,6 +274,18 @@ def fingerprint(plan: Plan, generation: int) -> str:
     return _hash(_canonical(decisive))
 
 
+def _read_entry(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        check = entry.pop("check")
+        from_table(entry["individual"])
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise damaged(path, f"line {number} cannot be read") from None
+    if check != _hash(_canonical(entry)):
+        raise damaged(path, f"line {number} was changed")
+    return entry
+
+
 def _point_latest(path: Path) -> None:
     """Let `runs/latest` point to a run; not worth failing for."""
     link = RUNS / "latest"
@@ -277,41 +313,12 @@ def _pretty(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def _contiguous(tensors: Tensors) -> Tensors:
-    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-
-
-def _pack(masks: Tensors) -> bytes:
-    """Boolean arrays, one bit an element, their shapes in one metadata entry (the order of several is random)."""
-    shapes = json.dumps({name: mask.shape for name, mask in masks.items()})
-    bits = {name: np.packbits(mask.reshape(-1)) for name, mask in masks.items()}
-    return bytes(save_tensors(bits, metadata={"shapes": shapes}))
-
-
-def _unpack(path: Path, content: bytes) -> Tensors:
-    packed = _load_tensors(path, content)
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    shapes = json.loads(header["__metadata__"]["shapes"])
-    masks = {}
-    for name, bits in packed.items():
-        shape = shapes[name]
-        masks[name] = np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
-    return masks
-
-
-def _load_tensors(path: Path, content: bytes) -> Tensors:
-    try:
-        return dict(load_tensors(content))
-    except SafetensorError as error:
-        raise _damaged(path, str(error)) from None
-
-
 def _read_checked(path: Path, sha: str) -> bytes:
     if not path.is_file():
-        raise _damaged(path, "it is missing")
+        raise damaged(path, "it is missing")
     content = path.read_bytes()
     if _hash(content) != sha:
-        raise _damaged(path, "it is not the file that was written (its hash differs)")
+        raise damaged(path, "it is not the file that was written (its hash differs)")
     return content
 
 
@@ -319,15 +326,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         table: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, str(error)) from None
     return table
-
-
-def _damaged(path: Path, how: str) -> RunError:
-    return RunError(
-        f"{path} is damaged: {how}.",
-        remedy="Nothing was changed. Restore it from a copy; `synevo verify` lists everything that is damaged.",
-    )
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -71,8 +71,21 @@ def _verify_compact(run: RunDir, habitat: Any, generation: int) -> Iterator[Chec
     own, _ = stages.dismantle(organism)
     same = all(np.array_equal(weights[array], own[array]) for array in own)
     yield Check(f"{name}: weights are the individual's", same)
+    yield from _verify_predictions(run, habitat, generation, organism)
     proof, _ = stages.prove(habitat, organism)
     yield Check(f"{name}: proof", asdict(proof) == documents["proof"], f"proven again: {asdict(proof)}")
+
+
+def _verify_predictions(run: RunDir, habitat: Any, generation: int, organism: Any) -> Iterator[Check]:
+    from synevo import stages  # noqa: PLC0415
+
+    try:
+        said = run.load_predictions(generation)
+    except SynevoError:
+        return  # a run of a version that did not keep them
+    again = stages.predictions(habitat, stages.load_organism(run, habitat.species, 1), organism)
+    same = set(said) == set(again) and all(np.array_equal(said[name], again[name]) for name in again)
+    yield Check(f"compacted generation {generation}: predictions", same)
 
 
 def _attempt(subject: str, load: Callable[[], object]) -> Check:
