@@ -6,6 +6,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from synevo.report.numerals import duration, number, percent, ratio, times
+
 Summary = dict[str, Any]
 
 
@@ -16,6 +18,7 @@ def render(summary: Summary) -> RenderableType:
         parts.append(_layer_table(summary["layers"], summary["best"]))
     if summary["compact"] is not None:
         parts.append(_compact_part(summary["compact"]))
+    parts += [Text(f"Missing ({gap['part']}): {gap['problem']}", style="yellow") for gap in summary["missing"]]
     return Group(*parts)
 
 
@@ -24,7 +27,7 @@ def _headline(summary: Summary) -> Text:
     text.append(summary["run"], style="bold")
     text.append(f": {summary['ancestor_name']} on {summary['dataset']}, {summary['state']}")
     best = next((row for row in summary["generations"] if row["generation"] == summary["best"]), None)
-    if best is not None:
+    if best is not None and best["test_accuracy"] is not None:
         drop = 100 * (summary["generations"][0]["test_accuracy"] - best["test_accuracy"])
         text.append(
             f"\nBest within the budget: generation {best['generation']}, {best['synaptic_efficiency']:.1f}x fewer "
@@ -45,17 +48,17 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
         latency = (row["latency_ms"] or {}).get("1")
         table.add_row(
             f"{row['generation']}{'*' if row['generation'] == best else ''}",
-            _percent(row["validation_accuracy"]),
-            _percent(row["test_accuracy"]),
-            _number(row["synapses"]),
-            _ratio(row["synaptic_efficiency"]),
-            _ratio(row["family_synaptic_efficiency"]),
-            _number(row["kernels"]),
-            _ratio(row["cluster_efficiency"]),
-            _ratio(row["family_cluster_efficiency"]),
-            _number(row["multiply_adds"]),
+            percent(row["validation_accuracy"]),
+            percent(row["test_accuracy"]),
+            number(row["synapses"]),
+            ratio(row["synaptic_efficiency"]),
+            ratio(row["family_synaptic_efficiency"]),
+            number(row["kernels"]),
+            ratio(row["cluster_efficiency"]),
+            ratio(row["family_cluster_efficiency"]),
+            number(row["multiply_adds"]),
             "–" if latency is None else f"{latency:.2f}",
-            _duration(row["seconds"]),
+            duration(row["seconds"]),
             style="bold" if row["generation"] == best else ("" if row["within_budget"] else "dim"),
         )
     problems = [row["problem"] for row in generations if row["problem"]]
@@ -76,7 +79,7 @@ def _layer_table(layers: list[Summary], best: int) -> Table:
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
     for layer in layers:
         pairs = [
-            f"{_number(layer['ancestor'][field])} → {_number(layer['best'][field])}"
+            f"{number(layer['ancestor'][field])} → {number(layer['best'][field])}"
             for field in ("filters", "kernels", "synapses", "stored_weights", "multiply_adds")
         ]
         table.add_row(layer["name"], *pairs)
@@ -94,14 +97,14 @@ def _compact_part(compact: Summary) -> RenderableType:
     fields = {"parameters": "parameters", "synapses stored": "synapses", "multiply-adds": "multiply_adds"}
     for name, field in (fields | {"bytes on disk": "bytes"}).items():
         whole, part = ancestor[field], stored[field]
-        table.add_row(name, _number(whole), _number(whole), _number(part), _times(whole, part))
+        table.add_row(name, number(whole), number(whole), number(part), times(whole, part))
     for name, field in {"synapses alive": "synapses", "kernels alive": "kernels"}.items():
         whole, part = ancestor[field], compact[field]
-        table.add_row(name, _number(whole), _number(part), _number(part), _times(whole, part))
+        table.add_row(name, number(whole), number(part), number(part), times(whole, part))
     for batch in compact["latency_ms"]["ancestor"]:
         rows = {name: compact["measures"]["latency_ms"][name][batch] for name in ("ancestor", "masked", "compact")}
         cells = [f"{row['median']:.2f} ({row['lower']:.2f}–{row['upper']:.2f})" for row in rows.values()]
-        table.add_row(f"ms at batch {batch}", *cells, _times(rows["ancestor"]["median"], rows["compact"]["median"]))
+        table.add_row(f"ms at batch {batch}", *cells, times(rows["ancestor"]["median"], rows["compact"]["median"]))
     proof = compact["proof"]
     table.caption = (
         f"Proven: {proof['steps']} steps of the program as predicted; logits differ by at most "
@@ -111,29 +114,6 @@ def _compact_part(compact: Summary) -> RenderableType:
     )
     table.caption_justify = "left"
     return table
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _times(whole: float | None, part: float | None) -> str:
-    return "–" if not whole or not part else f"{whole / part:.1f}×"
-
-
-def _number(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
-
-
-_LONG = 600  # seconds
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < _LONG else f"{seconds / 60:.0f} min"
 
 
 def print_report(console: Console, summary: Summary) -> None:
