@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from synevo import looking
 from synevo.errors import SynevoError
 
 app = typer.Typer(
@@ -28,7 +29,12 @@ app = typer.Typer(
 )
 
 Run = Annotated[
-    Path | None, typer.Argument(help="Run directory; the latest run where none is given.", show_default=False)
+    Path | None,
+    typer.Argument(
+        help="Run directory; the latest run where none is given.",
+        show_default=False,
+        autocompletion=looking.complete_run,
+    ),
 ]
 Sets = Annotated[
     list[str] | None,
@@ -237,25 +243,9 @@ def compact(
     )
 
 
-@app.command()
-@_answering
-def report(
-    run: Run = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Report a run: its lineage, the layers before and after, and the compacted network."""
-    from synevo.report.summary import summarise
-
-    summary = summarise(_open(run))
-    if as_json:
-        typer.echo(json.dumps(summary, indent=2))
-        return
-    from rich.console import Console
-
-    from synevo.report.terminal import print_report
-
-    console = Console()
-    print_report(console if console.is_terminal else Console(width=160), summary)
+app.command()(_answering(looking.report))
+app.command()(_answering(looking.runs))
+app.command()(_answering(looking.watch))
 
 
 @app.command()

@@ -14,15 +14,13 @@ Nothing here executes what it loads. A file is written under a temporary name an
 import hashlib
 import json
 import os
+import re
 import shutil
-import socket
-import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +28,14 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from synevo.errors import RunError, damaged
+from synevo.holder import holder_file, introduce, who_holds
 from synevo.lineage import Individual, Lineage, from_table, to_table
 from synevo.plan import FORMAT, Plan, flatten, validate
 from synevo.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 
 RUNS = Path("runs")
+
+_CHECKPOINT = re.compile(r"g(\d+)-a\d+-e(\d+)")
 
 # Fields that may change while a lineage goes on: they say how far it goes, not what it is.
 _OPEN_ENDED = {"format", "preset", "evolution.generations", "evolution.max_drop", "data.data_dir"}
@@ -218,23 +219,35 @@ class RunDir:
         path = folder / "weights.safetensors"
         return path.stat().st_size if path.is_file() else None
 
-    def save_report(self, page: str, summary: Mapping[str, Any], *, folder: Path | None = None) -> Path:
-        """Write the page of a report and its numbers, into `folder` where the run is not to be touched."""
-        folder = self.path / "report" if folder is None else folder
-        _write_json(folder / "report.json", summary)
-        _write(folder / "index.html", page.encode())
-        return folder / "index.html"
+    @property
+    def report_folder(self) -> Path:
+        """Where the page of the run is kept."""
+        return self.path / "report"
 
     @property
     def training_folder(self) -> Path:
         """Where the training in progress is kept."""
         return self.path / "training"
 
+    def training_now(self) -> tuple[int, int] | None:
+        """Generation and epochs of the youngest checkpoint of the training in progress; None where there is none."""
+        found = [match for path in self.training_folder.glob("g*") if (match := _CHECKPOINT.fullmatch(path.name))]
+        return max(((int(match[1]), int(match[2])) for match in found), default=None)
+
+    def touched(self) -> float:
+        """When the run last changed, in seconds of the epoch."""
+        places = (self.path / "plan.toml", self.path / "lineage.jsonl", self.training_folder, self.path / "compact")
+        return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
+
+    def writer(self) -> str | None:
+        """Who is writing the run; None where nobody is."""
+        return who_holds(self.path)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the run for writing; RunError where another process does, naming it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(self.path / ".lock"), self.path / ".holder.json"
+        lock, holder = FileLock(self.path / ".lock"), holder_file(self.path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -243,14 +256,20 @@ class RunDir:
                 f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it."
             ) from None
         try:
-            command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            _write(holder, f"process {os.getpid()} on {socket.gethostname()} since {_now()} ({command})\n".encode())
+            _write(holder, introduce())
             if self.exists():
                 _point_latest(self.path)
             yield
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+
+def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
+    """Write the page of a report beside its numbers, and return where the page is."""
+    _write_json(folder / "report.json", summary)
+    _write(folder / "index.html", page.encode())
+    return folder / "index.html"
 
 
 def latest() -> RunDir:
@@ -295,10 +314,6 @@ def _point_latest(path: Path) -> None:
             temporary = RUNS / f".latest-{os.getpid()}"
             temporary.symlink_to(os.path.relpath(path.resolve(), RUNS.resolve()))
             temporary.replace(link)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _hash(content: bytes) -> str:

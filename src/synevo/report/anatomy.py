@@ -5,7 +5,7 @@ Pale is the ancestor, strong is the best network. A band is the stronger the mor
 
 import itertools
 
-from synevo.report.figures import INK, MUTED, OURS, SOFT, WIDE, Row, Spec
+from synevo.report.figures import INK, MUTED, NARROW, OURS, SOFT, Row, Spec
 
 _HALF = 0.13
 _MANY = 5
@@ -15,7 +15,7 @@ def anatomy(summary: Row, width: int) -> Spec:
     """Ancestor and best network of a run on one scale."""
     layers = summary["layers"]
     columns = [_column(place, layer) for place, layer in enumerate(layers)]
-    angle = 0 if len(layers) <= _MANY or width == WIDE else -40
+    angle = 0 if len(layers) <= _MANY or width > NARROW else -40
     names = "[" + ", ".join(f"'{_name(layer)}'" for layer in layers) + "]"
     return {
         "width": width,

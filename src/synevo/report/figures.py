@@ -19,7 +19,9 @@ INK, MUTED, GRID = "#1b2127", "#5b6570", "#e4e7eb"
 OURS, SOFT = "#0b62c4", "#8fb8e8"
 OTHERS = ("#d55e00", "#9c4f96", "#6b7280", "#00795c", "#b58900")
 
-WIDE, NARROW = 640, 300
+WIDE, HALF, NARROW = 1000, 450, 290
+"""Pixels between the axes of a figure over the whole width, of one of a pair, and of either on a narrow page."""
+
 _SHAPES = {"digitised": "circle", "seen": "square", "recalled": "triangle-up"}
 _TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 _numbers = itertools.count()
@@ -43,11 +45,11 @@ def drawing_problem() -> str | None:
     return None
 
 
-def draw(specify: Callable[[int], Spec]) -> Figure | None:
+def draw(specify: Callable[[int], Spec], *, wide: int = WIDE) -> Figure | None:
     """The figure that `specify` describes for a width in pixels; None where nothing can be drawn."""
     if drawing_problem():
         return None
-    return Figure(_draw(specify(WIDE)), _draw(specify(NARROW)))
+    return Figure(_draw(specify(wide)), _draw(specify(NARROW)))
 
 
 def _draw(spec: Spec) -> str:
@@ -74,7 +76,14 @@ _CONFIG: Spec = {
         "tickColor": GRID,
         "titlePadding": 8,
     },
-    "legend": {"labelColor": INK, "labelFontSize": 11, "symbolSize": 60, "title": None, "labelLimit": 320},
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": 11,
+        "symbolSize": 60,
+        "title": None,
+        "labelLimit": 320,
+        "columnPadding": 40,
+    },
 }
 
 
@@ -102,7 +111,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
     names = ["this run, test", "this run, validation", *(_family_name(entry) for entry in summary["family"])]
     return {
         "width": width,
-        "height": 300 if width == WIDE else 260,
+        "height": 300 if width > NARROW else 260,
         "padding": 4,
         "layer": layers,
         "encoding": {
@@ -116,7 +125,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
             "color": {
                 "type": "nominal",
                 "scale": {"domain": names, "range": [OURS, SOFT, *OTHERS][: len(names)]},
-                "legend": {"orient": "top", "columns": 2 if width == WIDE else 1},
+                "legend": {"orient": "top", "offset": 10, "columns": 2 if width > NARROW else 1},
             },
         },
     }
@@ -203,7 +212,7 @@ def _best_layers(rows: list[Row], best: int | None, field: str) -> list[Spec]:
         "aria": False,
         "opacity": 1,
     }
-    label = {"type": "text", "align": "right", "dx": -13, "dy": 14, "fontSize": 12, "fontWeight": 600, "color": INK}
+    label = {"type": "text", "align": "right", "dx": -15, "dy": 16, "fontSize": 12, "fontWeight": 600, "color": INK}
     return [
         {"data": data, "mark": ring, "encoding": position},
         {"data": data, "mark": {**label, "aria": False}, "encoding": {**position, "text": {"field": "text"}}},

@@ -57,7 +57,7 @@ def render_page(run: RunDir, summary: Row) -> str:
 def render_comparison(comparison: Row) -> str:
     """The page of several runs."""
     kinds = ("synaptic", "cluster")
-    drawings = {kind: draw(partial(figures.spread, comparison["groups"], kind)) for kind in kinds}
+    drawings = {kind: draw(partial(figures.spread, comparison["groups"], kind), wide=figures.HALF) for kind in kinds}
     title = f"{len(comparison['runs'])} runs"
     return _render("comparison.html", comparison=comparison, drawings=drawings, title=title)
 
@@ -105,7 +105,7 @@ def _headline(_: RunDir, summary: Row) -> Row:
 def _curves(_: RunDir, summary: Row) -> Mapping[str, Any]:
     if not any(row["synaptic_efficiency"] and row["test_accuracy"] is not None for row in summary["generations"]):
         raise absent("No individual has been counted and scored yet.")
-    return {kind: draw(partial(figures.curve, summary, kind)) for kind in ("synaptic", "cluster")}
+    return {kind: draw(partial(figures.curve, summary, kind), wide=figures.HALF) for kind in ("synaptic", "cluster")}
 
 
 def _tree(_: RunDir, summary: Row) -> Any:

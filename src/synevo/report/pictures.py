@@ -31,10 +31,10 @@ class Picture:
 
 
 def heat(shares: Floats) -> Picture:
-    """Shares in [0, 1] [rows, columns] as the strength of one hue."""
+    """Shares in [0, 1] [rows, columns] as the strength of one hue, which grows as their square root: most are small."""
     pixels = np.zeros((*shares.shape, _PLANES), np.uint8)
     pixels[..., :3] = BLUE
-    pixels[..., 3] = np.round(255 * shares)
+    pixels[..., 3] = np.round(255 * np.sqrt(shares))
     return _encode(pixels)
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synevo.report.numerals import duration, number, percent, ratio, times
+from synevo.shelf import Glance
 
 Summary = dict[str, Any]
 
@@ -113,6 +114,72 @@ def _compact_part(compact: Summary) -> RenderableType:
         "ms: median (quartiles)."
     )
     table.caption_justify = "left"
+    return table
+
+
+def print_comparison(console: Console, comparison: Summary) -> None:
+    """Print several runs side by side."""
+    table = Table(title="The best of each run", title_justify="left")
+    for name in ("run", "state", "best", "test %", "syn ×", "clu ×", "training"):
+        table.add_column(name, justify="left" if name in ("run", "state") else "right", no_wrap=True)
+    for row in comparison["bests"]:
+        table.add_row(
+            Text(row["run"]),
+            row["state"],
+            number(row["generation"]),
+            percent(row["test_accuracy"]),
+            ratio(row["synaptic_efficiency"]),
+            ratio(row["cluster_efficiency"]),
+            duration(row["seconds"]),
+        )
+    console.print(table)
+    for group in comparison["groups"]:
+        console.print(_group_table(group))
+    differences = Table(title="Where the plans differ", title_justify="left")
+    for name in ("field", *comparison["runs"]):
+        differences.add_column(Text(name))
+    for row in comparison["differences"]:
+        differences.add_row(row["field"], *(Text("–" if value is None else str(value)) for value in row["values"]))
+    console.print(differences if comparison["differences"] else "The plans do not differ.")
+    for gap in comparison["missing"]:
+        console.print(Text(f"Missing ({gap['run']}, {gap['part']}): {gap['problem']}", style="yellow"))
+
+
+def _group_table(group: Summary) -> Table:
+    """Mean and deviation of a group of replicates, a row a generation."""
+    table = Table(title=Text(f"Mean ± s.d. of {', '.join(group['runs'])}"), title_justify="left")
+    for name in ("gen", "runs", "test %", "syn ×", "clu ×"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in group["generations"]:
+        accuracy = row["test_accuracy"]
+        table.add_row(
+            str(row["generation"]),
+            str(row["runs"]),
+            f"{percent(accuracy['mean'])} ± {percent(accuracy['deviation'])}",
+            *(
+                f"{row[field]['mean']:.2f} ± {row[field]['deviation']:.2f}"
+                for field in ("synaptic_efficiency", "cluster_efficiency")
+            ),
+        )
+    return table
+
+
+def runs_table(glances: list[Glance]) -> Table:
+    """One row a run: state, best generation, age, and who is working on it."""
+    table = Table()
+    for name in ("run", "state", "gens", "best", "syn ×", "test %", "changed", "written by"):
+        table.add_column(name, justify="right" if name in ("gens", "best", "syn ×", "test %", "changed") else "left")
+    for one in glances:
+        table.add_row(
+            Text(one.path),
+            one.state,
+            str(one.generations),
+            number(one.best),
+            ratio(one.synaptic_efficiency),
+            percent(one.test_accuracy),
+            f"{duration(one.age)} ago",
+            Text(one.writer or ""),
+        )
     return table
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from synevo.report.figures import INK, MUTED, OURS, SOFT, WIDE, Row, Spec
+from synevo.report.figures import INK, MUTED, NARROW, OURS, SOFT, Row, Spec
 
 
 def tree(summary: Row, width: int) -> Spec:
@@ -25,9 +25,9 @@ def tree(summary: Row, width: int) -> Spec:
     }
     return {
         "width": width,
-        "height": 70 + 40 * members,
+        "height": 36 + 44 * members,
         "padding": 4,
-        "layer": [_links(nodes), _circles(nodes), *_labels(nodes, width)],
+        "layer": [_links(nodes), _circles(nodes, width), *_labels(nodes, width)],
         "encoding": positions,
     }
 
@@ -86,7 +86,7 @@ def _links(nodes: list[Row]) -> Spec:
     }
 
 
-def _circles(nodes: list[Row]) -> Spec:
+def _circles(nodes: list[Row], width: int) -> Spec:
     kinds = {"best": OURS, "within the budget": SOFT, "not chosen, or over the budget": "#c9ced4"}
     return {
         "data": {"values": nodes},
@@ -99,7 +99,7 @@ def _circles(nodes: list[Row]) -> Spec:
                 "field": "kind",
                 "type": "nominal",
                 "scale": {"domain": list(kinds), "range": list(kinds.values())},
-                "legend": {"orient": "top", "columns": 3},
+                "legend": {"orient": "top", "columns": 3 if width > NARROW else 1},
             },
             "description": {"field": "text"},
         },
@@ -107,7 +107,7 @@ def _circles(nodes: list[Row]) -> Spec:
 
 
 def _labels(nodes: list[Row], width: int) -> list[Spec]:
-    if len(nodes) > (20 if width == WIDE else 9):
+    if len(nodes) > (30 if width > NARROW else 8):
         return []
     return [
         {

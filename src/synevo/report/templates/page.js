@@ -27,7 +27,7 @@ const heat = (image, event) => {
   const column = Math.min(image.naturalWidth - 1, Math.floor(((event.clientX - box.left) / box.width) * image.naturalWidth));
   const row = Math.min(image.naturalHeight - 1, Math.floor(((event.clientY - box.top) / box.height) * image.naturalHeight));
   if (column < 0 || row < 0) return "";
-  const share = read(image).getImageData(column, row, 1, 1).data[3] / 255;
+  const share = (read(image).getImageData(column, row, 1, 1).data[3] / 255) ** 2;
   const generation = image.dataset.generations.split(",")[row];
   const filter = image.dataset.order.split(",")[column];
   return `generation ${generation}, filter ${filter}: ` + (share ? `${(100 * share).toFixed(0)} % of its synapses alive` : "extinct");
