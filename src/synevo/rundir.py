@@ -35,6 +35,7 @@ from synevo.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpa
 
 RUNS = Path("runs")
 
+_PREDICTIONS = "predictions.safetensors"
 _CHECKPOINT = re.compile(r"g(\d+)-a\d+-e(\d+)")
 
 # Fields that may change while a lineage goes on: they say how far it goes, not what it is.
@@ -177,7 +178,7 @@ class RunDir:
         folder = self.compact_folder(generation)
         contents = {"weights.safetensors": pack_tensors(weights)}
         if predictions is not None:
-            contents["predictions.safetensors"] = pack_tensors(predictions)
+            contents[_PREDICTIONS] = pack_tensors(predictions)
         contents |= {f"{name}.json": _pretty(document) for name, document in documents.items()}
         contents["hashes.json"] = _pretty({name: _hash(content) for name, content in contents.items()})
         _write_folder(folder, contents)
@@ -190,19 +191,22 @@ class RunDir:
             raise RunError(
                 f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first."
             )
-        files = {name: _read_checked(folder / name, sha) for name, sha in _read_json(folder / "hashes.json").items()}
+        hashes = _read_json(folder / "hashes.json")
+        files = {name: _read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
         weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
         return weights, {
             name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
         }
 
-    def load_predictions(self, generation: int) -> Tensors:
-        """What ancestor and compacted network say to the test images; RunError where that is missing or damaged."""
+    def load_predictions(self, generation: int) -> Tensors | None:
+        """What ancestor and compacted network say to the test images; None where an older version compacted it.
+
+        Raises:
+            RunError: where they are missing or damaged.
+        """
         folder = self.compact_folder(generation)
-        path, hashes = folder / "predictions.safetensors", _read_json(folder / "hashes.json")
-        if path.name not in hashes:
-            raise RunError(f"{folder} has no predictions.", remedy="Run `synevo compact` again to have them.")
-        return unpack_tensors(path, _read_checked(path, hashes[path.name]))
+        sha = _read_json(folder / "hashes.json").get(_PREDICTIONS)
+        return None if sha is None else unpack_tensors(folder / _PREDICTIONS, _read_checked(folder / _PREDICTIONS, sha))
 
     def compacted(self) -> list[int]:
         """The generations that have been compacted, oldest first."""

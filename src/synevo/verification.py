@@ -38,6 +38,7 @@ def verify_files(run: RunDir) -> Iterator[Check]:
             yield _attempt(f"generation {generation}: files", partial(run.load_individual, generation))
     for generation in run.compacted():
         yield _attempt(f"compacted generation {generation}: files", partial(run.load_compact, generation))
+        yield _attempt(f"compacted generation {generation}: predictions", partial(run.load_predictions, generation))
 
 
 def verify_numbers(run: RunDir) -> Iterator[Check]:
@@ -79,13 +80,12 @@ def _verify_compact(run: RunDir, habitat: Any, generation: int) -> Iterator[Chec
 def _verify_predictions(run: RunDir, habitat: Any, generation: int, organism: Any) -> Iterator[Check]:
     from synevo import stages  # noqa: PLC0415
 
-    try:
-        said = run.load_predictions(generation)
-    except SynevoError:
-        return  # a run of a version that did not keep them
+    said = run.load_predictions(generation)
+    if said is None:
+        return  # an older version compacted it
     again = stages.predictions(habitat, stages.load_organism(run, habitat.species, 1), organism)
     same = set(said) == set(again) and all(np.array_equal(said[name], again[name]) for name in again)
-    yield Check(f"compacted generation {generation}: predictions", same)
+    yield Check(f"compacted generation {generation}: predictions said again", same)
 
 
 def _attempt(subject: str, load: Callable[[], object]) -> Check:

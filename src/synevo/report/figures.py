@@ -107,7 +107,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
         _points(ours, "y", "this run, test", {"filled": True, "size": 42}),
     ]
     layers += _budget_layers(summary, width)
-    layers += _best_layers(rows, summary["best"], field)
+    layers += _best_layers(rows, summary, field)
     names = ["this run, test", "this run, validation", *(_family_name(entry) for entry in summary["family"])]
     return {
         "width": width,
@@ -136,7 +136,7 @@ def _say(row: Row, field: str) -> str:
 
 
 def _family_name(entry: Row) -> str:
-    return f"{entry['name']} [{entry['mark']}]" if entry["mark"] not in entry["name"] else str(entry["name"])
+    return f"{entry['name']} [{entry['mark']}]"
 
 
 def _family_layers(family: list[Row], field: str) -> list[Spec]:
@@ -194,14 +194,20 @@ def _budget_layers(summary: Row, width: int) -> list[Spec]:
     ]
 
 
-def _best_layers(rows: list[Row], best: int | None, field: str) -> list[Spec]:
-    chosen = [row for row in rows if row["generation"] == best]
-    data = {
-        "values": [
-            {"x": row[field], "y": 100 * row["test_accuracy"], "text": f"generation {best}, {row[field]:.1f}×"}
-            for row in chosen
-        ]
-    }
+def _best_layers(rows: list[Row], summary: Row, field: str) -> list[Spec]:
+    """A ring around the best generation, and its name where the curves leave room."""
+    best = summary["best"]
+    points = [
+        {"x": row[field], "y": 100 * row["test_accuracy"], "text": f"generation {best}, {row[field]:.1f}×"}
+        for row in rows
+        if row["generation"] == best
+    ]
+    if not points:
+        return []
+    farthest = max([row[field] for row in rows] + [p[field] or 1 for f in summary["family"] for p in f["points"]])
+    side = {"align": "right", "dx": -15, "dy": 16}
+    if points[0]["x"] ** 2 < farthest:  # in the left half of a logarithmic axis
+        side = {"align": "left", "dx": 10, "dy": 20}
     position: Spec = {"x": {"field": "x"}, "y": {"field": "y"}, "color": None}
     ring = {
         "type": "point",
@@ -212,10 +218,10 @@ def _best_layers(rows: list[Row], best: int | None, field: str) -> list[Spec]:
         "aria": False,
         "opacity": 1,
     }
-    label = {"type": "text", "align": "right", "dx": -15, "dy": 16, "fontSize": 12, "fontWeight": 600, "color": INK}
+    label = {"type": "text", **side, "fontSize": 12, "fontWeight": 600, "color": INK, "aria": False}
     return [
-        {"data": data, "mark": ring, "encoding": position},
-        {"data": data, "mark": {**label, "aria": False}, "encoding": {**position, "text": {"field": "text"}}},
+        {"data": {"values": points}, "mark": ring, "encoding": position},
+        {"data": {"values": points}, "mark": label, "encoding": {**position, "text": {"field": "text"}}},
     ]
 
 

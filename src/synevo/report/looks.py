@@ -83,10 +83,10 @@ def _heirs(weights: Tensors, name: str, alive: Any) -> dict[int, Any]:
 def outcome_pictures(run: RunDir, summary: Row) -> Row:
     """The confusion of the best network, and images that changed hands."""
     found = summary["outcomes"]
-    if found is None:
+    said = run.load_predictions(found["generation"]) if found else None
+    if said is None:
         gap = next((gap["problem"] for gap in summary["missing"] if gap["part"] == "outcomes"), None)
-        raise absent(gap or "What the networks say to the test images is kept by `synevo compact`, which has not run.")
-    said = run.load_predictions(found["generation"])
+        raise absent(gap or "What the networks say to the test images is kept by `synevo compact`: run it (again).")
     classes = found["classes"]
     return {
         **found,

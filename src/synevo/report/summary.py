@@ -113,9 +113,8 @@ def _outcomes(run: RunDir, compact: dict[str, Any] | None) -> dict[str, Any] | N
     if compact is None or "problem" in compact:
         return None
     generation = compact["generation"]
-    _, documents = run.load_compact(generation)
-    classes = documents["architecture"]["classes"]
-    return {"generation": generation, **outcomes.tally(run.load_predictions(generation), classes)}
+    said, classes = run.load_predictions(generation), run.load_compact(generation)[1]["architecture"]["classes"]
+    return None if said is None else {"generation": generation, **outcomes.tally(said, classes)}
 
 
 def _frozen(run: RunDir, compact: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -134,20 +134,23 @@ def print_comparison(console: Console, comparison: Summary) -> None:
         )
     console.print(table)
     for group in comparison["groups"]:
-        console.print(_group_table(group))
-    differences = Table(title="Where the plans differ", title_justify="left")
+        console.print(Text(f"Mean ± s.d. of {', '.join(group['runs'])}", style="italic"), _group_table(group), sep="\n")
+    differences = Table()
     for name in ("field", *comparison["runs"]):
         differences.add_column(Text(name))
     for row in comparison["differences"]:
         differences.add_row(row["field"], *(Text("–" if value is None else str(value)) for value in row["values"]))
-    console.print(differences if comparison["differences"] else "The plans do not differ.")
+    if comparison["differences"]:
+        console.print(Text("Where the plans differ", style="italic"), differences, sep="\n")
+    else:
+        console.print("The plans do not differ.")
     for gap in comparison["missing"]:
         console.print(Text(f"Missing ({gap['run']}, {gap['part']}): {gap['problem']}", style="yellow"))
 
 
 def _group_table(group: Summary) -> Table:
     """Mean and deviation of a group of replicates, a row a generation."""
-    table = Table(title=Text(f"Mean ± s.d. of {', '.join(group['runs'])}"), title_justify="left")
+    table = Table()
     for name in ("gen", "runs", "test %", "syn ×", "clu ×"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in group["generations"]:
