@@ -204,7 +204,12 @@ def evolve(
     from synevo import stages
 
     generations = plan.evolution.generations
-    _follow(stages.evolve(target, plan), generations=generations, nothing=f"{target.path} has nothing left to evolve.")
+    _follow(
+        stages.evolve(target, plan),
+        generations=generations,
+        nothing=f"{target.path} has nothing left to evolve.",
+        lineage=target.load_lineage(),
+    )
     lineage = target.load_lineage()
     state = lineage.state(generations=generations, max_drop=plan.evolution.max_drop)
     if state == "failed":
@@ -331,12 +336,12 @@ def _saved_plan(run: Any, plan: Any, *, asked: bool) -> Any:
     return saved
 
 
-def _follow(happenings: Any, *, generations: int, nothing: str) -> None:
+def _follow(happenings: Any, *, generations: int, nothing: str, **known: Any) -> None:
     from rich.console import Console
 
     from synevo.progress import follow
 
-    if follow(happenings, Console(stderr=True), generations=generations) == 0:
+    if follow(happenings, Console(stderr=True), generations=generations, **known) == 0:
         typer.echo(nothing, err=True)
 
 

@@ -12,12 +12,13 @@ from synevo.lineage import Individual, Lineage, ratio
 from synevo.liveview import view
 
 QUIET_SECONDS = 10.0
+NOBODY = Lineage()
 
 
-def follow(happenings: Iterator[Happening], console: Console, *, generations: int) -> int:
-    """Show what happens until it ends; the number of individuals that were added."""
+def follow(happenings: Iterator[Happening], console: Console, *, generations: int, lineage: Lineage = NOBODY) -> int:
+    """Show what happens to a run, whose `lineage` is known, until it ends; the number of individuals that were added."""
     if console.is_terminal:
-        return _follow_live(happenings, console, generations)
+        return _follow_live(happenings, console, generations, lineage)
     return _follow_plainly(happenings, console, generations)
 
 
@@ -35,8 +36,8 @@ def _follow_plainly(happenings: Iterator[Happening], console: Console, generatio
     return grown
 
 
-def _follow_live(happenings: Iterator[Happening], console: Console, generations: int) -> int:
-    grown, lineage = 0, Lineage()
+def _follow_live(happenings: Iterator[Happening], console: Console, generations: int, lineage: Lineage) -> int:
+    grown = 0
     bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}", markup=False), console=console)
     task = bar.add_task("preparing", total=None)
     with Live(view(lineage, bar), console=console, refresh_per_second=8) as live:

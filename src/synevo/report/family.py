@@ -65,5 +65,9 @@ CIFAR10: tuple[dict[str, Any], ...] = (
 
 
 def beside(dataset: str) -> list[dict[str, Any]]:
-    """The family's curves for a data set; MNIST's, which name their task, where there are none for it."""
-    return list(CIFAR10 if dataset.startswith("cifar10") else MNIST)
+    """The family's curves for a data set; those of MNIST, named so, where there are none for it."""
+    if dataset.startswith("cifar10"):
+        return list(CIFAR10)
+    if dataset == "mnist":
+        return list(MNIST)
+    return [{**entry, "name": f"MNIST, {entry['name']}"} for entry in MNIST]
