@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,47 @@ def test_what_is_absent_is_said_and_the_rest_is_shown(run: RunDir, missing: str)
     for section in ("curves", "lineage", "network", "survival", "kernels", "outcomes", "cost", "proof", "record"):
         assert f'<section id="{section}"' in page
     assert "Missing." in page
+
+
+def test_a_generation_that_failed_is_shown_with_its_reason(run: RunDir) -> None:
+    failed = replace(individual(4, 12, 0.9), counts=None, scores=None, latency_ms=None, problem="It <b>diverged</b>.")
+    run.save_individual(failed, Plan(), weights={}, masks={})
+    summary = summarise(run)
+    page = render_page(run, summary)
+    assert summary["state"] == "failed"
+    assert "It &lt;b&gt;diverged" in page
+    assert len(cells(page, "generations")) == 4
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "new")
+    run.save_plan(Plan())
+    summary = summarise(run)
+    assert summary["state"] == "empty"
+    assert "There is no individual yet." in render_page(run, summary)
+
+
+def test_wide_layers_and_coloured_filters_become_pictures_of_a_page_s_size() -> None:
+    from synevo.report import pictures
+
+    wide = pictures.kernels(np.eye(3000, 2500))
+    assert max(wide.width, wide.height) <= 640
+    assert pictures.kernels(np.ones((5, 5, 2, 3))).width == 3 * 6
+    colour = pictures.filters(np.linspace(-1, 1, 5 * 5 * 3 * 2).reshape(5, 5, 3, 2))
+    assert [pixels.shape for pixels in colour] == [(5, 5, 4)] * 2
+
+
+def test_the_live_view_shows_every_generation_and_the_curve(run: RunDir) -> None:
+    from rich.console import Console
+
+    from synevo.liveview import view
+
+    text = io.StringIO()
+    Console(file=text, width=100).print(view(run.load_lineage()))
+    rows = text.getvalue().splitlines()
+    assert [row.split()[0] for row in rows[1:4]] == ["1", "2", "3"]
+    assert "█" in rows[4]
+    assert "99.00 → 80.00 %" in rows[4]
 
 
 def test_a_folder_without_a_plan_is_no_run(tmp_path: Path) -> None:

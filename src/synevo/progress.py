@@ -16,7 +16,7 @@ NOBODY = Lineage()
 
 
 def follow(happenings: Iterator[Happening], console: Console, *, generations: int, lineage: Lineage = NOBODY) -> int:
-    """Show what happens to a run, whose `lineage` is known, until it ends; the number of individuals that were added."""
+    """Show what happens to a run of a known `lineage` until it ends; the number of individuals that were added."""
     if console.is_terminal:
         return _follow_live(happenings, console, generations, lineage)
     return _follow_plainly(happenings, console, generations)
