@@ -154,7 +154,7 @@ def test_what_people_named_is_shown_as_text(run: RunDir) -> None:
 def test_figures_escape_what_people_named(tmp_path: Path) -> None:
     if drawing_problem():
         pytest.skip("vl-convert is not installed")
-    runs = [make_run(tmp_path / "<script>a", compose(sets=["training.epochs=1"])), make_run(tmp_path / "b")]
+    runs = [make_run(tmp_path / "<script>a"), make_run(tmp_path / "b", compose(sets=["seed=1"]))]
     page = render_comparison(compare([summarise(run) for run in runs]))
     assert "<script>a" not in page
     assert "&lt;script&gt;a" in page
@@ -328,6 +328,8 @@ def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> Non
         "seed": [0, 1, 0],
         "encoding.cluster": ["kernel", "kernel", "filter"],
     }
+    assert found["groups"][1]["name"] == "cluster filter"
+    assert found["groups"][1]["generations"][0]["test_accuracy"]["deviation"] is None, "there is one run"
     page = render_comparison(found)
     assert [row[0] for row in cells(page, "bests")] == [str(0.97)] * 3
 

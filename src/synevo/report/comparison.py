@@ -7,7 +7,11 @@ from typing import Any
 Summary = dict[str, Any]
 
 _QUANTITIES = ("test_accuracy", "validation_accuracy", "synaptic_efficiency", "cluster_efficiency")
-_NOT_THE_METHOD = {"seed", "format", "preset", "data.data_dir"}
+_NOT_THE_METHOD = {
+    *("seed", "format", "preset", "data.data_dir"),
+    *("evolution.generations", "evolution.max_drop"),  # how far a lineage goes, not what it is
+}
+_FEW = 2
 
 
 def compare(summaries: list[Summary]) -> Summary:
@@ -50,7 +54,9 @@ def _groups(
         members.setdefault(tuple(repr(plan.get(field)) for field in fields), []).append(place)
     return [
         {
-            "name": _group_name([names[place] for place in places]),
+            "name": _group_name(
+                [names[place] for place in places], {field: plans[places[0]].get(field) for field in fields}
+            ),
             "runs": [names[place] for place in places],
             "generations": _means([summaries[place] for place in places]),
         }
@@ -58,7 +64,10 @@ def _groups(
     ]
 
 
-def _group_name(names: list[str]) -> str:
+def _group_name(names: list[str], differing: dict[str, Any]) -> str:
+    """What sets a group apart, where that is short, or else its first run."""
+    if 0 < len(differing) <= _FEW:
+        return ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in differing.items())
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
@@ -79,10 +88,11 @@ def _means(summaries: list[Summary]) -> list[dict[str, Any]]:
     ]
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def _spread(values: list[float]) -> dict[str, float | None]:
+    """Mean, sample deviation (unknown of a single value) and range."""
     return {
         "mean": statistics.fmean(values),
-        "deviation": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
         "min": min(values),
         "max": max(values),
     }

@@ -266,7 +266,8 @@ def spread(groups: list[Row], kind: str, width: int) -> Spec:
         ]
         band = _line(rows, "low", group["name"], {})
         band["mark"] = {"type": "area", "opacity": 0.18, "aria": False}
-        band["encoding"]["y2"] = {"field": "high"}
+        band["encoding"] |= {"y": {"field": "low", "stack": None}, "y2": {"field": "high"}}
+        del band["encoding"]["order"]
         layers += [
             band,
             _line(rows, "y", group["name"], {"strokeWidth": 2}),
@@ -275,5 +276,6 @@ def spread(groups: list[Row], kind: str, width: int) -> Spec:
     names = [group["name"] for group in groups]
     spec = curve({"generations": [], "family": [], "floor": None, "best": None}, kind, width)
     spec["layer"] = layers
+    spec["encoding"]["color"]["legend"]["symbolOpacity"] = 1
     spec["encoding"]["color"]["scale"] = {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]}
     return spec

@@ -16,6 +16,11 @@ def ratio(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.1f}"
 
 
+def hundredths(value: float | None) -> str:
+    """A number, to the hundredth."""
+    return UNKNOWN if value is None else f"{value:.2f}"
+
+
 def times(whole: float | None, part: float | None) -> str:
     """How many times `part` goes into `whole`."""
     return UNKNOWN if not whole or not part else f"{whole / part:.1f}×"
@@ -24,11 +29,6 @@ def times(whole: float | None, part: float | None) -> str:
 def number(value: float | None) -> str:
     """A count, in groups of three digits."""
     return UNKNOWN if value is None else f"{value:,}"
-
-
-def milliseconds(value: float | None) -> str:
-    """A latency in milliseconds."""
-    return UNKNOWN if value is None else f"{value:.2f}"
 
 
 def duration(seconds: float) -> str:

@@ -70,7 +70,7 @@ def _render(template: str, **context: Any) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        name: getattr(numerals, name) for name in ("percent", "ratio", "number", "milliseconds", "duration", "size")
+        name: getattr(numerals, name) for name in ("percent", "ratio", "number", "hundredths", "duration", "size")
     }
     environment.globals |= {"times": numerals.times, "drawing": Markup}
     return environment.get_template(template).render(

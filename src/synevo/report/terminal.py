@@ -6,7 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from synevo.report.numerals import duration, number, percent, ratio, times
+from synevo.report.numerals import duration, hundredths, number, percent, ratio, times
 from synevo.shelf import Glance
 
 Summary = dict[str, Any]
@@ -58,7 +58,7 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
             ratio(row["cluster_efficiency"]),
             ratio(row["family_cluster_efficiency"]),
             number(row["multiply_adds"]),
-            "–" if latency is None else f"{latency:.2f}",
+            hundredths(latency),
             duration(row["seconds"]),
             style="bold" if row["generation"] == best else ("" if row["within_budget"] else "dim"),
         )
@@ -160,7 +160,7 @@ def _group_table(group: Summary) -> Table:
             str(row["runs"]),
             f"{percent(accuracy['mean'])} ± {percent(accuracy['deviation'])}",
             *(
-                f"{row[field]['mean']:.2f} ± {row[field]['deviation']:.2f}"
+                f"{hundredths(row[field]['mean'])} ± {hundredths(row[field]['deviation'])}"
                 for field in ("synaptic_efficiency", "cluster_efficiency")
             ),
         )
