@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from synevo.errors import RunError
 from synevo.lineage import Counts, Individual, LayerCount, Scores
@@ -24,6 +25,7 @@ from synevo.report.page import render_comparison, render_page
 from synevo.report.recipe import commands
 from synevo.report.sheet import write_sheet
 from synevo.report.summary import summarise
+from synevo.report.terminal import print_report
 from synevo.rundir import RunDir, save_report
 from synevo.shelf import find_runs, glance, open_all
 
@@ -206,6 +208,9 @@ def test_a_damaged_run_is_reported_as_far_as_it_is_whole(run: RunDir, what: str)
     page = render_page(run, summary)
     assert "Missing." in page or "not whole" in page
     assert len(cells(page, "generations")) == 3
+    text = io.StringIO()
+    print_report(Console(file=text, width=160), summary)
+    assert "damaged" in text.getvalue()
 
 
 def test_a_line_that_cannot_be_read_is_named_and_the_others_are_reported(run: RunDir) -> None:
@@ -261,8 +266,6 @@ def test_wide_layers_and_coloured_filters_become_pictures_of_a_page_s_size() -> 
 
 
 def test_the_live_view_shows_every_generation_and_the_curve(run: RunDir) -> None:
-    from rich.console import Console
-
     from synevo.liveview import view
 
     text = io.StringIO()

@@ -27,7 +27,7 @@ def report(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             help="Run directories, or folders of runs; the latest run where none is given.",
             show_default=False,
             autocompletion=complete_run,

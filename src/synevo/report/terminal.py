@@ -26,7 +26,8 @@ def render(summary: Summary) -> RenderableType:
 def _headline(summary: Summary) -> Text:
     text = Text()
     text.append(summary["run"], style="bold")
-    text.append(f": {summary['ancestor_name']} on {summary['dataset']}, {summary['state']}")
+    what = f"{summary['ancestor_name'] or 'unknown ancestor'} on {summary['dataset'] or 'unknown data'}"
+    text.append(f": {what}, {summary['state']}")
     best = next((row for row in summary["generations"] if row["generation"] == summary["best"]), None)
     if best is not None and best["test_accuracy"] is not None:
         drop = 100 * (summary["generations"][0]["test_accuracy"] - best["test_accuracy"])
