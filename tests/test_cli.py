@@ -101,6 +101,9 @@ def test_a_newcomer_gets_from_ancestor_to_report(home: Path) -> None:
     assert compact["bytes"] == (home / RUN / "compact/g04/weights.safetensors").stat().st_size
     assert compact["max_difference"] < 1e-3
     assert compact["top1_agreement"] == 1
+    outcomes = report["outcomes"]
+    assert (outcomes["both_right"] + outcomes["won"]) / outcomes["images"] == best["test_accuracy"]
+    assert (outcomes["both_right"] + outcomes["lost"]) / outcomes["images"] == ancestor["test_accuracy"]
     assert set(compact["latency_ms"]) == {"ancestor", "masked", "compact"}
     assert set(compact["latency_ms"]["compact"]) == {"1", "256"}
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from synevo import looking
 from synevo.errors import SynevoError
 
 app = typer.Typer(
@@ -28,7 +29,12 @@ app = typer.Typer(
 )
 
 Run = Annotated[
-    Path | None, typer.Argument(help="Run directory; the latest run where none is given.", show_default=False)
+    Path | None,
+    typer.Argument(
+        help="Run directory; the latest run where none is given.",
+        show_default=False,
+        autocompletion=looking.complete_run,
+    ),
 ]
 Sets = Annotated[
     list[str] | None,
@@ -198,7 +204,12 @@ def evolve(
     from synevo import stages
 
     generations = plan.evolution.generations
-    _follow(stages.evolve(target, plan), generations=generations, nothing=f"{target.path} has nothing left to evolve.")
+    _follow(
+        stages.evolve(target, plan),
+        generations=generations,
+        nothing=f"{target.path} has nothing left to evolve.",
+        lineage=target.load_lineage(),
+    )
     lineage = target.load_lineage()
     state = lineage.state(generations=generations, max_drop=plan.evolution.max_drop)
     if state == "failed":
@@ -237,25 +248,9 @@ def compact(
     )
 
 
-@app.command()
-@_answering
-def report(
-    run: Run = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Report a run: its lineage, the layers before and after, and the compacted network."""
-    from synevo.report.summary import summarise
-
-    summary = summarise(_open(run))
-    if as_json:
-        typer.echo(json.dumps(summary, indent=2))
-        return
-    from rich.console import Console
-
-    from synevo.report.terminal import print_report
-
-    console = Console()
-    print_report(console if console.is_terminal else Console(width=160), summary)
+app.command()(_answering(looking.report))
+app.command()(_answering(looking.runs))
+app.command()(_answering(looking.watch))
 
 
 @app.command()
@@ -341,12 +336,12 @@ def _saved_plan(run: Any, plan: Any, *, asked: bool) -> Any:
     return saved
 
 
-def _follow(happenings: Any, *, generations: int, nothing: str) -> None:
+def _follow(happenings: Any, *, generations: int, nothing: str, **known: Any) -> None:
     from rich.console import Console
 
     from synevo.progress import follow
 
-    if follow(happenings, Console(stderr=True), generations=generations) == 0:
+    if follow(happenings, Console(stderr=True), generations=generations, **known) == 0:
         typer.echo(nothing, err=True)
 
 

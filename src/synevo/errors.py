@@ -4,6 +4,8 @@ Every such error says what was expected, what was found, and the command or opti
 it without a traceback and exits with code 2; anything else that is raised is a bug of synevo's own.
 """
 
+from pathlib import Path
+
 
 class SynevoError(Exception):
     """A problem that the user can solve; `remedy` is the command or option that solves it."""
@@ -43,3 +45,11 @@ class ProofError(SynevoError):
 
 class DivergenceError(SynevoError):
     """Training left the finite numbers."""
+
+
+def damaged(path: Path, how: str) -> RunError:
+    """The error of a file that is not as it was written."""
+    return RunError(
+        f"{path} is damaged: {how}.",
+        remedy="Nothing was changed. Restore it from a copy; `synevo verify` lists everything that is damaged.",
+    )

@@ -2,21 +2,23 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
 
+from synevo.happenings import Epoch, Grown, Happening
 from synevo.lineage import Individual, Lineage, ratio
-from synevo.stages import Epoch, Grown, Happening
+from synevo.liveview import view
 
 QUIET_SECONDS = 10.0
+NOBODY = Lineage()
 
 
-def follow(happenings: Iterator[Happening], console: Console, *, generations: int) -> int:
-    """Show what happens until it ends; the number of individuals that were added."""
+def follow(happenings: Iterator[Happening], console: Console, *, generations: int, lineage: Lineage = NOBODY) -> int:
+    """Show what happens to a run of a known `lineage` until it ends; the number of individuals that were added."""
     if console.is_terminal:
-        return _follow_live(happenings, console, generations)
+        return _follow_live(happenings, console, generations, lineage)
     return _follow_plainly(happenings, console, generations)
 
 
@@ -34,29 +36,25 @@ def _follow_plainly(happenings: Iterator[Happening], console: Console, generatio
     return grown
 
 
-def _follow_live(happenings: Iterator[Happening], console: Console, generations: int) -> int:
+def _follow_live(happenings: Iterator[Happening], console: Console, generations: int, lineage: Lineage) -> int:
     grown = 0
-    with _bar(console) as (progress, task):
+    bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}", markup=False), console=console)
+    task = bar.add_task("preparing", total=None)
+    with Live(view(lineage, bar), console=console, refresh_per_second=8) as live:
         for happening in happenings:
             if isinstance(happening, Grown):
-                grown += 1
-                console.print(describe(happening.individual, happening.lineage), highlight=False, soft_wrap=True)
-                progress.update(task, completed=0, description="next generation")
+                grown, lineage = grown + 1, happening.lineage
+                bar.update(task, completed=0, description="next generation")
+                live.update(view(lineage, bar))
             else:
-                progress.update(
+                bar.update(
                     task,
                     total=happening.epochs,
                     completed=happening.epoch,
                     description=_describe_epoch(happening, generations),
                 )
+        live.update(view(lineage))
     return grown
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[tuple[Progress, TaskID]]:
-    columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield progress, progress.add_task("preparing", total=None)
 
 
 def describe(individual: Individual, lineage: Lineage) -> str:

@@ -5,7 +5,8 @@
     lineage.jsonl             one line an individual, with the hashes of its files
     individuals/g07/          weights.safetensors, masks.safetensors, scores.json
     training/                 the training in progress (Orbax), gone when it has ended
-    compact/g07/              weights.safetensors, architecture.json, proof.json
+    compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
+    report/                   index.html, report.json
 
 Nothing here executes what it loads. A file is written under a temporary name and renamed; one process writes at a time.
 """
@@ -13,32 +14,29 @@ Nothing here executes what it loads. A file is written under a temporary name an
 import hashlib
 import json
 import os
+import re
 import shutil
-import socket
-import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from synevo.errors import RunError
+from synevo.errors import RunError, damaged
+from synevo.holder import holder_file, introduce, who_holds
 from synevo.lineage import Individual, Lineage, from_table, to_table
 from synevo.plan import FORMAT, Plan, flatten, validate
+from synevo.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 
 RUNS = Path("runs")
-Tensors = dict[str, NDArray[Any]]
+
+_PREDICTIONS = "predictions.safetensors"
+_CHECKPOINT = re.compile(r"g(\d+)-a\d+-e(\d+)")
 
 # Fields that may change while a lineage goes on: they say how far it goes, not what it is.
 _OPEN_ENDED = {"format", "preset", "evolution.generations", "evolution.max_drop", "data.data_dir"}
@@ -79,7 +77,7 @@ class RunDir:
         try:
             table = tomllib.loads((self.path / "plan.toml").read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise _damaged(self.path / "plan.toml", str(error)) from None
+            raise damaged(self.path / "plan.toml", str(error)) from None
         version = table.get("format")
         if isinstance(version, int) and version > FORMAT:
             raise RunError(
@@ -108,18 +106,20 @@ class RunDir:
         path = self.path / "lineage.jsonl"
         if not path.is_file():
             return []
-        entries = []
-        for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+        return [_read_entry(path, number, line) for number, line in enumerate(lines, start=1)]
+
+    def whole_entries(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The lines of the lineage that are whole, and what is wrong with the others."""
+        path = self.path / "lineage.jsonl"
+        lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+        whole, problems = [], []
+        for number, line in enumerate(lines, start=1):
             try:
-                entry = json.loads(line)
-                check = entry.pop("check")
-                from_table(entry["individual"])
-            except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-                raise _damaged(path, f"line {number} cannot be read") from None
-            if check != _hash(_canonical(entry)):
-                raise _damaged(path, f"line {number} was changed")
-            entries.append(entry)
-        return entries
+                whole.append(_read_entry(path, number, line))
+            except RunError as error:
+                problems.append(error.problem)
+        return whole, problems
 
     def save_individual(self, individual: Individual, plan: Plan, *, weights: Tensors, masks: Tensors) -> None:
         """Write an individual's files, then its line of the lineage; `masks` are boolean."""
@@ -127,8 +127,8 @@ class RunDir:
         if weights:
             folder = self.path / "individuals" / individual.name
             contents = {
-                "weights.safetensors": save_tensors(_contiguous(weights)),
-                "masks.safetensors": _pack(masks),
+                "weights.safetensors": pack_tensors(weights),
+                "masks.safetensors": pack_masks(masks),
                 "scores.json": _pretty(to_table(individual)),
             }
             files = {name: _hash(content) for name, content in contents.items()}
@@ -145,12 +145,19 @@ class RunDir:
             if entry["individual"]["generation"] == generation and entry["files"]:
                 folder = self.path / "individuals" / f"g{generation:02d}"
                 files = {name: _read_checked(folder / name, sha) for name, sha in entry["files"].items()}
-                weights = _load_tensors(folder / "weights.safetensors", files["weights.safetensors"])
-                return weights, _unpack(folder / "masks.safetensors", files["masks.safetensors"])
+                weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+                return weights, unpack_masks(folder / "masks.safetensors", files["masks.safetensors"])
         raise RunError(
             f"{self.path} has no network of generation {generation}.",
             remedy="`synevo report` lists the generations; `synevo evolve` makes more.",
         )
+
+    def load_masks(self, entry: Mapping[str, Any]) -> Tensors:
+        """The boolean masks of the individual of a line of the lineage; RunError as in `load_individual`."""
+        path = self.path / "individuals" / f"g{entry['individual']['generation']:02d}" / "masks.safetensors"
+        if path.name not in entry["files"]:
+            raise damaged(path, "the lineage has no hash of it")
+        return unpack_masks(path, _read_checked(path, entry["files"][path.name]))
 
     def check_plan(self, plan: Plan) -> None:
         """RunError where the lineage was evolved under another plan than this."""
@@ -164,10 +171,14 @@ class RunDir:
 
     # compacted networks
 
-    def save_compact(self, generation: int, *, weights: Tensors, documents: Mapping[str, Any]) -> Path:
-        """Write a compacted network and its JSON documents (`architecture`, `proof`, …); return its folder."""
+    def save_compact(
+        self, generation: int, *, weights: Tensors, documents: Mapping[str, Any], predictions: Tensors | None = None
+    ) -> Path:
+        """Write a compacted network, its JSON documents (`proof`, …) and its predictions; return its folder."""
         folder = self.compact_folder(generation)
-        contents = {"weights.safetensors": save_tensors(_contiguous(weights))}
+        contents = {"weights.safetensors": pack_tensors(weights)}
+        if predictions is not None:
+            contents[_PREDICTIONS] = pack_tensors(predictions)
         contents |= {f"{name}.json": _pretty(document) for name, document in documents.items()}
         contents["hashes.json"] = _pretty({name: _hash(content) for name, content in contents.items()})
         _write_folder(folder, contents)
@@ -180,11 +191,22 @@ class RunDir:
             raise RunError(
                 f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first."
             )
-        files = {name: _read_checked(folder / name, sha) for name, sha in _read_json(folder / "hashes.json").items()}
-        weights = _load_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+        hashes = _read_json(folder / "hashes.json")
+        files = {name: _read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
+        weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
         return weights, {
             name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
         }
+
+    def load_predictions(self, generation: int) -> Tensors | None:
+        """What ancestor and compacted network say to the test images; None where an older version compacted it.
+
+        Raises:
+            RunError: where they are missing or damaged.
+        """
+        folder = self.compact_folder(generation)
+        sha = _read_json(folder / "hashes.json").get(_PREDICTIONS)
+        return None if sha is None else unpack_tensors(folder / _PREDICTIONS, _read_checked(folder / _PREDICTIONS, sha))
 
     def compacted(self) -> list[int]:
         """The generations that have been compacted, oldest first."""
@@ -202,15 +224,34 @@ class RunDir:
         return path.stat().st_size if path.is_file() else None
 
     @property
+    def report_folder(self) -> Path:
+        """Where the page of the run is kept."""
+        return self.path / "report"
+
+    @property
     def training_folder(self) -> Path:
         """Where the training in progress is kept."""
         return self.path / "training"
+
+    def training_now(self) -> tuple[int, int] | None:
+        """Generation and epochs of the youngest checkpoint of the training in progress; None where there is none."""
+        found = [match for path in self.training_folder.glob("g*") if (match := _CHECKPOINT.fullmatch(path.name))]
+        return max(((int(match[1]), int(match[2])) for match in found), default=None)
+
+    def touched(self) -> float:
+        """When the run last changed, in seconds of the epoch."""
+        places = (self.path / "plan.toml", self.path / "lineage.jsonl", self.training_folder, self.path / "compact")
+        return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
+
+    def writer(self) -> str | None:
+        """Who is writing the run; None where nobody is."""
+        return who_holds(self.path)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the run for writing; RunError where another process does, naming it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(self.path / ".lock"), self.path / ".holder.json"
+        lock, holder = FileLock(self.path / ".lock"), holder_file(self.path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -219,14 +260,20 @@ class RunDir:
                 f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it."
             ) from None
         try:
-            command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            _write(holder, f"process {os.getpid()} on {socket.gethostname()} since {_now()} ({command})\n".encode())
+            _write(holder, introduce())
             if self.exists():
                 _point_latest(self.path)
             yield
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+
+def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
+    """Write the page of a report beside its numbers, and return where the page is."""
+    _write_json(folder / "report.json", summary)
+    _write(folder / "index.html", page.encode())
+    return folder / "index.html"
 
 
 def latest() -> RunDir:
@@ -250,6 +297,18 @@ def fingerprint(plan: Plan, generation: int) -> str:
     return _hash(_canonical(decisive))
 
 
+def _read_entry(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        check = entry.pop("check")
+        from_table(entry["individual"])
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise damaged(path, f"line {number} cannot be read") from None
+    if check != _hash(_canonical(entry)):
+        raise damaged(path, f"line {number} was changed")
+    return entry
+
+
 def _point_latest(path: Path) -> None:
     """Let `runs/latest` point to a run; not worth failing for."""
     link = RUNS / "latest"
@@ -259,10 +318,6 @@ def _point_latest(path: Path) -> None:
             temporary = RUNS / f".latest-{os.getpid()}"
             temporary.symlink_to(os.path.relpath(path.resolve(), RUNS.resolve()))
             temporary.replace(link)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _hash(content: bytes) -> str:
@@ -277,41 +332,12 @@ def _pretty(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def _contiguous(tensors: Tensors) -> Tensors:
-    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-
-
-def _pack(masks: Tensors) -> bytes:
-    """Boolean arrays, one bit an element, their shapes in one metadata entry (the order of several is random)."""
-    shapes = json.dumps({name: mask.shape for name, mask in masks.items()})
-    bits = {name: np.packbits(mask.reshape(-1)) for name, mask in masks.items()}
-    return bytes(save_tensors(bits, metadata={"shapes": shapes}))
-
-
-def _unpack(path: Path, content: bytes) -> Tensors:
-    packed = _load_tensors(path, content)
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    shapes = json.loads(header["__metadata__"]["shapes"])
-    masks = {}
-    for name, bits in packed.items():
-        shape = shapes[name]
-        masks[name] = np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
-    return masks
-
-
-def _load_tensors(path: Path, content: bytes) -> Tensors:
-    try:
-        return dict(load_tensors(content))
-    except SafetensorError as error:
-        raise _damaged(path, str(error)) from None
-
-
 def _read_checked(path: Path, sha: str) -> bytes:
     if not path.is_file():
-        raise _damaged(path, "it is missing")
+        raise damaged(path, "it is missing")
     content = path.read_bytes()
     if _hash(content) != sha:
-        raise _damaged(path, "it is not the file that was written (its hash differs)")
+        raise damaged(path, "it is not the file that was written (its hash differs)")
     return content
 
 
@@ -319,15 +345,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         table: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, str(error)) from None
     return table
-
-
-def _damaged(path: Path, how: str) -> RunError:
-    return RunError(
-        f"{path} is damaged: {how}.",
-        remedy="Nothing was changed. Restore it from a copy; `synevo verify` lists everything that is damaged.",
-    )
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -12,16 +12,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
-from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch
+from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch, training
 from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Birth, Event, Organism, Species, Training
-from synevo.images import Dataset
-from synevo.lineage import Counts, Individual, Lineage, Scores
+from synevo.happenings import Epoch, Grown, Happening
+from synevo.images import Dataset, Images
+from synevo.lineage import Counts, Individual, Scores
 from synevo.machine import describe
 from synevo.network import Blueprint, Network, build, forward, normalise
 from synevo.plan import Plan
-from synevo.rundir import RunDir, Tensors
+from synevo.rundir import RunDir
+from synevo.tensors import Tensors
 from synevo.wiring import dissect
 
 LATENCY_BATCHES = (1, 256)
@@ -29,29 +32,6 @@ CHECKPOINT_EVERY = 2.0
 """Seconds: epochs shorter than this are not worth a checkpoint each."""
 
 _UNITS = ":units"
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """An epoch has ended, which took `seconds` for `images` images."""
-
-    generation: int
-    epoch: int
-    epochs: int
-    loss: float
-    images: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Grown:
-    """An individual has been added to the lineage."""
-
-    individual: Individual
-    lineage: Lineage
-
-
-Happening = Epoch | Grown
 
 
 @dataclass(frozen=True)
@@ -233,7 +213,8 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[s
             "measures": measure(habitat, networks),
         }
         weights, _ = dismantle(organism)
-        run.save_compact(generation, weights=weights, documents=documents)
+        said = predictions(habitat, first, organism)
+        run.save_compact(generation, weights=weights, documents=documents, predictions=said)
         return documents
 
 
@@ -252,6 +233,33 @@ def prove(habitat: Habitat, organism: Organism) -> tuple[compaction.Proof, Netwo
         key=keys.derive(keys.root(habitat.plan.seed), "proof"),
     )
     return proof, masked
+
+
+SHOWN_IMAGES = 24
+"""How many images of each kind are kept beside the predictions, for people to look at."""
+
+
+def predictions(habitat: Habitat, first: Organism, organism: Organism) -> Tensors:
+    """What ancestor and organism say to each test image, and some of the images that only one of them gets right."""
+    species, dataset = habitat.species, habitat.dataset
+    said = {
+        name: training.predict(species.blueprint, network, dataset.test, dataset)
+        for name, network in (("ancestor", first.network), ("best", organism.network))
+    }
+    right = {name: classes == dataset.test.labels for name, classes in said.items()}
+    lost = np.flatnonzero(right["ancestor"] & ~right["best"])
+    won = np.flatnonzero(~right["ancestor"] & right["best"])
+    return {
+        "labels": dataset.test.labels,
+        **said,
+        **_examples("lost", lost, dataset.test),
+        **_examples("won", won, dataset.test),
+    }
+
+
+def _examples(name: str, places: NDArray[np.int64], images: Images) -> Tensors:
+    shown = places[:SHOWN_IMAGES]
+    return {f"{name}:places": shown.astype(np.int32), f"{name}:pixels": images.pixels[shown]}
 
 
 def architecture(habitat: Habitat, organism: Organism, generation: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from numpy.typing import NDArray
 
 from synevo.errors import DivergenceError
 from synevo.images import Dataset, Images
@@ -129,17 +130,19 @@ def drive(
 
 def accuracy(blueprint: Blueprint, network: Network, images: Images, dataset: Dataset) -> float:
     """The share of `images` that a network classifies correctly."""
-    right = 0
-    for first in range(0, len(images), EVALUATION_BATCH):
-        pixels, labels = (
-            images.pixels[first : first + EVALUATION_BATCH],
-            images.labels[first : first + EVALUATION_BATCH],
-        )
-        missing = EVALUATION_BATCH - len(labels)
-        padded = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))
-        predicted = classify(blueprint, network, padded, dataset.mean, dataset.deviation)
-        right += int((np.asarray(predicted)[: len(labels)] == labels).sum())
+    right = int((predict(blueprint, network, images, dataset) == images.labels).sum())
     return right / len(images)
+
+
+def predict(blueprint: Blueprint, network: Network, images: Images, dataset: Dataset) -> NDArray[np.int32]:
+    """The class [n] that a network gives each image."""
+    classes = np.empty(len(images), np.int32)
+    for first in range(0, len(images), EVALUATION_BATCH):
+        pixels = images.pixels[first : first + EVALUATION_BATCH]
+        padded = np.pad(pixels, ((0, EVALUATION_BATCH - len(pixels)), (0, 0), (0, 0), (0, 0)))
+        found = classify(blueprint, network, padded, dataset.mean, dataset.deviation)
+        classes[first : first + EVALUATION_BATCH] = np.asarray(found)[: len(pixels)]
+    return classes
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4))

@@ -38,6 +38,7 @@ def verify_files(run: RunDir) -> Iterator[Check]:
             yield _attempt(f"generation {generation}: files", partial(run.load_individual, generation))
     for generation in run.compacted():
         yield _attempt(f"compacted generation {generation}: files", partial(run.load_compact, generation))
+        yield _attempt(f"compacted generation {generation}: predictions", partial(run.load_predictions, generation))
 
 
 def verify_numbers(run: RunDir) -> Iterator[Check]:
@@ -71,8 +72,20 @@ def _verify_compact(run: RunDir, habitat: Any, generation: int) -> Iterator[Chec
     own, _ = stages.dismantle(organism)
     same = all(np.array_equal(weights[array], own[array]) for array in own)
     yield Check(f"{name}: weights are the individual's", same)
+    yield from _verify_predictions(run, habitat, generation, organism)
     proof, _ = stages.prove(habitat, organism)
     yield Check(f"{name}: proof", asdict(proof) == documents["proof"], f"proven again: {asdict(proof)}")
+
+
+def _verify_predictions(run: RunDir, habitat: Any, generation: int, organism: Any) -> Iterator[Check]:
+    from synevo import stages  # noqa: PLC0415
+
+    said = run.load_predictions(generation)
+    if said is None:
+        return  # an older version compacted it
+    again = stages.predictions(habitat, stages.load_organism(run, habitat.species, 1), organism)
+    same = set(said) == set(again) and all(np.array_equal(said[name], again[name]) for name in again)
+    yield Check(f"compacted generation {generation}: predictions said again", same)
 
 
 def _attempt(subject: str, load: Callable[[], object]) -> Check:

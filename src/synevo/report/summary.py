@@ -4,39 +4,136 @@ This is an interface that others script against: accuracies are fractions, effic
 times seconds, and what is unknown is null.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from synevo.errors import SynevoError
-from synevo.lineage import Counts, Individual, LayerCount, Lineage, ratio
+from synevo.lineage import Counts, Individual, LayerCount, Lineage, from_table, ratio
 from synevo.plan import Plan
+from synevo.report import family, outcomes, recipe, survival
 from synevo.rundir import RunDir
 
 
+@dataclass
+class _Found:
+    """What could be read of a run, and what is missing: (part, problem)."""
+
+    missing: list[dict[str, str]] = field(default_factory=list)
+
+    def attempt(self, part: str, read: Callable[[], Any], default: Any = None) -> Any:
+        """What `read` returns, or `default` where the part cannot be read, which is noted."""
+        try:
+            return read()
+        except SynevoError as error:
+            self.note(part, error.problem)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OSError) as error:
+            self.note(part, f"It is not as synevo writes it ({type(error).__name__}: {error}).")
+        return default
+
+    def note(self, part: str, problem: str) -> None:
+        self.missing.append({"part": part, "problem": problem})
+
+
 def summarise(run: RunDir) -> dict[str, Any]:
-    """The summary of a run; SynevoError where its plan or lineage cannot be read."""
-    plan, lineage = run.load_plan(), run.load_lineage()
-    limits = plan.evolution
-    best = lineage.best(limits.max_drop)
+    """The summary of a run as far as it is whole, and under `missing` what is not; SynevoError where it is no run."""
+    found = _Found()
+    if not run.exists():
+        run.load_plan()
+    plan = found.attempt("plan", run.load_plan)
+    entries, problems = found.attempt("lineage", run.whole_entries, ([], []))
+    for problem in problems:
+        found.note("lineage", problem)
+    lineage = _lineage(entries, found)
+    best = lineage.best(plan.evolution.max_drop) if plan and lineage.individuals else None
+    compact = found.attempt("compact", lambda: _compact(run, best, lineage))
+    alive, problems = found.attempt("survival", lambda: survival.survive(run, entries), (None, []))
+    for problem in problems:
+        found.note("survival", problem)
     return {
         "run": run.name,
-        "dataset": plan.data.dataset,
-        "ancestor_name": plan.ancestor.name,
-        "plan": plan.model_dump(),
-        "state": lineage.state(generations=limits.generations, max_drop=limits.max_drop),
+        "dataset": plan and plan.data.dataset,
+        "ancestor_name": plan and plan.ancestor.name,
+        "plan": plan and plan.model_dump(),
+        "state": _state(lineage, plan, entries),
         "best": best.generation if best else None,
-        "generations": [_generation(individual, lineage, plan) for individual in lineage.individuals],
+        "generations": [_generation(individual, lineage, plan) for individual in _all(entries)],
         "layers": _layers(lineage, best),
-        "compact": _compact(run, best, lineage),
-        "machine": run.load_machine(),
+        "compact": compact,
+        "machine": found.attempt("machine", run.load_machine, {}),
+        "floor": _floor(lineage, plan),
+        "cost": _cost(entries),
+        "family": family.beside(plan.data.dataset if plan else ""),
+        "survival": alive,
+        "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact)),
+        "frozen": found.attempt("frozen", lambda: _frozen(run, compact), []),
+        "hashes": {f"g{entry['individual']['generation']:02d}": entry["files"] for entry in entries},
+        "commands": found.attempt("plan", lambda: recipe.commands(plan, run.name), []) if plan else [],
+        "missing": found.missing,
     }
 
 
-def _generation(individual: Individual, lineage: Lineage, plan: Plan) -> dict[str, Any]:
-    counts, scores, ancestor = individual.counts, individual.scores, lineage.ancestor.counts
+def _all(entries: list[dict[str, Any]]) -> list[Individual]:
+    return [from_table(entry["individual"]) for entry in entries]
+
+
+def _lineage(entries: list[dict[str, Any]], found: _Found) -> Lineage:
+    """The lineage, empty where its ancestor is unknown: nothing can be compared with it then."""
+    individuals = _all(entries)
+    if individuals and individuals[0].generation != 1:
+        found.note("lineage", "The ancestor cannot be read: efficiencies and the budget are unknown.")
+        return Lineage()
+    return Lineage(tuple(individuals))
+
+
+def _state(lineage: Lineage, plan: Plan | None, entries: list[dict[str, Any]]) -> str:
+    if plan is None or (entries and not lineage.individuals):
+        return "damaged"
+    return lineage.state(generations=plan.evolution.generations, max_drop=plan.evolution.max_drop)
+
+
+def _floor(lineage: Lineage, plan: Plan | None) -> float | None:
+    """The validation accuracy below which an individual is over the budget."""
+    if plan is None or not lineage.individuals or lineage.ancestor.scores is None:
+        return None
+    return lineage.ancestor.scores.validation_accuracy - plan.evolution.max_drop
+
+
+def _cost(entries: list[dict[str, Any]]) -> dict[str, float]:
+    """What the whole lineage took to train."""
+    individuals = _all(entries)
+    return {
+        "seconds": sum(individual.seconds for individual in individuals),
+        "epochs": sum(individual.epochs for individual in individuals),
+        "offspring_seconds": sum(individual.seconds for individual in individuals if individual.generation > 1),
+    }
+
+
+def _outcomes(run: RunDir, compact: dict[str, Any] | None) -> dict[str, Any] | None:
+    if compact is None or "problem" in compact:
+        return None
+    generation = compact["generation"]
+    said, classes = run.load_predictions(generation), run.load_compact(generation)[1]["architecture"]["classes"]
+    return None if said is None else {"generation": generation, **outcomes.tally(said, classes)}
+
+
+def _frozen(run: RunDir, compact: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if compact is None or "problem" in compact:
+        return []
+    frozen: list[dict[str, Any]] = run.load_compact(compact["generation"])[1]["architecture"]["frozen"]
+    return frozen
+
+
+def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> dict[str, Any]:
+    counts, scores = individual.counts, individual.scores
+    ancestor = lineage.ancestor.counts if lineage.individuals else None
+    known = plan is not None and bool(lineage.individuals)
     return {
         "generation": individual.generation,
+        "name": individual.name,
+        "parents": list(individual.parents),
         "chosen": individual.chosen,
-        "within_budget": lineage.within_budget(individual, plan.evolution.max_drop),
+        "within_budget": lineage.within_budget(individual, plan.evolution.max_drop) if plan and known else None,
         "validation_accuracy": scores and scores.validation_accuracy,
         "test_accuracy": scores and scores.test_accuracy,
         **_efficiencies(counts, ancestor),
@@ -69,7 +166,7 @@ def _efficiencies(counts: Counts | None, ancestor: Counts | None) -> dict[str, A
 
 def _layers(lineage: Lineage, best: Individual | None) -> list[dict[str, Any]]:
     """Each layer of the ancestor beside that of the best network."""
-    if best is None or best.counts is None or lineage.ancestor.counts is None:
+    if best is None or not lineage.individuals or best.counts is None or lineage.ancestor.counts is None:
         return []
     pairs = zip(lineage.ancestor.counts.layers, best.counts.layers, strict=True)
     return [{"name": before.name, "ancestor": _layer(before), "best": _layer(after)} for before, after in pairs]
@@ -96,7 +193,7 @@ def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> dict[str
     except SynevoError as error:
         return {"generation": generation, "problem": error.problem}
     counts = {individual.generation: individual.counts for individual in lineage.individuals}
-    own = counts.get(generation)
+    own, first = counts.get(generation), counts.get(1)
     proof, measures = documents["proof"], documents["measures"]
     return {
         "generation": generation,
@@ -107,10 +204,10 @@ def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> dict[str
         "multiply_adds": own and own.multiply_adds,
         "bytes": run.weights_size(run.compact_folder(generation)),
         "ancestor": {
-            "parameters": counts[1] and counts[1].parameters,
-            "synapses": counts[1] and counts[1].synapses,
-            "kernels": counts[1] and counts[1].kernels,
-            "multiply_adds": counts[1] and counts[1].multiply_adds,
+            "parameters": first and first.parameters,
+            "synapses": first and first.synapses,
+            "kernels": first and first.kernels,
+            "multiply_adds": first and first.multiply_adds,
             "bytes": run.weights_size(run.path / "individuals" / "g01"),
         },
         "max_difference": proof["max_difference"],

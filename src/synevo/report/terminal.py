@@ -6,6 +6,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from synevo.report.numerals import duration, hundredths, number, percent, ratio, times
+from synevo.shelf import Glance
+
 Summary = dict[str, Any]
 
 
@@ -16,15 +19,17 @@ def render(summary: Summary) -> RenderableType:
         parts.append(_layer_table(summary["layers"], summary["best"]))
     if summary["compact"] is not None:
         parts.append(_compact_part(summary["compact"]))
+    parts += [Text(f"Missing ({gap['part']}): {gap['problem']}", style="yellow") for gap in summary["missing"]]
     return Group(*parts)
 
 
 def _headline(summary: Summary) -> Text:
     text = Text()
     text.append(summary["run"], style="bold")
-    text.append(f": {summary['ancestor_name']} on {summary['dataset']}, {summary['state']}")
+    what = f"{summary['ancestor_name'] or 'unknown ancestor'} on {summary['dataset'] or 'unknown data'}"
+    text.append(f": {what}, {summary['state']}")
     best = next((row for row in summary["generations"] if row["generation"] == summary["best"]), None)
-    if best is not None:
+    if best is not None and best["test_accuracy"] is not None:
         drop = 100 * (summary["generations"][0]["test_accuracy"] - best["test_accuracy"])
         text.append(
             f"\nBest within the budget: generation {best['generation']}, {best['synaptic_efficiency']:.1f}x fewer "
@@ -45,17 +50,17 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
         latency = (row["latency_ms"] or {}).get("1")
         table.add_row(
             f"{row['generation']}{'*' if row['generation'] == best else ''}",
-            _percent(row["validation_accuracy"]),
-            _percent(row["test_accuracy"]),
-            _number(row["synapses"]),
-            _ratio(row["synaptic_efficiency"]),
-            _ratio(row["family_synaptic_efficiency"]),
-            _number(row["kernels"]),
-            _ratio(row["cluster_efficiency"]),
-            _ratio(row["family_cluster_efficiency"]),
-            _number(row["multiply_adds"]),
-            "–" if latency is None else f"{latency:.2f}",
-            _duration(row["seconds"]),
+            percent(row["validation_accuracy"]),
+            percent(row["test_accuracy"]),
+            number(row["synapses"]),
+            ratio(row["synaptic_efficiency"]),
+            ratio(row["family_synaptic_efficiency"]),
+            number(row["kernels"]),
+            ratio(row["cluster_efficiency"]),
+            ratio(row["family_cluster_efficiency"]),
+            number(row["multiply_adds"]),
+            hundredths(latency),
+            duration(row["seconds"]),
             style="bold" if row["generation"] == best else ("" if row["within_budget"] else "dim"),
         )
     problems = [row["problem"] for row in generations if row["problem"]]
@@ -76,7 +81,7 @@ def _layer_table(layers: list[Summary], best: int) -> Table:
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
     for layer in layers:
         pairs = [
-            f"{_number(layer['ancestor'][field])} → {_number(layer['best'][field])}"
+            f"{number(layer['ancestor'][field])} → {number(layer['best'][field])}"
             for field in ("filters", "kernels", "synapses", "stored_weights", "multiply_adds")
         ]
         table.add_row(layer["name"], *pairs)
@@ -94,14 +99,14 @@ def _compact_part(compact: Summary) -> RenderableType:
     fields = {"parameters": "parameters", "synapses stored": "synapses", "multiply-adds": "multiply_adds"}
     for name, field in (fields | {"bytes on disk": "bytes"}).items():
         whole, part = ancestor[field], stored[field]
-        table.add_row(name, _number(whole), _number(whole), _number(part), _times(whole, part))
+        table.add_row(name, number(whole), number(whole), number(part), times(whole, part))
     for name, field in {"synapses alive": "synapses", "kernels alive": "kernels"}.items():
         whole, part = ancestor[field], compact[field]
-        table.add_row(name, _number(whole), _number(part), _number(part), _times(whole, part))
+        table.add_row(name, number(whole), number(part), number(part), times(whole, part))
     for batch in compact["latency_ms"]["ancestor"]:
         rows = {name: compact["measures"]["latency_ms"][name][batch] for name in ("ancestor", "masked", "compact")}
         cells = [f"{row['median']:.2f} ({row['lower']:.2f}–{row['upper']:.2f})" for row in rows.values()]
-        table.add_row(f"ms at batch {batch}", *cells, _times(rows["ancestor"]["median"], rows["compact"]["median"]))
+        table.add_row(f"ms at batch {batch}", *cells, times(rows["ancestor"]["median"], rows["compact"]["median"]))
     proof = compact["proof"]
     table.caption = (
         f"Proven: {proof['steps']} steps of the program as predicted; logits differ by at most "
@@ -113,27 +118,73 @@ def _compact_part(compact: Summary) -> RenderableType:
     return table
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f}"
+def print_comparison(console: Console, comparison: Summary) -> None:
+    """Print several runs side by side."""
+    table = Table(title="The best of each run", title_justify="left")
+    for name in ("run", "state", "best", "test %", "syn ×", "clu ×", "training"):
+        table.add_column(name, justify="left" if name in ("run", "state") else "right", no_wrap=True)
+    for row in comparison["bests"]:
+        table.add_row(
+            Text(row["run"]),
+            row["state"],
+            number(row["generation"]),
+            percent(row["test_accuracy"]),
+            ratio(row["synaptic_efficiency"]),
+            ratio(row["cluster_efficiency"]),
+            duration(row["seconds"]),
+        )
+    console.print(table)
+    for group in comparison["groups"]:
+        console.print(Text(f"Mean ± s.d. of {', '.join(group['runs'])}", style="italic"), _group_table(group), sep="\n")
+    differences = Table()
+    for name in ("field", *comparison["runs"]):
+        differences.add_column(Text(name))
+    for row in comparison["differences"]:
+        differences.add_row(row["field"], *(Text("–" if value is None else str(value)) for value in row["values"]))
+    if comparison["differences"]:
+        console.print(Text("Where the plans differ", style="italic"), differences, sep="\n")
+    else:
+        console.print("The plans do not differ.")
+    for gap in comparison["missing"]:
+        console.print(Text(f"Missing ({gap['run']}, {gap['part']}): {gap['problem']}", style="yellow"))
 
 
-def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+def _group_table(group: Summary) -> Table:
+    """Mean and deviation of a group of replicates, a row a generation."""
+    table = Table()
+    for name in ("gen", "runs", "test %", "syn ×", "clu ×"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in group["generations"]:
+        accuracy = row["test_accuracy"]
+        table.add_row(
+            str(row["generation"]),
+            str(row["runs"]),
+            f"{percent(accuracy['mean'])} ± {percent(accuracy['deviation'])}",
+            *(
+                f"{hundredths(row[field]['mean'])} ± {hundredths(row[field]['deviation'])}"
+                for field in ("synaptic_efficiency", "cluster_efficiency")
+            ),
+        )
+    return table
 
 
-def _times(whole: float | None, part: float | None) -> str:
-    return "–" if not whole or not part else f"{whole / part:.1f}×"
-
-
-def _number(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
-
-
-_LONG = 600  # seconds
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < _LONG else f"{seconds / 60:.0f} min"
+def runs_table(glances: list[Glance]) -> Table:
+    """One row a run: state, best generation, age, and who is working on it."""
+    table = Table()
+    for name in ("run", "state", "gens", "best", "syn ×", "test %", "changed", "written by"):
+        table.add_column(name, justify="right" if name in ("gens", "best", "syn ×", "test %", "changed") else "left")
+    for one in glances:
+        table.add_row(
+            Text(one.path),
+            one.state,
+            str(one.generations),
+            number(one.best),
+            ratio(one.synaptic_efficiency),
+            percent(one.test_accuracy),
+            f"{duration(one.age)} ago",
+            Text(one.writer or ""),
+        )
+    return table
 
 
 def print_report(console: Console, summary: Summary) -> None:

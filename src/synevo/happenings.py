@@ -1,0 +1,28 @@
+"""Happenings: what a run yields while it works, for whoever shows it."""
+
+from dataclasses import dataclass
+
+from synevo.lineage import Individual, Lineage
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch has ended, which took `seconds` for `images` images."""
+
+    generation: int
+    epoch: int
+    epochs: int
+    loss: float
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Grown:
+    """An individual has been added to the lineage."""
+
+    individual: Individual
+    lineage: Lineage
+
+
+Happening = Epoch | Grown

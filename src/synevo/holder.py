@@ -1,0 +1,43 @@
+"""The holder: who is writing a run, in words for people; a process that was killed does not count."""
+
+import os
+import re
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+_FILE = ".holder.json"
+_WORDS = re.compile(r"process (\d+) on (\S+) ")
+
+
+def holder_file(folder: Path) -> Path:
+    """Where the holder of a run says who it is."""
+    return folder / _FILE
+
+
+def introduce() -> bytes:
+    """What this process says of itself."""
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return f"process {os.getpid()} on {socket.gethostname()} since {now} ({command})\n".encode()
+
+
+def who_holds(folder: Path) -> str | None:
+    """Who is writing a run; None where nobody is, or where a process of this machine was killed at it."""
+    try:
+        text = holder_file(folder).read_text("utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    match = _WORDS.match(text)
+    return None if match and match[2] == socket.gethostname() and not _is_alive(int(match[1])) else text
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is, and it is another user's
+    return True

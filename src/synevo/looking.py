@@ -1,0 +1,151 @@
+"""The commands that look and do not touch: report, runs, watch. They load no JAX.
+
+They are plain functions; `synevo.cli` makes commands of them.
+"""
+
+import json
+import webbrowser
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synevo.errors import PlanError
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """The runs that a shell may complete to: those of runs/, and those of the folder that is being typed."""
+    from synevo.shelf import find_runs
+
+    typed = Path(incomplete)
+    folders = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
+    found = {str(run.path) for folder in folders for run in find_runs(folder)}
+    return sorted(path for path in found if path.startswith(incomplete) or Path(path).name.startswith(incomplete))
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Run directories, or folders of runs; the latest run where none is given.",
+            show_default=False,
+            autocompletion=complete_run,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every number of every generation as CSV.")] = False,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="Write a page that opens offline: RUN/report/index.html.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the page there instead, and leave the run as it is."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Write the page and open it in a browser.")] = False,
+) -> None:
+    """Report runs: the lineage, the layers before and after, the compacted network; or several runs side by side."""
+    from synevo.report.summary import summarise
+
+    if as_json and as_csv:
+        raise PlanError("--json and --csv both print to stdout.", remedy="Give one of them.")
+    found = _open_runs(runs)
+    summaries = [summarise(run) for run in found]
+    numbers = _numbers(summaries)
+    if as_html or show or output is not None:
+        _write_page(found, numbers, output or _place(runs, found), show=show)
+        if not (as_json or as_csv):
+            return
+    if as_json:
+        typer.echo(json.dumps(numbers, indent=2))
+    elif as_csv:
+        from synevo.report.sheet import write_sheet
+
+        typer.echo(write_sheet(summaries), nl=False)
+    else:
+        _print(numbers)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """List the runs of a folder: their state, their best generation and their age."""
+    from dataclasses import asdict
+
+    from synevo.shelf import find_runs, glance
+
+    glances = [glance(run) for run in find_runs(folder)]
+    if as_json:
+        for one in glances:
+            typer.echo(json.dumps(asdict(one)))
+        return
+    if not glances:
+        typer.echo(f"There is no run in {folder}/.", err=True)
+        return
+    from synevo.report.terminal import runs_table
+
+    _console().print(runs_table(glances))
+
+
+def watch(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Run directory; the latest run where none is given.", show_default=False, autocompletion=complete_run
+        ),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+) -> None:
+    """Watch a run that another process is working on, until nobody is."""
+    from synevo import watching
+
+    watching.watch(_open_runs(None if run is None else [run])[0], _console(), every=every)
+
+
+def _open_runs(paths: list[Path] | None) -> list[Any]:
+    from synevo.rundir import latest
+    from synevo.shelf import open_all
+
+    return open_all(paths) if paths else [latest()]
+
+
+def _numbers(summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The summary of one run, or the comparison of several."""
+    from synevo.report.comparison import compare
+
+    return summaries[0] if len(summaries) == 1 else compare(summaries)
+
+
+def _place(paths: list[Path] | None, found: list[Any]) -> Path:
+    """Where a page belongs: in its run, or beside the first of its runs."""
+    if len(found) == 1:
+        return Path(found[0].report_folder)
+    return (paths[0] if paths and len(paths) == 1 else found[0].path.parent) / "report"
+
+
+def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show: bool) -> None:
+    from synevo.report.figures import drawing_problem
+    from synevo.report.page import render_comparison, render_page
+    from synevo.rundir import save_report
+
+    page = render_page(found[0], numbers) if len(found) == 1 else render_comparison(numbers)
+    path = save_report(folder, page, numbers)
+    typer.echo(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
+    if problem := drawing_problem():
+        typer.echo(problem, err=True)
+    if show:
+        webbrowser.open(path.resolve().as_uri())
+
+
+def _print(numbers: dict[str, Any]) -> None:
+    from synevo.report.terminal import print_comparison, print_report
+
+    (print_comparison if "groups" in numbers else print_report)(_console(), numbers)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)

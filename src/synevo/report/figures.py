@@ -1,0 +1,281 @@
+"""Figures: what Vega-Lite draws, as SVG that needs no script and no server.
+
+A figure is drawn twice, for a wide and for a narrow page. Its colours are those of the light theme, so that a saved
+file is right as it is; the page's style sheet maps each of them to its counterpart in the dark. Every mark says its
+numbers in its `aria-label`, which is what a screen reader reads and what hovering shows.
+"""
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+Spec = dict[str, Any]
+Row = dict[str, Any]
+
+INK, MUTED, GRID = "#1b2127", "#5b6570", "#e4e7eb"
+OURS, SOFT = "#0b62c4", "#8fb8e8"
+OTHERS = ("#d55e00", "#9c4f96", "#6b7280", "#00795c", "#b58900")
+
+WIDE, HALF, NARROW = 1000, 450, 290
+"""Pixels between the axes of a figure over the whole width, of one of a pair, and of either on a narrow page."""
+
+_SHAPES = {"digitised": "circle", "seen": "square", "recalled": "triangle-up"}
+_TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing in two widths, as SVG texts."""
+
+    wide: str
+    narrow: str
+
+
+@cache
+def drawing_problem() -> str | None:
+    """Why nothing can be drawn; None where it can."""
+    try:
+        import vl_convert  # noqa: F401, PLC0415  (an extra: 80 MB that only the page's figures need)
+    except ImportError:
+        return "The figures are drawn by vl-convert, which is not installed: pip install 'synevo[report]'."
+    return None
+
+
+def draw(specify: Callable[[int], Spec], *, wide: int = WIDE) -> Figure | None:
+    """The figure that `specify` describes for a width in pixels; None where nothing can be drawn."""
+    if drawing_problem():
+        return None
+    return Figure(_draw(specify(wide)), _draw(specify(NARROW)))
+
+
+def _draw(spec: Spec) -> str:
+    import vl_convert  # noqa: PLC0415
+
+    svg: str = vl_convert.vegalite_to_svg({**spec, "config": _CONFIG})
+    mark = f"f{next(_numbers)}-"
+    svg = re.sub(r'\bid="', f'id="{mark}', svg)
+    return re.sub(r"url\(#", f"url(#{mark}", svg)
+
+
+_CONFIG: Spec = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+        "titleFontWeight": "normal",
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "gridColor": GRID,
+        "domainColor": GRID,
+        "tickColor": GRID,
+        "titlePadding": 8,
+    },
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": 11,
+        "symbolSize": 60,
+        "title": None,
+        "labelLimit": 320,
+        "columnPadding": 40,
+    },
+}
+
+
+def curve(summary: Row, kind: str, width: int) -> Spec:
+    """Accuracy over `synaptic` or `cluster` efficiency: the run, its budget, its best, and the paper family."""
+    field = f"{kind}_efficiency"
+    rows = [row for row in summary["generations"] if row[field] and row["test_accuracy"] is not None]
+    ours = [
+        {
+            "x": row[field],
+            "y": 100 * row["test_accuracy"],
+            "v": 100 * row["validation_accuracy"],
+            "text": _say(row, field),
+        }
+        for row in rows
+    ]
+    layers = _family_layers(summary["family"], field)
+    layers += [
+        _line(ours, "v", "this run, validation", {"strokeWidth": 1.2}),
+        _line(ours, "y", "this run, test", {"strokeWidth": 2.2}),
+        _points(ours, "y", "this run, test", {"filled": True, "size": 42}),
+    ]
+    layers += _budget_layers(summary, width)
+    layers += _best_layers(rows, summary, field)
+    names = ["this run, test", "this run, validation", *(_family_name(entry) for entry in summary["family"])]
+    return {
+        "width": width,
+        "height": 300 if width > NARROW else 260,
+        "padding": 4,
+        "layer": layers,
+        "encoding": {
+            "x": {
+                "type": "quantitative",
+                "scale": {"type": "log", "nice": False, "padding": 14},
+                "title": f"{kind} efficiency: times fewer than the ancestor",
+                "axis": {"values": _TICKS, "labelExpr": "datum.label + '×'", "grid": False},
+            },
+            "y": {"type": "quantitative", "scale": {"zero": False}, "title": "accuracy, %", "axis": {"tickCount": 6}},
+            "color": {
+                "type": "nominal",
+                "scale": {"domain": names, "range": [OURS, SOFT, *OTHERS][: len(names)]},
+                "legend": {"orient": "top", "offset": 10, "columns": 2 if width > NARROW else 1},
+            },
+        },
+    }
+
+
+def _say(row: Row, field: str) -> str:
+    return f"generation {row['generation']}: {row[field]:.2f}×, test {100 * row['test_accuracy']:.2f} %"
+
+
+def _family_name(entry: Row) -> str:
+    return f"{entry['name']} [{entry['mark']}]"
+
+
+def _family_layers(family: list[Row], field: str) -> list[Spec]:
+    layers = []
+    for entry in family:
+        name = _family_name(entry)
+        points = [
+            {"x": point[field], "y": 100 * point["test_accuracy"], "text": f"{name}: {_say(point, field)}"}
+            for point in entry["points"]
+            if point[field]
+        ]
+        layers.append(_line(points, "y", name, {"strokeWidth": 1.5, "strokeDash": [4, 3]}))
+        layers.append(_points(points, "y", name, {"filled": False, "size": 46, "shape": _SHAPES[entry["mark"]]}))
+    return layers
+
+
+def _line(rows: list[Row], field: str, name: str, mark: Spec) -> Spec:
+    return {
+        "data": {"values": rows},
+        "mark": {"type": "line", "aria": False, **mark},
+        "encoding": {"x": {"field": "x"}, "y": {"field": field}, "color": {"datum": name}, "order": {"field": "x"}},
+    }
+
+
+def _points(rows: list[Row], field: str, name: str, mark: Spec) -> Spec:
+    return {
+        "data": {"values": rows},
+        "mark": {"type": "point", "opacity": 1, **mark},
+        "encoding": {
+            "x": {"field": "x"},
+            "y": {"field": field},
+            "color": {"datum": name},
+            "description": {"field": "text"},
+        },
+    }
+
+
+def _budget_layers(summary: Row, width: int) -> list[Spec]:
+    if summary["floor"] is None:
+        return []
+    floor = 100 * summary["floor"]
+    data = {"values": [{"y": floor, "text": f"budget: validation of at least {floor:.2f} %"}]}
+    label = {"type": "text", "align": "right", "dy": -6, "x": width - 2, "fontSize": 11, "color": MUTED}
+    return [
+        {
+            "data": data,
+            "mark": {"type": "rule", "color": MUTED, "strokeDash": [2, 3]},
+            "encoding": {"y": {"field": "y"}, "x": None, "color": None, "description": {"field": "text"}},
+        },
+        {
+            "data": data,
+            "mark": {**label, "aria": False},
+            "encoding": {"y": {"field": "y"}, "x": None, "color": None, "text": {"field": "text"}},
+        },
+    ]
+
+
+def _best_layers(rows: list[Row], summary: Row, field: str) -> list[Spec]:
+    """A ring around the best generation, and its name where the curves leave room."""
+    best = summary["best"]
+    points = [
+        {"x": row[field], "y": 100 * row["test_accuracy"], "text": f"generation {best}, {row[field]:.1f}×"}
+        for row in rows
+        if row["generation"] == best
+    ]
+    if not points:
+        return []
+    farthest = max([row[field] for row in rows] + [p[field] or 1 for f in summary["family"] for p in f["points"]])
+    side = {"align": "right", "dx": -15, "dy": 16}
+    if points[0]["x"] ** 2 < farthest:  # in the left half of a logarithmic axis
+        side = {"align": "left", "dx": 10, "dy": 20}
+    position: Spec = {"x": {"field": "x"}, "y": {"field": "y"}, "color": None}
+    ring = {
+        "type": "point",
+        "size": 190,
+        "filled": False,
+        "stroke": OURS,
+        "strokeWidth": 2,
+        "aria": False,
+        "opacity": 1,
+    }
+    label = {"type": "text", **side, "fontSize": 12, "fontWeight": 600, "color": INK, "aria": False}
+    return [
+        {"data": {"values": points}, "mark": ring, "encoding": position},
+        {"data": {"values": points}, "mark": label, "encoding": {**position, "text": {"field": "text"}}},
+    ]
+
+
+def durations(summary: Row, width: int) -> Spec:
+    """How long each generation took, in seconds."""
+    rows = [
+        {
+            "x": row["generation"],
+            "y": row["seconds"],
+            "text": f"generation {row['generation']}: {row['seconds']:.1f} s, {row['epochs']} epochs",
+        }
+        for row in summary["generations"]
+    ]
+    return {
+        "width": width,
+        "height": 150,
+        "padding": 4,
+        "data": {"values": rows},
+        "mark": {"type": "bar", "color": OURS, "cornerRadiusEnd": 2},
+        "encoding": {
+            "x": {"field": "x", "type": "ordinal", "title": "generation", "axis": {"labelAngle": 0}},
+            "y": {"field": "y", "type": "quantitative", "title": "seconds", "axis": {"tickCount": 4}},
+            "description": {"field": "text"},
+        },
+    }
+
+
+def spread(groups: list[Row], kind: str, width: int) -> Spec:
+    """Mean accuracy over mean efficiency of each group of runs, with the range of its runs as a band."""
+    field, layers = f"{kind}_efficiency", []
+    for group in groups:
+        rows = [
+            {
+                "x": row[field]["mean"],
+                "y": 100 * row["test_accuracy"]["mean"],
+                "low": 100 * row["test_accuracy"]["min"],
+                "high": 100 * row["test_accuracy"]["max"],
+                "text": f"{group['name']}, generation {row['generation']}: mean {row[field]['mean']:.2f}×, "
+                f"{100 * row['test_accuracy']['mean']:.2f} % of {row['runs']} runs",
+            }
+            for row in group["generations"]
+        ]
+        band = _line(rows, "low", group["name"], {})
+        band["mark"] = {"type": "area", "opacity": 0.18, "aria": False}
+        band["encoding"] |= {"y": {"field": "low", "stack": None}, "y2": {"field": "high"}}
+        del band["encoding"]["order"]
+        layers += [
+            band,
+            _line(rows, "y", group["name"], {"strokeWidth": 2}),
+            _points(rows, "y", group["name"], {"filled": True, "size": 40}),
+        ]
+    names = [group["name"] for group in groups]
+    spec = curve({"generations": [], "family": [], "floor": None, "best": None}, kind, width)
+    spec["layer"] = layers
+    spec["encoding"]["color"]["legend"]["symbolOpacity"] = 1
+    spec["encoding"]["color"]["scale"] = {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]}
+    return spec

@@ -1,0 +1,51 @@
+"""Survival: how many synapses of each filter of the ancestor are alive, generation by generation.
+
+Masks are kept in the ancestor's shapes, so a filter is the same place of the last axis in every generation.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synevo.errors import SynevoError
+from synevo.rundir import RunDir
+from synevo.tensors import Tensors
+
+UNITS = ":units"
+
+
+def survive(run: RunDir, entries: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, list[str]]:
+    """The living synapses of every filter in every generation whose masks are whole, and what is wrong elsewhere."""
+    kept: dict[int, Tensors] = {}
+    problems = []
+    for entry in entries:
+        if entry["files"]:
+            try:
+                kept[entry["individual"]["generation"]] = run.load_masks(entry)
+            except SynevoError as error:
+                problems.append(error.problem)
+    if not kept:
+        return None, problems
+    first = next(iter(kept.values()))
+    layers = [_layer(name, kept) for name in _in_order(first, entries)]
+    return {"generations": list(kept), "layers": layers}, problems
+
+
+def _in_order(masks: Tensors, entries: list[dict[str, Any]]) -> list[str]:
+    """The layers in the order of the signal, which the counts of an individual have."""
+    counts = next((entry["individual"]["counts"] for entry in entries if entry["individual"]["counts"]), None)
+    named = [layer["name"] for layer in counts["layers"]] if counts else sorted(masks)
+    return [name for name in named if name in masks]
+
+
+def _layer(name: str, kept: Mapping[int, Tensors]) -> dict[str, Any]:
+    """`alive` [generations, filters] of a layer, and the synapses of one of its filters in the ancestor."""
+    rows = [masks[name].reshape(-1, masks[name].shape[-1]) for masks in kept.values()]
+    return {
+        "name": name,
+        "filters": int(rows[0].shape[1]),
+        "synapses_a_filter": int(rows[0].shape[0]),
+        "filters_alive": [int(row.any(axis=0).sum()) for row in rows],
+        "alive": [np.count_nonzero(row, axis=0).tolist() for row in rows],
+    }
