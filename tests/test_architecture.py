@@ -15,7 +15,7 @@ import synevo
 ORDER = ("words", "science", "edge", "cli")
 
 LAYERS = {
-    "words": {"synevo", "synevo.errors", "synevo.plan", "synevo.lineage"},
+    "words": {"synevo", "synevo.errors", "synevo.plan", "synevo.lineage", "synevo.happenings"},
     "science": {
         "synevo.images",
         "synevo.keys",
@@ -46,10 +46,15 @@ LAYERS = {
         "synevo.machine",
         "synevo.progress",
         "synevo.verification",
+        "synevo.tensors",
+        "synevo.holder",
+        "synevo.shelf",
+        "synevo.liveview",
+        "synevo.watching",
         "synevo.report",
         "synevo.report.*",
     },
-    "cli": {"synevo.cli", "synevo.__main__"},
+    "cli": {"synevo.cli", "synevo.looking", "synevo.__main__"},
 }
 
 WORLD = {"pathlib", "os", "json", "time", "rich", "typer", "tensorflow_datasets"}

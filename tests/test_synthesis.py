@@ -120,9 +120,9 @@ def test_a_cluster_lives_or_dies_whole(tiny: Specimen, kind: str) -> None:
     offspring = synthesise(
         keys.root(3), wiring, weights, parent, encoding=EncodingPlan(cluster=kind), environment=environment
     )
-    for name in parent:
+    for name, alive in parent.items():
         clusters: dict[Any, set[bool]] = {}
-        layer = oracle.Layer(weights[name], parent[name], CHANNELS[name], kind)
+        layer = oracle.Layer(weights[name], alive, CHANNELS[name], kind)
         for index in layer.synapses():
             clusters.setdefault(layer.cluster(index), set()).add(bool(offspring.masks[name][index]))
         assert all(len(fates) == 1 for fates in clusters.values())

@@ -120,7 +120,7 @@ def _scopes(layers: int, scope: Literal["layer", "network"]) -> list[list[int]]:
 
 def _cluster_survival(probabilities: list[Array], environment: EnvironmentPlan) -> list[Array]:
     """The survival of the clusters of each layer that the environment allows."""
-    pressed = {}
+    pressed: dict[int, Array] = {}
     for members in _scopes(len(probabilities), environment.cluster_scope):
         ours = [probabilities[i] for i in members]
         ones = [(p > 0).astype(p.dtype) for p in ours]
@@ -138,7 +138,7 @@ def _synapse_survival(
     environment: EnvironmentPlan,
 ) -> list[Array]:
     """The survival of the synapses of each layer, within surviving clusters, that the environment allows."""
-    pressed = {}
+    pressed: dict[int, Array] = {}
     for members in _scopes(len(probabilities), environment.synapse_scope):
         ours = [probabilities[i] for i in members]
         weights = [jnp.broadcast_to(of_clusters[i][groups[i]][:, :, None], probabilities[i].shape) for i in members]
