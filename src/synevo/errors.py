@@ -4,8 +4,6 @@ Every such error says what was expected, what was found, and the command or opti
 it without a traceback and exits with code 2; anything else that is raised is a bug of synevo's own.
 """
 
-from pathlib import Path
-
 
 class SynevoError(Exception):
     """A problem that the user can solve; `remedy` is the command or option that solves it."""
@@ -47,7 +45,7 @@ class DivergenceError(SynevoError):
     """Training left the finite numbers."""
 
 
-def damaged(path: Path, how: str) -> RunError:
+def damaged(path: object, how: str) -> RunError:
     """The error of a file that is not as it was written."""
     return RunError(
         f"{path} is damaged: {how}.",
