@@ -5,6 +5,7 @@ together: all of a filter, or all between one input unit and one output unit, wh
 the whole map that a flatten spread out in the matrix behind it.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,15 +36,26 @@ def apply(masks: dict[str, Any], network: Network) -> Network:
 
 def by_unit(layer: Layer, array: Any) -> Any:
     """An array of a layer as [inputs, outputs, places in the window]."""
-    moved = (jnp if isinstance(array, Array) else np).moveaxis(array, (layer.input_axis, layer.output_axis), (0, 1))
-    return moved.reshape(*moved.shape[:2], -1)
+    inputs, outputs = axes_of(layer)
+    moved = (jnp if isinstance(array, Array) else np).moveaxis(
+        array, (*inputs, *outputs), tuple(range(len(inputs) + len(outputs)))
+    )
+    places = math.prod(moved.shape[len(inputs) + len(outputs) :])
+    return moved.reshape(len(layer.inputs), len(layer.outputs), places)
 
 
 def from_units(layer: Layer, view: Any, shape: tuple[int, ...]) -> Any:
     """The inverse of `by_unit`: an array [inputs, outputs, places] in the layer's own shape."""
-    rest = [size for axis, size in enumerate(shape) if axis not in (layer.input_axis, layer.output_axis)]
+    inputs, outputs = axes_of(layer)
+    order = (*inputs, *outputs, *(axis for axis in range(len(shape)) if axis not in (*inputs, *outputs)))
     backend = jnp if isinstance(view, Array) else np
-    return backend.moveaxis(view.reshape(*view.shape[:2], *rest), (0, 1), (layer.input_axis, layer.output_axis))
+    return backend.transpose(view.reshape([shape[axis] for axis in order]), np.argsort(order).tolist())
+
+
+def axes_of(layer: Layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of a layer's array that are its inputs, and those that are its outputs."""
+    first, second = ((axis,) if isinstance(axis, int) else axis for axis in (layer.input_axis, layer.output_axis))
+    return first, second
 
 
 @dataclass(frozen=True)
