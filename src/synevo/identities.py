@@ -9,6 +9,7 @@ channels and channel shuffles.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +174,7 @@ class Identities:
         for start, end in self._births:
             roots = {root for root in map(self.root, range(start, end)) if self.parts(root) == (root,)}
             own = [members.setdefault(root, int(family.fresh(2).ids[0])) for root in sorted(roots)]
-            for one, other in zip(own, own[1:], strict=False):
+            for one, other in pairwise(own):
                 family.tie(one, other)
         found: dict[int, list[int]] = {}
         for root, member in members.items():

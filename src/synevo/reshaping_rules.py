@@ -31,6 +31,16 @@ def broadcast(walk: Walk, step: Step) -> list[Axes]:
     return [tuple(axes)]
 
 
+def tile(walk: Walk, step: Step) -> list[Axes]:
+    """Axes that are repeated cannot die; the others pass."""
+    result = []
+    for axis, times in zip(walk.axes(step.operands[0]), step.parameters["reps"], strict=True):
+        if times != 1:
+            walk.freeze(axis, step, "repeated")
+        result.append(axis if times == 1 else stays(len(axis) * times))
+    return [tuple(result)]
+
+
 def transpose(walk: Walk, step: Step) -> list[Axes]:
     """Axes change places."""
     order = step.parameters["permutation"]

@@ -26,6 +26,7 @@ from synevo.reshaping_rules import (
     slice_,
     split,
     squeeze,
+    tile,
     transpose,
 )
 from synevo.tracing import Program, Step
@@ -208,6 +209,7 @@ RULES: dict[str, Rule] = {
     "random_bits": _random,
     "iota": _iota,
     "broadcast_in_dim": broadcast,
+    "tile": tile,
     "transpose": transpose,
     "squeeze": squeeze,
     "reshape": reshape,
