@@ -1,4 +1,4 @@
-"""Networks of today as their users write them, in sizes that run in a moment: blocks of DenseNet, Inception, U-Net, …"""
+"""Networks of today as their users write them, in sizes that run in a moment"""
 
 from collections.abc import Callable
 

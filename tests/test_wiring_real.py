@@ -37,10 +37,16 @@ def difference(of: Specimen, alive: np.ndarray) -> float:
     compact = compaction.cut(of.network, of.wiring, alive)
     masked = compaction.uncut(compact, of.wiring, alive, of.network)
     x = jnp.asarray(images(2, of.shape))
-    with jax.disable_jit():
-        large = np.asarray(forward(of.blueprint, masked, x))
-        small = np.asarray(forward(fitted(of.blueprint, of.wiring, alive), compact, x))
+    large = np.asarray(_run(of.blueprint, masked, x))
+    small = np.asarray(_run(fitted(of.blueprint, of.wiring, alive), compact, x))
     return float(np.abs(large - small).max() / np.abs(large).max())
+
+
+_run = jax.jit(
+    forward,
+    static_argnums=0,
+    compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+)
 
 
 def random_units(of: Specimen, seed: int) -> np.ndarray:
@@ -136,7 +142,9 @@ class Body:
     def part_conv(self, width: int) -> int:
         out, side = self.width(), int(self.random.choice([1, 3]))
         options: dict[str, Any] = {"kernel_dilation": int(self.random.choice([1, 2]))}
-        conv = self.add(nnx.Conv(width, out, (side, side), use_bias=bool(self.random.integers(2)), rngs=self.rngs, **options))
+        conv = self.add(
+            nnx.Conv(width, out, (side, side), use_bias=bool(self.random.integers(2)), rngs=self.rngs, **options)
+        )
         activate = [nnx.relu, nnx.gelu, nnx.sigmoid, nnx.silu, nnx.softplus, nnx.leaky_relu][self.random.integers(6)]
         self.steps.append(lambda m, x: activate(m[conv](x)))
         return out

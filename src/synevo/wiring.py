@@ -241,9 +241,9 @@ def _try(
     """The anatomy, after freezing the families of units that the model's own code would not let go."""
 
     def problem(families: list[list[int]]) -> str | None:
-        removed = [unit for family in families for unit in family]
         try:
-            check(blueprint, network, shape, anatomy, _without(anatomy.wiring, removed))
+            for share in (1 / 2, 0):
+                check(blueprint, network, shape, anatomy, _without(anatomy.wiring, families, share))
         except ProofError as error:
             return error.problem
         return None
@@ -269,10 +269,12 @@ def _try(
             identities.freeze_sets([roots[unit] for unit in family], reason)
 
 
-def _without(wiring: Wiring, family: list[int]) -> Flags:
-    """Flags [units] for a trial: about half of a family is removed, and no axis becomes empty."""
+def _without(wiring: Wiring, families: list[list[int]], share: float) -> Flags:
+    """Flags [units] for a trial: this share of each family is removed, at least one, and no axis becomes empty."""
     alive = np.ones(wiring.units, bool)
-    alive[family] = np.random.default_rng(0).random(wiring.units)[family] < 1 / 2
+    random = np.random.default_rng(0)
+    for family in families:
+        alive[random.permutation(family)[: max(1, int(share * len(family)))]] = False
     return keep_one(wiring, alive)
 
 
