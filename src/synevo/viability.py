@@ -46,7 +46,10 @@ def make_viable(
             else:
                 place, path = routes.to_any(target)
                 _restore(wiring, offspring, path)
-                wiring.mark(kept, target, np.arange(len(target)) == place)
+                _keep(wiring, kept, target, place)
+                for number, source, filter_, _ in path:
+                    _keep(wiring, kept, wiring.layers[number].inputs, source)
+                    _keep(wiring, kept, wiring.layers[number].outputs, filter_)
         if (kept == had).all() and all(np.array_equal(before[name], mask) for name, mask in offspring.items()):
             raise _unreachable("the last layers", 0)
         masks, alive = _trim(wiring, offspring, kept)
@@ -59,7 +62,17 @@ def trim(wiring: Wiring, masks: Masks) -> tuple[Masks, Flags]:
 
 
 def _trim(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
-    """Trim all but the `kept` units."""
+    """Trim all but the `kept` units, until nothing changes: a derived unit hides which of its synapses are left."""
+    masks, alive = _trim_once(wiring, masks, kept)
+    while wiring.derived:
+        before = alive
+        masks, alive = _trim_once(wiring, masks, kept)
+        if (alive == before).all():
+            break
+    return masks, alive
+
+
+def _trim_once(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
     connected = {layer.name: by_unit(layer, masks[layer.name]).any(axis=2) for layer in wiring.layers}
     carries, serves = ~_touched(wiring, "outputs"), ~_touched(wiring, "inputs")
     for layer in wiring.layers:
@@ -76,6 +89,10 @@ def _trim(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
             wiring.mark(serves, layer.groups, _flags(wiring, layer.outputs, serves))
     alive = (carries & serves | kept) & wiring.present()
     return {layer.name: _restrict(wiring, layer, masks[layer.name], alive) for layer in wiring.layers}, alive
+
+
+def _keep(wiring: Wiring, kept: Flags, axis: NDArray[np.int64], place: int) -> None:
+    kept[list(wiring.parts(int(axis[place])))] = True
 
 
 def _touched(wiring: Wiring, side: str) -> Flags:
