@@ -145,13 +145,14 @@ def _empty_axes(wiring: Wiring, alive: Flags) -> list[NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class _Routes:
-    """The widest path to every unit in the parent: its width [units], and its links."""
+    """The widest path to every unit in the parent: its width [units], and its links; also to the derived `cells`."""
 
     wiring: Wiring
     weights: Mapping[str, Any]
     parent: Masks
     width: NDArray[np.float64]
     paths: dict[int, Path]
+    cells: dict[int, float]
 
     def to_filter(self, number: int, filter_: int) -> Path:
         """The widest path to a filter of a layer."""
@@ -162,11 +163,13 @@ class _Routes:
 
     def to_any(self, axis: NDArray[np.int64]) -> tuple[int, Path]:
         """The place of an axis that the widest of all paths leads to, and the path."""
-        place = int(_width_of(self.wiring, axis, self.width).argmax())
+        place = int(self.width_of(axis).argmax())
         return place, self.to_unit(int(axis[place]))
 
     def to_unit(self, unit: int) -> Path:
-        """The widest path to a unit: to all its parts, where it is derived."""
+        """The widest path to a unit: to all its parts, where it is derived and no layer makes it."""
+        if unit in self.paths:
+            return self.paths[unit]
         return tuple(link for part in self.wiring.parts(unit) for link in self.paths.get(part, ()))
 
     def through(self, number: int, source: int, filter_: int) -> Path:
@@ -177,6 +180,15 @@ class _Routes:
             before += self.to_unit(int(layer.groups[filter_]))
         place = int(self.strengths(layer)[source, filter_].argmax())
         return (*dict.fromkeys(before), (number, source, filter_, place))
+
+    def width_of(self, axis: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The width at each place of an axis: where it is derived and no layer makes it, that of its narrowest part."""
+        derived = [
+            self.cells.get(unit, min(self.width[list(parts)]))
+            for unit, parts in enumerate(self.wiring.derived, self.wiring.units)
+        ]
+        widths: NDArray[np.float64] = np.concatenate([self.width, derived, [1.0]])[axis]
+        return widths
 
     def strengths(self, layer: Layer) -> NDArray[np.float64]:
         """The strength of each of the parent's synapses [inputs, outputs, places], -1 where it is dead."""
@@ -189,8 +201,8 @@ class _Routes:
         """The width of the widest path that enters each filter by each input: [inputs, outputs]."""
         strengths = np.maximum(self.strengths(layer), 0)
         relative = strengths.max(axis=2, initial=0) / max(float(strengths.max(initial=0)), 1e-30)
-        widths: NDArray[np.float64] = np.minimum(_width_of(self.wiring, layer.inputs, self.width)[:, None], relative)
-        return widths if layer.groups is None else np.minimum(widths, _width_of(self.wiring, layer.groups, self.width))
+        widths: NDArray[np.float64] = np.minimum(self.width_of(layer.inputs)[:, None], relative)
+        return widths if layer.groups is None else np.minimum(widths, self.width_of(layer.groups))
 
 
 def _unreachable(name: str, filter_: int) -> ViabilityError:
@@ -202,27 +214,26 @@ def _unreachable(name: str, filter_: int) -> ViabilityError:
 
 def _find_routes(wiring: Wiring, weights: Mapping[str, Any], parent: Masks) -> _Routes:
     """The widest paths of the parent, layer by layer in the order of the signal."""
-    routes = _Routes(wiring, weights, parent, np.where(_touched(wiring, "outputs"), 0.0, 1.0), {})
+    routes = _Routes(wiring, weights, parent, np.where(_touched(wiring, "outputs"), 0.0, 1.0), {}, {})
     for number, layer in enumerate(wiring.layers):
         entries = routes.widths(layer)
         best, sources = entries.max(axis=0, initial=0.0), entries.argmax(axis=0)
         found: dict[int, tuple[float, Path]] = {}
         for filter_, unit in enumerate(layer.outputs):
-            own = () if layer.groups is None else wiring.parts(int(layer.groups[filter_]))
-            for part in wiring.parts(int(unit)):
-                beaten = found[part][0] if part in found else (-1.0 if part in own else routes.width[part])
+            own = set() if layer.groups is None else {int(layer.groups[filter_])}
+            own |= {part for group in own for part in wiring.parts(group)}
+            for made in {int(unit), *wiring.parts(int(unit))} - {PERMANENT}:
+                known = routes.cells.get(made, 0.0) if made >= wiring.units else float(routes.width[made])
+                beaten = found[made][0] if made in found else (-1.0 if made in own else known)
                 if best[filter_] > beaten:
-                    found[part] = float(best[filter_]), routes.through(number, int(sources[filter_]), filter_)
-        for part, (width, path) in found.items():
-            routes.width[part], routes.paths[part] = width, path
+                    found[made] = float(best[filter_]), routes.through(number, int(sources[filter_]), filter_)
+        for made, (width, path) in found.items():
+            routes.paths[made] = path
+            if made < wiring.units:
+                routes.width[made] = width
+            else:
+                routes.cells[made] = width
     return routes
-
-
-def _width_of(wiring: Wiring, axis: NDArray[np.int64], width: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The width at each place of an axis: that of its narrowest part."""
-    derived = [min(width[list(parts)]) for parts in wiring.derived]
-    widths: NDArray[np.float64] = np.concatenate([width, derived, [1.0]])[axis]
-    return widths
 
 
 def _restore(wiring: Wiring, offspring: Masks, path: Path) -> None:
