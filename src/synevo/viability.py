@@ -177,7 +177,9 @@ class _Routes:
         layer = self.wiring.layers[number]
         before = self.to_unit(int(layer.inputs[source]))
         if layer.groups is not None:
-            before += self.to_unit(int(layer.groups[filter_]))
+            group = int(layer.groups[filter_])
+            met = self.meeting(int(layer.inputs[source]), group)
+            before = self.to_unit(met) if met != PERMANENT else before + self.to_unit(group)
         place = int(self.strengths(layer)[source, filter_].argmax())
         return (*dict.fromkeys(before), (number, source, filter_, place))
 
@@ -201,8 +203,18 @@ class _Routes:
         """The width of the widest path that enters each filter by each input: [inputs, outputs]."""
         strengths = np.maximum(self.strengths(layer), 0)
         relative = strengths.max(axis=2, initial=0) / max(float(strengths.max(initial=0)), 1e-30)
-        widths: NDArray[np.float64] = np.minimum(self.width_of(layer.inputs)[:, None], relative)
-        return widths if layer.groups is None else np.minimum(widths, self.width_of(layer.groups))
+        if layer.groups is None:
+            return np.minimum(self.width_of(layer.inputs)[:, None], relative)
+        met = np.array([[self.meeting(int(i), int(g)) for g in layer.groups] for i in layer.inputs], np.int64)
+        ways = np.minimum(self.width_of(layer.inputs)[:, None], self.width_of(layer.groups))
+        widths: NDArray[np.float64] = np.minimum(ways, np.minimum(self.width_of(met), relative))
+        return widths
+
+    def meeting(self, unit: int, group: int) -> int:
+        """The derived unit of a place within a group; permanent where there is none."""
+        parts = {*self.wiring.parts(unit), *self.wiring.parts(group)}
+        known = (n for n, own in enumerate(self.wiring.derived, self.wiring.units) if set(own) == parts)
+        return next(known, PERMANENT)
 
 
 def _unreachable(name: str, filter_: int) -> ViabilityError:
