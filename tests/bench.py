@@ -91,13 +91,12 @@ def epoch_of(species: stages.Species, organism: stages.Organism, dataset: Datase
     """One epoch of training an organism, from the same start each time."""
     living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
     plan = TrainingPlan(epochs=1, batch_size=BATCH)
+    blueprint = species.blueprint_of(organism.units)
 
     def epoch() -> object:
         copy = jax.tree.map(jnp.array, organism.network)
-        state = training.start(copy, dataset, plan, species.blueprint)
-        return [after.network for after in training.fit(keys.root(0), species.blueprint, state, living, dataset, plan)][
-            -1
-        ]
+        state = training.start(copy, dataset, plan, blueprint)
+        return [after.network for after in training.fit(keys.root(0), blueprint, state, living, dataset, plan)][-1]
 
     return epoch
 

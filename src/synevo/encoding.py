@@ -32,10 +32,15 @@ def encode_clusters(
     normaliser: Normaliser,
 ) -> tuple[Array, Array]:
     """P(s_c = 1) of each cluster, 0 where it is dead, and its number of living synapses: both [count, outputs]."""
+    strengths, synapses = sum_clusters(weights, alive, groups, count=count, truncation=truncation)
+    return survival(strengths, synapses > 0, sharpness=sharpness, normaliser=normaliser), synapses
+
+
+def sum_clusters(weights: Array, alive: Array, groups: Array, *, count: int, truncation: float) -> tuple[Array, Array]:
+    """Σ⌊w⌋ of each cluster, and its number of living synapses: both [count, outputs]."""
     strong = truncate(weights, alive, truncation)
     strengths = jax.ops.segment_sum(strong.sum(axis=2), groups, count)
-    synapses = jax.ops.segment_sum(alive.sum(axis=2, dtype=weights.dtype), groups, count)
-    return survival(strengths, synapses > 0, sharpness=sharpness, normaliser=normaliser), synapses
+    return strengths, jax.ops.segment_sum(alive.sum(axis=2, dtype=weights.dtype), groups, count)
 
 
 def encode_synapses(weights: Array, alive: Array, *, sharpness: float, normaliser: Normaliser) -> Array:

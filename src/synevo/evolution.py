@@ -29,7 +29,7 @@ from synevo.network import Blueprint, Network, normalise
 from synevo.plan import Plan, TrainingPlan
 from synevo.synthesis import synthesise
 from synevo.training import State
-from synevo.wiring import Anatomy
+from synevo.wiring import Anatomy, fitted
 
 PROOF_IMAGES = 128
 
@@ -46,6 +46,10 @@ class Species:
     def everyone(self) -> NDArray[np.bool_]:
         """All units of the ancestor [units]."""
         return np.ones(self.anatomy.wiring.units, bool)
+
+    def blueprint_of(self, units: NDArray[np.bool_]) -> Blueprint:
+        """How the network of these `units` [units] runs: the user's model with the sizes that they leave."""
+        return fitted(self.blueprint, self.anatomy.wiring, units)
 
 
 @dataclass(frozen=True)
@@ -183,18 +187,19 @@ def _grow(
     """Train an embryo; where that diverges, again with a quarter of the learning rate, as often as the plan allows."""
     organism = embryo.organism
     living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
+    blueprint = species.blueprint_of(organism.units)
     problem = ""
     whole = sum(mask.size for mask in organism.masks.values())
     epochs = lifetime(training_plan, whole / census.synapses(organism.masks))
     for attempt in range(resume.attempt if resume else 0, plan.evolution.retries + 1):
         rate = training_plan.learning_rate / 4**attempt
         gentler = training_plan.model_copy(update={"learning_rate": rate, "epochs": epochs})
-        state = training.start(_copy(organism.network), dataset, gentler, species.blueprint)
+        state = training.start(_copy(organism.network), dataset, gentler, blueprint)
         if resume is not None and resume.attempt == attempt:
             state = state.filled(resume.leaves, epoch=resume.epoch)
         try:
             training_key = derive(key, "training", attempt)
-            for after in training.fit(training_key, species.blueprint, state, living, dataset, gentler):
+            for after in training.fit(training_key, blueprint, state, living, dataset, gentler):
                 yield Training(generation, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:
@@ -246,9 +251,10 @@ def count(species: Species, organism: Organism) -> Counts:
 
 def score(species: Species, organism: Organism, dataset: Dataset) -> Scores:
     """How well an organism does on the images that it was not trained on."""
+    blueprint = species.blueprint_of(organism.units)
     return Scores(
-        training.accuracy(species.blueprint, organism.network, dataset.validation, dataset),
-        training.accuracy(species.blueprint, organism.network, dataset.test, dataset),
+        training.accuracy(blueprint, organism.network, dataset.validation, dataset),
+        training.accuracy(blueprint, organism.network, dataset.test, dataset),
     )
 
 

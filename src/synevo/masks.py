@@ -1,10 +1,11 @@
 """Masks: which synapses of a network are alive.
 
 A mask is one boolean array a layer, in the shape that the layer has now. `Clusters` says which synapses live and die
-together: all of a filter, or all between one input unit and one output unit, which is a k×k kernel in a convolution and
-the whole map that a flatten spread out in the matrix behind it.
+together: all of a filter (in all layers that make its unit: see `ties`), or all between one input unit and one output
+unit, which is a k×k kernel in a convolution and the whole map that a flatten spread out in the matrix behind it.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,15 +36,26 @@ def apply(masks: dict[str, Any], network: Network) -> Network:
 
 def by_unit(layer: Layer, array: Any) -> Any:
     """An array of a layer as [inputs, outputs, places in the window]."""
-    moved = (jnp if isinstance(array, Array) else np).moveaxis(array, (layer.input_axis, layer.output_axis), (0, 1))
-    return moved.reshape(*moved.shape[:2], -1)
+    inputs, outputs = axes_of(layer)
+    moved = (jnp if isinstance(array, Array) else np).moveaxis(
+        array, (*inputs, *outputs), tuple(range(len(inputs) + len(outputs)))
+    )
+    places = math.prod(moved.shape[len(inputs) + len(outputs) :])
+    return moved.reshape(len(layer.inputs), len(layer.outputs), places)
 
 
 def from_units(layer: Layer, view: Any, shape: tuple[int, ...]) -> Any:
     """The inverse of `by_unit`: an array [inputs, outputs, places] in the layer's own shape."""
-    rest = [size for axis, size in enumerate(shape) if axis not in (layer.input_axis, layer.output_axis)]
+    inputs, outputs = axes_of(layer)
+    order = (*inputs, *outputs, *(axis for axis in range(len(shape)) if axis not in (*inputs, *outputs)))
     backend = jnp if isinstance(view, Array) else np
-    return backend.moveaxis(view.reshape(*view.shape[:2], *rest), (0, 1), (layer.input_axis, layer.output_axis))
+    return backend.transpose(view.reshape([shape[axis] for axis in order]), np.argsort(order).tolist())
+
+
+def axes_of(layer: Layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of a layer's array that are its inputs, and those that are its outputs."""
+    first, second = ((axis,) if isinstance(axis, int) else axis for axis in (layer.input_axis, layer.output_axis))
+    return first, second
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,45 @@ def clusters(layer: Layer, kind: Literal["kernel", "filter"]) -> Clusters:
     tags = np.where(layer.inputs == PERMANENT, -1 - np.arange(len(layer.inputs)), layer.inputs)
     distinct, groups = np.unique(tags, return_inverse=True)
     return Clusters(groups, len(distinct))
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Layers whose clusters live and die together: the cluster of output j of `layers[i]` is number `ids[i][j]`."""
+
+    layers: tuple[int, ...]
+    ids: tuple[NDArray[np.int64], ...]
+    count: int
+
+
+def ties(wiring: Wiring, kind: Literal["kernel", "filter"]) -> tuple[Tie, ...]:
+    """Which layers share clusters: where a filter is a cluster, all that make the same unit, as around a residual sum.
+
+    Kernels are of one layer. A filter that is never removed is a cluster of its own.
+    """
+    if kind == "kernel":
+        sizes = [len(layer.outputs) for layer in wiring.layers]
+        return tuple(Tie((number,), (np.arange(size),), size) for number, size in enumerate(sizes))
+    sets: list[tuple[list[int], set[int]]] = []
+    for number, layer in enumerate(wiring.layers):
+        units = {int(unit) for unit in layer.outputs if unit != PERMANENT}
+        sharing = [one for one in sets if one[1] & units]
+        members = sorted([number, *(member for one in sharing for member in one[0])])
+        sets = [one for one in sets if one not in sharing]
+        sets.append((members, units.union(*(one[1] for one in sharing))))
+    return tuple(_tie(wiring, members) for members, _ in sorted(sets, key=lambda one: one[0]))
+
+
+def _tie(wiring: Wiring, members: list[int]) -> Tie:
+    known: dict[tuple[int, int, int], int] = {}
+    ids = []
+    for number in members:
+        keys = [
+            (number, place, PERMANENT) if unit == PERMANENT else (0, 0, int(unit))
+            for place, unit in enumerate(wiring.layers[number].outputs)
+        ]
+        ids.append(np.array([known.setdefault(key, len(known)) for key in keys], np.int64))
+    return Tie(tuple(members), tuple(ids), len(known))
 
 
 def kernels(layer: Layer, mask: Mask) -> NDArray[np.bool_]:

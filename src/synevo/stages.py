@@ -148,7 +148,7 @@ def _keep(run: RunDir, habitat: Habitat, events: Iterator[Event]) -> Iterator[Ha
 def _individual(birth: Birth, habitat: Habitat, seconds: float) -> Individual:
     latency = None
     if birth.organism is not None:
-        calls = _calls({"": (habitat.species.blueprint, birth.organism.network)}, habitat.dataset, 1)
+        calls = _calls({"": _runnable(habitat.species, birth.organism)}, habitat.dataset, 1)
         latency = {"1": stopwatch.race(calls, rounds=20)[""].median}
     return Individual(
         generation=birth.generation,
@@ -206,7 +206,12 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[s
         habitat = settle(plan)
         organism, first = (load_organism(run, habitat.species, number) for number in (generation, 1))
         proof, masked = prove(habitat, organism)
-        networks = {"ancestor": first.network, "masked": masked, "compact": organism.network}
+        blueprint = habitat.species.blueprint
+        networks = {
+            "ancestor": (blueprint, first.network),
+            "masked": (blueprint, masked),
+            "compact": _runnable(habitat.species, organism),
+        }
         documents = {
             "architecture": architecture(habitat, organism, generation),
             "proof": asdict(proof),
@@ -288,15 +293,20 @@ def scores_of(habitat: Habitat, organism: Organism) -> Scores:
     return evolution.score(habitat.species, organism, habitat.dataset)
 
 
-def measure(habitat: Habitat, networks: dict[str, Network]) -> dict[str, Any]:
+def measure(habitat: Habitat, networks: dict[str, tuple[Blueprint, Network]]) -> dict[str, Any]:
     """Latency in milliseconds of networks side by side, by batch size: median, quartiles and rounds."""
-    species, dataset = habitat.species, habitat.dataset
+    dataset = habitat.dataset
     rows: dict[str, Any] = {name: {} for name in networks}
     for batch in LATENCY_BATCHES:
-        calls = _calls({name: (species.blueprint, network) for name, network in networks.items()}, dataset, batch)
+        calls = _calls(networks, dataset, batch)
         for name, timing in stopwatch.race(calls, rounds=50).items():
             rows[name][str(batch)] = asdict(timing)
     return {"latency_ms": rows, "machine": describe()}
+
+
+def _runnable(species: Species, organism: Organism) -> tuple[Blueprint, Network]:
+    """How an organism runs, and its arrays."""
+    return species.blueprint_of(organism.units), organism.network
 
 
 def _calls(networks: dict[str, tuple[Blueprint, Network]], dataset: Dataset, batch: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from jax import Array
 from synevo import encoding
 from synevo.environment import press, solve_factor
 from synevo.keys import derive
-from synevo.masks import Masks, by_unit, clusters, from_units
+from synevo.masks import Masks, by_unit, clusters, from_units, ties
 from synevo.plan import EncodingPlan, EnvironmentPlan
 from synevo.wiring import Wiring
 
@@ -47,6 +47,7 @@ def synthesise(
     The offspring's masks have the parent's shapes and are a subset of the parent's.
     """
     kinds = [clusters(layer, encoding.cluster) for layer in wiring.layers]
+    tied = ties(wiring, encoding.cluster)
     views = [np.asarray(by_unit(layer, np.asarray(weights[layer.name]))) for layer in wiring.layers]
     alive = [by_unit(layer, masks[layer.name]) for layer in wiring.layers]
     keys = derive(key, "clusters"), derive(key, "synapses")
@@ -56,6 +57,8 @@ def synthesise(
             views,
             alive,
             [kind.groups for kind in kinds],
+            [list(tie.ids) for tie in tied],
+            ties=tuple((tie.layers, tie.count) for tie in tied),
             counts=tuple(kind.count for kind in kinds),
             encoding_plan=encoding,
             environment=environment,
@@ -69,83 +72,92 @@ def synthesise(
         )
 
 
-@partial(jax.jit, static_argnames=("counts", "encoding_plan", "environment"))
+@partial(jax.jit, static_argnames=("ties", "counts", "encoding_plan", "environment"))
 def _sample(
     keys: tuple[Array, Array],
     weights: list[Array],
     alive: list[Array],
     groups: list[Array],
+    ids: list[list[Array]],
     *,
+    ties: tuple[tuple[tuple[int, ...], int], ...],
     counts: tuple[int, ...],
     encoding_plan: EncodingPlan,
     environment: EnvironmentPlan,
 ) -> tuple[list[Array], Array]:
     """Masks [inputs, outputs, places] of every layer, and the expected number of surviving synapses."""
-    probabilities = [
-        _encode(weight, living, group, count, encoding_plan)
-        for weight, living, group, count in zip(weights, alive, groups, counts, strict=True)
-    ]
-    of_clusters = _cluster_survival([p for p, _, _ in probabilities], environment)
-    of_synapses = _synapse_survival([p for _, p, _ in probabilities], of_clusters, alive, groups, environment)
-    sampled = [
-        living & lives[group][:, :, None] & drawn
-        for living, group, lives, drawn in zip(
-            alive, groups, _draw(keys[0], of_clusters), _draw(keys[1], of_synapses), strict=True
+    weights = [weight.astype(jnp.float64) for weight in weights]
+    places = {
+        layer: own for (layers, _), tie in zip(ties, ids, strict=True) for layer, own in zip(layers, tie, strict=True)
+    }
+    of_tie = {layer: number for number, (layers, _) in enumerate(ties) for layer in layers}
+    of_clusters = [
+        _encode_clusters(
+            [(weights[i], alive[i], groups[i], counts[i], places[i]) for i in layers], count, encoding_plan
         )
+        for layers, count in ties
     ]
-    expected = [jnp.sum(q[group][:, :, None] * p) for q, p, group in zip(of_clusters, of_synapses, groups, strict=True)]
+    of_synapses = [
+        encoding.encode_synapses(
+            weight, living, sharpness=encoding_plan.synapse_sharpness, normaliser=encoding_plan.normaliser
+        )
+        for weight, living in zip(weights, alive, strict=True)
+    ]
+
+    def spread(clusters: Mapping[int, Array], layer: int) -> Array:
+        """What is known of each cluster, at each synapse [inputs, outputs, 1] of a layer."""
+        return clusters[of_tie[layer]][groups[layer]][:, places[layer], None]
+
+    surviving: dict[int, Array] = {}
+    for members in _scopes(len(ties), environment.cluster_scope):
+        survival = _press_clusters([of_clusters[t] for t in members], environment)
+        surviving |= dict(zip(members, survival, strict=True))
+    living_on: dict[int, Array] = {}
+    for members in _scopes(len(weights), environment.synapse_scope):
+        weighing = [jnp.broadcast_to(spread(surviving, i), of_synapses[i].shape) for i in members]
+        pressed = _press_synapses([of_synapses[i] for i in members], weighing, [alive[i] for i in members], environment)
+        living_on |= dict(zip(members, pressed, strict=True))
+    drawn = dict(enumerate(_draw(keys[0], [surviving[t] for t in range(len(ties))])))
+    layers = range(len(weights))
+    synapses = _draw(keys[1], [living_on[i] for i in layers])
+    sampled = [alive[i] & spread(drawn, i) & synapses[i] for i in layers]
+    expected = [jnp.sum(spread(surviving, i) * living_on[i]) for i in layers]
     return sampled, jnp.sum(jnp.stack(expected))
 
 
-def _encode(weights: Array, alive: Array, groups: Array, count: int, plan: EncodingPlan) -> tuple[Array, Array, Array]:
-    """P of every cluster and of every synapse of a layer, and the number of synapses of every cluster."""
-    weights = weights.astype(jnp.float64)
-    of_cluster, synapses = encoding.encode_clusters(
-        weights,
-        alive,
-        groups,
-        count=count,
-        truncation=plan.truncation,
-        sharpness=plan.cluster_sharpness,
-        normaliser=plan.normaliser,
-    )
-    of_synapse = encoding.encode_synapses(weights, alive, sharpness=plan.synapse_sharpness, normaliser=plan.normaliser)
-    return of_cluster, of_synapse, synapses
+def _encode_clusters(layers: list[tuple[Array, Array, Array, int, Array]], count: int, plan: EncodingPlan) -> Array:
+    """P of every cluster [groups of inputs, count] of layers that share them; all their synapses count."""
+    strengths: list[Array] = []
+    synapses: list[Array] = []
+    for weights, alive, groups, inputs, places in layers:
+        parts = encoding.sum_clusters(weights, alive, groups, count=inputs, truncation=plan.truncation)
+        for whole, part in zip((strengths, synapses), parts, strict=True):
+            whole.append(jnp.zeros((inputs, count), part.dtype).at[:, places].add(part))
+    strength = sum(strengths[1:], start=strengths[0])
+    size = sum(synapses[1:], start=synapses[0])
+    return encoding.survival(strength, size > 0, sharpness=plan.cluster_sharpness, normaliser=plan.normaliser)
 
 
-def _scopes(layers: int, scope: Literal["layer", "network"]) -> list[list[int]]:
-    """The layers that share one environmental factor."""
-    return [list(range(layers))] if scope == "network" else [[i] for i in range(layers)]
+def _scopes(count: int, scope: Literal["layer", "network"]) -> list[list[int]]:
+    """Which of `count` layers (or sets of layers that share clusters) share one environmental factor."""
+    return [list(range(count))] if scope == "network" else [[i] for i in range(count)]
 
 
-def _cluster_survival(probabilities: list[Array], environment: EnvironmentPlan) -> list[Array]:
-    """The survival of the clusters of each layer that the environment allows."""
-    pressed: dict[int, Array] = {}
-    for members in _scopes(len(probabilities), environment.cluster_scope):
-        ours = [probabilities[i] for i in members]
-        ones = [(p > 0).astype(p.dtype) for p in ours]
-        kept = environment.keep_clusters * jnp.sum(jnp.stack([jnp.sum(one) for one in ones]))
-        factor = solve_factor(ours, ones, kept)
-        pressed |= {i: press(probabilities[i], factor) for i in members}
-    return [pressed[i] for i in range(len(probabilities))]
+def _press_clusters(probabilities: list[Array], environment: EnvironmentPlan) -> list[Array]:
+    """The survival of clusters that the environment allows."""
+    ones = [(p > 0).astype(p.dtype) for p in probabilities]
+    kept = environment.keep_clusters * sum(jnp.sum(one) for one in ones)
+    factor = solve_factor(probabilities, ones, jnp.asarray(kept))
+    return [press(p, factor) for p in probabilities]
 
 
-def _synapse_survival(
-    probabilities: list[Array],
-    of_clusters: list[Array],
-    alive: list[Array],
-    groups: list[Array],
-    environment: EnvironmentPlan,
+def _press_synapses(
+    probabilities: list[Array], clusters: list[Array], alive: list[Array], environment: EnvironmentPlan
 ) -> list[Array]:
-    """The survival of the synapses of each layer, within surviving clusters, that the environment allows."""
-    pressed: dict[int, Array] = {}
-    for members in _scopes(len(probabilities), environment.synapse_scope):
-        ours = [probabilities[i] for i in members]
-        weights = [jnp.broadcast_to(of_clusters[i][groups[i]][:, :, None], probabilities[i].shape) for i in members]
-        kept = environment.keep_synapses * jnp.sum(jnp.stack([jnp.sum(alive[i], dtype=jnp.float64) for i in members]))
-        factor = solve_factor(ours, weights, kept)
-        pressed |= {i: press(probabilities[i], factor) for i in members}
-    return [pressed[i] for i in range(len(probabilities))]
+    """The survival of synapses within surviving clusters that the environment allows."""
+    total = environment.keep_synapses * sum(jnp.sum(living) for living in alive)
+    factor = solve_factor(probabilities, clusters, jnp.asarray(total, jnp.float64))
+    return [press(p, factor) for p in probabilities]
 
 
 def _draw(key: Array, probabilities: list[Array]) -> list[Array]:

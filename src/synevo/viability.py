@@ -1,13 +1,14 @@
 """Viability: a signal must reach every output, and what carries no signal is no part of the network.
 
 A unit carries a signal if one of its living synapses comes from a unit that does, and serves if one of its living
-synapses leads to a unit that does. What does not both carry and serve is trimmed away. If a filter that is never
-removed (a class of the classifier, above all) is left without a signal, its parent's widest path to it is restored:
-the path whose weakest synapse, relative to the strongest of its layer, is strongest. The inherited weights then still
-hold that path.
+synapses leads to a unit that does. What does not both carry and serve is trimmed away, except that one unit of every
+axis stays. If a filter that is never removed (a class of the classifier, above all) is left without a signal, its
+parent's widest path to it is restored: the path whose weakest synapse, relative to the strongest of its layer, is
+strongest. The inherited weights then still hold that path.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from synevo.errors import ViabilityError
 from synevo.masks import Masks, by_unit, from_units
-from synevo.wiring import PERMANENT, Layer, Wiring
+from synevo.wiring import PERMANENT, Layer, Wiring, survives
 
 Flags = NDArray[np.bool_]
+Path = tuple[tuple[int, int, int, int], ...]
+"""Synapses: the number of the layer, the input, the output, and the place in the window."""
 
 
 def make_viable(
@@ -28,111 +31,227 @@ def make_viable(
     Raises:
         ViabilityError: where even the parent has no path to an output.
     """
-    masks, alive = trim(wiring, offspring)
+    kept = np.zeros(wiring.units, bool)
+    masks, alive = _trim(wiring, offspring, kept)
+    routes: _Routes | None = None
     restored = 0
-    while silent := _silent_filters(wiring, masks):
-        if restored == 0:
-            scores, ways = _widest_paths(wiring, weights, parent)
-        offspring = {name: mask.copy() for name, mask in offspring.items()}
-        for layer, filter_ in silent:
-            _restore(weights, parent, offspring, scores, ways, (layer, filter_))
-            restored += 1
-        masks, alive = trim(wiring, offspring)
+    while missing := _silent_filters(wiring, masks) or _empty_axes(wiring, alive):
+        routes = routes or _find_routes(wiring, weights, parent)
+        before, offspring = offspring, {name: mask.copy() for name, mask in offspring.items()}
+        had = kept.copy()
+        for target in missing:
+            if isinstance(target, tuple):
+                _restore(wiring, offspring, routes.to_filter(*target))
+                restored += 1
+            else:
+                place, path = routes.to_any(target)
+                _restore(wiring, offspring, path)
+                _keep(wiring, kept, target, place)
+                for number, source, filter_, _ in path:
+                    _keep(wiring, kept, wiring.layers[number].inputs, source)
+                    _keep(wiring, kept, wiring.layers[number].outputs, filter_)
+        if (kept == had).all() and all(np.array_equal(before[name], mask) for name, mask in offspring.items()):
+            raise _unreachable("the last layers", 0)
+        masks, alive = _trim(wiring, offspring, kept)
     return masks, alive, restored
 
 
 def trim(wiring: Wiring, masks: Masks) -> tuple[Masks, Flags]:
     """The masks without the synapses that carry no signal to any output, and the units [units] that are left."""
+    return _trim(wiring, masks, np.zeros(wiring.units, bool))
+
+
+def _trim(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
+    """Trim all but the `kept` units, until nothing changes: a derived unit hides which of its synapses are left."""
+    masks, alive = _trim_once(wiring, masks, kept)
+    while wiring.derived:
+        before = alive
+        masks, alive = _trim_once(wiring, masks, kept)
+        if (alive == before).all():
+            break
+    return masks, alive
+
+
+def _trim_once(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
     connected = {layer.name: by_unit(layer, masks[layer.name]).any(axis=2) for layer in wiring.layers}
-    carries, serves = _made_by_no_layer(wiring), np.zeros(wiring.units, bool)
+    carries, serves = ~_touched(wiring, "outputs"), ~_touched(wiring, "inputs")
     for layer in wiring.layers:
-        reached = (connected[layer.name] & _flags(layer.inputs, carries)[:, None]).any(axis=0)
-        _mark(carries, layer.outputs, reached)
+        heard = _flags(wiring, layer.inputs, carries)[:, None] & connected[layer.name]
+        reached = heard.any(axis=0)
+        if layer.groups is not None:
+            reached &= _flags(wiring, layer.groups, carries)
+            _silence_groups(wiring, layer, carries, reached)
+        wiring.mark(carries, layer.outputs, reached)
     for layer in reversed(wiring.layers):
-        needed = (connected[layer.name] & _flags(layer.outputs, serves)).any(axis=1)
-        _mark(serves, layer.inputs, needed)
-    alive = carries & serves & wiring.present()
-    return {layer.name: _restrict(layer, masks[layer.name], alive) for layer in wiring.layers}, alive
+        needed = (connected[layer.name] & _flags(wiring, layer.outputs, serves)).any(axis=1)
+        wiring.mark(serves, layer.inputs, needed)
+        if layer.groups is not None:
+            wiring.mark(serves, layer.groups, _flags(wiring, layer.outputs, serves))
+    alive = (carries & serves | kept) & wiring.present()
+    return {layer.name: _restrict(wiring, layer, masks[layer.name], alive) for layer in wiring.layers}, alive
 
 
-def _made_by_no_layer(wiring: Wiring) -> Flags:
-    made = np.zeros(wiring.units, bool)
+def _keep(wiring: Wiring, kept: Flags, axis: NDArray[np.int64], place: int) -> None:
+    kept[list(wiring.parts(int(axis[place])))] = True
+
+
+def _touched(wiring: Wiring, side: str) -> Flags:
+    """The units [units] that some layer makes (`outputs`) or reads (`inputs`, and the groups of its outputs)."""
+    touched = np.zeros(wiring.units, bool)
     for layer in wiring.layers:
-        _mark(made, layer.outputs, np.ones(len(layer.outputs), bool))
-    return ~made
+        axes = [layer.outputs] if side == "outputs" else [layer.inputs]
+        if side == "inputs" and layer.groups is not None:
+            axes.append(layer.groups)
+        for axis in axes:
+            wiring.mark(touched, axis, np.ones(len(axis), bool))
+    return touched
 
 
-def _flags(units: NDArray[np.int64], flags: Flags) -> Flags:
+def _silence_groups(wiring: Wiring, layer: Layer, carries: Flags, reached: Flags) -> None:
+    """A group none of whose outputs a signal reaches carries none any further."""
+    assert layer.groups is not None
+    for group in np.setdiff1d(layer.groups, layer.groups[reached]):
+        if group != PERMANENT:
+            carries[list(wiring.parts(int(group)))] = False
+
+
+def _flags(wiring: Wiring, axis: NDArray[np.int64], flags: Flags) -> Flags:
     """The flag of the unit at each place of an axis; permanent places are always flagged."""
-    return np.append(flags, True)[units]
+    return survives(axis, wiring.fates(flags))
 
 
-def _mark(flags: Flags, units: NDArray[np.int64], marked: Flags) -> None:
-    flags[units[marked & (units != PERMANENT)]] = True
-
-
-def _restrict(layer: Layer, mask: NDArray[np.bool_], alive: Flags) -> NDArray[np.bool_]:
-    kept = _flags(layer.inputs, alive)[:, None] & _flags(layer.outputs, alive)
+def _restrict(wiring: Wiring, layer: Layer, mask: NDArray[np.bool_], alive: Flags) -> NDArray[np.bool_]:
+    kept = _flags(wiring, layer.inputs, alive)[:, None] & _flags(wiring, layer.outputs, alive)
     restricted: NDArray[np.bool_] = from_units(layer, by_unit(layer, mask) & kept[:, :, None], mask.shape)
     return restricted
 
 
-def _silent_filters(wiring: Wiring, masks: Masks) -> list[tuple[Layer, int]]:
+def _silent_filters(wiring: Wiring, masks: Masks) -> list[tuple[int, int]]:
     """Filters that are never removed and have no living synapse left."""
     return [
-        (layer, int(filter_))
-        for layer in wiring.layers
+        (number, int(filter_))
+        for number, layer in enumerate(wiring.layers)
         for filter_ in np.flatnonzero(
             (layer.outputs == PERMANENT) & ~by_unit(layer, masks[layer.name]).any(axis=(0, 2))
         )
     ]
 
 
-def _widest_paths(
-    wiring: Wiring, weights: Mapping[str, Any], parent: Masks
-) -> tuple[NDArray[np.float64], dict[int, tuple[Layer, int]]]:
-    """The width of the widest path to every unit [units], and the filter through which it comes."""
-    width = np.where(_made_by_no_layer(wiring), 1.0, 0.0)
-    ways: dict[int, tuple[Layer, int]] = {}
-    for layer in wiring.layers:
-        best = _widths(layer, weights, parent, width).max(axis=0, initial=0.0)
-        for filter_, unit in enumerate(layer.outputs):
-            if unit != PERMANENT and best[filter_] > width[unit]:
-                width[unit], ways[int(unit)] = best[filter_], (layer, filter_)
-    return width, ways
+def _empty_axes(wiring: Wiring, alive: Flags) -> list[NDArray[np.int64]]:
+    """The axes of which nothing is left."""
+    fates = wiring.fates(alive)
+    return [axis for axis in wiring.axes if len(axis) and not survives(axis, fates).any()]
 
 
-def _widths(layer: Layer, weights: Mapping[str, Any], parent: Masks, width: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The width of the widest path that enters each filter by each input: [inputs, outputs]."""
-    strengths = np.where(by_unit(layer, parent[layer.name]), np.abs(by_unit(layer, np.asarray(weights[layer.name]))), 0)
-    relative = (strengths + 0.0).max(axis=2, initial=0) / max(float(strengths.max(initial=0)), 1e-30)
-    return np.minimum(np.append(width, 1.0)[layer.inputs][:, None], relative)
+@dataclass(frozen=True)
+class _Routes:
+    """The widest path to every unit in the parent: its width [units], and its links; also to the derived `cells`."""
 
+    wiring: Wiring
+    weights: Mapping[str, Any]
+    parent: Masks
+    width: NDArray[np.float64]
+    paths: dict[int, Path]
+    cells: dict[int, float]
 
-def _restore(
-    weights: Mapping[str, Any],
-    parent: Masks,
-    offspring: Masks,
-    width: NDArray[np.float64],
-    ways: Mapping[int, tuple[Layer, int]],
-    target: tuple[Layer, int],
-) -> None:
-    """Give an offspring back its parent's widest path to a filter."""
-    way: tuple[Layer, int] | None = target
-    while way is not None:
-        layer, filter_ = way
-        entries = _widths(layer, weights, parent, width)[:, filter_]
+    def to_filter(self, number: int, filter_: int) -> Path:
+        """The widest path to a filter of a layer."""
+        entries = self.widths(self.wiring.layers[number])[:, filter_]
         if entries.max(initial=0) == 0:
-            raise ViabilityError(
-                f"No signal reaches filter {filter_} of {layer.name}, not even in the parent.",
-                remedy="Check that the ancestor's classes all learn: train it longer, or with a smaller learning rate.",
-            )
-        source = int(entries.argmax())
-        view = by_unit(layer, offspring[layer.name]).copy()
-        strengths = np.where(
-            by_unit(layer, parent[layer.name]), np.abs(by_unit(layer, np.asarray(weights[layer.name]))), -1
+            raise _unreachable(self.wiring.layers[number].name, filter_)
+        return self.through(number, int(entries.argmax()), filter_)
+
+    def to_any(self, axis: NDArray[np.int64]) -> tuple[int, Path]:
+        """The place of an axis that the widest of all paths leads to, and the path."""
+        place = int(self.width_of(axis).argmax())
+        return place, self.to_unit(int(axis[place]))
+
+    def to_unit(self, unit: int) -> Path:
+        """The widest path to a unit: to all its parts, where it is derived and no layer makes it."""
+        if unit in self.paths:
+            return self.paths[unit]
+        return tuple(link for part in self.wiring.parts(unit) for link in self.paths.get(part, ()))
+
+    def through(self, number: int, source: int, filter_: int) -> Path:
+        """The widest path to a filter by one of its inputs, and by the strongest synapse between them."""
+        layer = self.wiring.layers[number]
+        before = self.to_unit(int(layer.inputs[source]))
+        if layer.groups is not None:
+            group = int(layer.groups[filter_])
+            met = self.meeting(int(layer.inputs[source]), group)
+            before = self.to_unit(met) if met != PERMANENT else before + self.to_unit(group)
+        place = int(self.strengths(layer)[source, filter_].argmax())
+        return (*dict.fromkeys(before), (number, source, filter_, place))
+
+    def width_of(self, axis: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The width at each place of an axis: where it is derived and no layer makes it, that of its narrowest part."""
+        derived = [
+            self.cells.get(unit, min(self.width[list(parts)]))
+            for unit, parts in enumerate(self.wiring.derived, self.wiring.units)
+        ]
+        widths: NDArray[np.float64] = np.concatenate([self.width, derived, [1.0]])[axis]
+        return widths
+
+    def strengths(self, layer: Layer) -> NDArray[np.float64]:
+        """The strength of each of the parent's synapses [inputs, outputs, places], -1 where it is dead."""
+        strengths: NDArray[np.float64] = np.where(
+            by_unit(layer, self.parent[layer.name]), np.abs(by_unit(layer, np.asarray(self.weights[layer.name]))), -1
         )
-        view[source, filter_, int(strengths[source, filter_].argmax())] = True
+        return strengths
+
+    def widths(self, layer: Layer) -> NDArray[np.float64]:
+        """The width of the widest path that enters each filter by each input: [inputs, outputs]."""
+        strengths = np.maximum(self.strengths(layer), 0)
+        relative = strengths.max(axis=2, initial=0) / max(float(strengths.max(initial=0)), 1e-30)
+        if layer.groups is None:
+            return np.minimum(self.width_of(layer.inputs)[:, None], relative)
+        met = np.array([[self.meeting(int(i), int(g)) for g in layer.groups] for i in layer.inputs], np.int64)
+        ways = np.minimum(self.width_of(layer.inputs)[:, None], self.width_of(layer.groups))
+        widths: NDArray[np.float64] = np.minimum(ways, np.minimum(self.width_of(met), relative))
+        return widths
+
+    def meeting(self, unit: int, group: int) -> int:
+        """The derived unit of a place within a group; permanent where there is none."""
+        parts = {*self.wiring.parts(unit), *self.wiring.parts(group)}
+        known = (n for n, own in enumerate(self.wiring.derived, self.wiring.units) if set(own) == parts)
+        return next(known, PERMANENT)
+
+
+def _unreachable(name: str, filter_: int) -> ViabilityError:
+    return ViabilityError(
+        f"No signal reaches filter {filter_} of {name}, not even in the parent.",
+        remedy="Check that the ancestor's classes all learn: train it longer, or with a smaller learning rate.",
+    )
+
+
+def _find_routes(wiring: Wiring, weights: Mapping[str, Any], parent: Masks) -> _Routes:
+    """The widest paths of the parent, layer by layer in the order of the signal."""
+    routes = _Routes(wiring, weights, parent, np.where(_touched(wiring, "outputs"), 0.0, 1.0), {}, {})
+    for number, layer in enumerate(wiring.layers):
+        entries = routes.widths(layer)
+        best, sources = entries.max(axis=0, initial=0.0), entries.argmax(axis=0)
+        found: dict[int, tuple[float, Path]] = {}
+        for filter_, unit in enumerate(layer.outputs):
+            own = set() if layer.groups is None else {int(layer.groups[filter_])}
+            own |= {part for group in own for part in wiring.parts(group)}
+            for made in {int(unit), *wiring.parts(int(unit))} - {PERMANENT}:
+                known = routes.cells.get(made, 0.0) if made >= wiring.units else float(routes.width[made])
+                beaten = found[made][0] if made in found else (-1.0 if made in own else known)
+                if best[filter_] > beaten:
+                    found[made] = float(best[filter_]), routes.through(number, int(sources[filter_]), filter_)
+        for made, (width, path) in found.items():
+            routes.paths[made] = path
+            if made < wiring.units:
+                routes.width[made] = width
+            else:
+                routes.cells[made] = width
+    return routes
+
+
+def _restore(wiring: Wiring, offspring: Masks, path: Path) -> None:
+    """Give an offspring back a path of its parent."""
+    for number, *place in path:
+        layer = wiring.layers[number]
+        view = by_unit(layer, offspring[layer.name]).copy()
+        view[tuple(place)] = True
         offspring[layer.name] = from_units(layer, view, offspring[layer.name].shape)
-        unit = int(layer.inputs[source])
-        way = None if unit == PERMANENT else ways.get(unit)

@@ -15,6 +15,9 @@ from synevo.ancestors.alexnet import AlexNet
 from synevo.ancestors.lenet5 import LeNet5
 from synevo.ancestors.lenet5_caffe import LeNet5Caffe
 from synevo.ancestors.lenet_300_100 import LeNet300100
+from synevo.ancestors.mobilenet import MobileNet
+from synevo.ancestors.resnet import ResNet20, ResNet56
+from synevo.ancestors.vgg16 import VGG16
 from synevo.errors import AncestorError
 
 Factory = Callable[[tuple[int, int, int], int, nnx.Rngs], nnx.Module]
@@ -24,6 +27,10 @@ BUILT_IN: dict[str, Any] = {
     "lenet5-caffe": LeNet5Caffe,
     "lenet-300-100": LeNet300100,
     "alexnet": AlexNet,
+    "vgg16": VGG16,
+    "resnet20": ResNet20,
+    "resnet56": ResNet56,
+    "mobilenet": MobileNet,
 }
 
 
