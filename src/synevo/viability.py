@@ -75,13 +75,15 @@ def _trim(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
 def _trim_once(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
     connected = {layer.name: by_unit(layer, masks[layer.name]).any(axis=2) for layer in wiring.layers}
     carries, serves = ~_touched(wiring, "outputs"), ~_touched(wiring, "inputs")
+    read = np.zeros(wiring.units, bool)
     for layer in wiring.layers:
         heard = _flags(wiring, layer.inputs, carries)[:, None] & connected[layer.name]
         reached = heard.any(axis=0)
         if layer.groups is not None:
             reached &= _flags(wiring, layer.groups, carries)
-            _silence_groups(wiring, layer, carries, reached)
+            _silence_groups(wiring, layer, carries, reached, read)
         wiring.mark(carries, layer.outputs, reached)
+        wiring.mark(read, layer.inputs, np.ones(len(layer.inputs), bool))
     for layer in reversed(wiring.layers):
         needed = (connected[layer.name] & _flags(wiring, layer.outputs, serves)).any(axis=1)
         wiring.mark(serves, layer.inputs, needed)
@@ -107,12 +109,12 @@ def _touched(wiring: Wiring, side: str) -> Flags:
     return touched
 
 
-def _silence_groups(wiring: Wiring, layer: Layer, carries: Flags, reached: Flags) -> None:
-    """A group none of whose outputs a signal reaches carries none any further."""
+def _silence_groups(wiring: Wiring, layer: Layer, carries: Flags, reached: Flags, read: Flags) -> None:
+    """A group none of whose outputs a signal reaches carries none any further, unless others have read it before."""
     assert layer.groups is not None
     for group in np.setdiff1d(layer.groups, layer.groups[reached]):
-        if group != PERMANENT:
-            carries[list(wiring.parts(int(group)))] = False
+        for part in wiring.parts(int(group)):
+            carries[part] &= read[part]
 
 
 def _flags(wiring: Wiring, axis: NDArray[np.int64], flags: Flags) -> Flags:
