@@ -22,7 +22,7 @@ from synevo import keys, masks
 from synevo.ancestors.pooling import average_pool, max_pool
 from synevo.masks import Masks
 from synevo.network import Blueprint, Network, dismantle, forward
-from synevo.wiring import PERMANENT, Anatomy, Layer, Wiring, dissect
+from synevo.wiring import PERMANENT, Anatomy, Layer, Wiring, dissect, fitted, survives
 
 Shape = tuple[int, int, int]
 
@@ -46,6 +46,10 @@ class Specimen:
     def logits(self, network: Network, x: Any) -> np.ndarray:
         """What `network` makes of images, as NumPy."""
         return np.asarray(_forward(self.blueprint, network, jnp.asarray(x)))
+
+    def compact_logits(self, compact: Network, alive: np.ndarray, x: Any) -> np.ndarray:
+        """What a network of which only the `alive` units [units] are left makes of images, as NumPy."""
+        return np.asarray(_forward(fitted(self.blueprint, self.wiring, alive), compact, jnp.asarray(x)))
 
 
 @jax.jit(static_argnums=0)
@@ -130,12 +134,12 @@ def line_of(function: Callable[..., Any], text: str) -> str:
 
 def silence(of: Specimen, network: Network, alive: np.ndarray) -> Network:
     """A network in which every slice of every array that belongs to a dead unit is zero."""
+    fates = of.wiring.fates(alive)
 
     def zero(name: str, array: Array) -> Array:
         quiet = np.array(array)
         for axis, units in enumerate(of.wiring.slots[name]):
-            dead = [place for place, unit in enumerate(units) if unit != PERMANENT and not alive[unit]]
-            np.moveaxis(quiet, axis, 0)[dead] = 0
+            np.moveaxis(quiet, axis, 0)[~survives(units, fates)] = 0
         return jnp.asarray(quiet)
 
     return network.map(zero)

@@ -1,5 +1,7 @@
 """Compaction: the masked network and the compacted one are the same network, and a proof that is none is refused."""
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from flax import nnx
 from jax import Array
 from specimens import (
+    SHAPE,
     Attentive,
     ChannelsFirst,
     Deep,
@@ -24,7 +27,9 @@ from specimens import (
     Tied,
     Tiny,
     halves,
+    hatch,
     images,
+    line_of,
     random_masks,
     silence,
     sketch,
@@ -37,9 +42,9 @@ from synevo.ancestors.lenet5_caffe import LeNet5Caffe
 from synevo.ancestors.lenet_300_100 import LeNet300100
 from synevo.compaction import Proof
 from synevo.errors import ProofError
-from synevo.network import Network
+from synevo.network import Network, dismantle
 from synevo.viability import make_viable
-from synevo.wiring import PERMANENT, program_of
+from synevo.wiring import PERMANENT, dissect, fitted, keep_one, program_of
 
 MODELS: dict[str, Callable[[], Specimen]] = {
     "plain": lambda: specimen(Tiny),
@@ -68,8 +73,9 @@ def some_alive(of: Specimen, share: float, seed: int) -> np.ndarray:
     alive = random.random(of.wiring.units) < share
     for layer in of.wiring.layers:
         if not (layer.outputs == PERMANENT).all():
-            alive[random.choice(layer.outputs[layer.outputs != PERMANENT])] = True
-    return alive
+            unit = random.choice(layer.outputs[layer.outputs != PERMANENT])
+            alive[list(of.wiring.parts(int(unit)))] = True
+    return keep_one(of.wiring, alive)
 
 
 def without(of: Specimen, *units: int) -> np.ndarray:
@@ -93,7 +99,8 @@ def prove(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> Pr
 
 def compare(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> int:
     cut = compaction.cut(of.network, of.wiring, alive)
-    return compaction.compare(of.anatomy, alive, program_of(of.blueprint, compact or cut, of.shape))
+    blueprint = fitted(of.blueprint, of.wiring, alive)
+    return compaction.compare(of.anatomy, alive, program_of(blueprint, compact or cut, of.shape))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ def test_a_masked_network_and_the_compacted_one_are_the_same(name: str, share: f
     sparse = masks.apply(random_masks(of, density, 2), of.network)
     masked, compact = silence(of, sparse, alive), compaction.cut(sparse, of.wiring, alive)
     x = images(16, of.shape)
-    large, small = of.logits(masked, x), of.logits(compact, x)
+    large, small = of.logits(masked, x), of.compact_logits(compact, alive, x)
     assert np.abs(large - small).max() <= 1e-5 * np.abs(large).max()
     assert compare(of, alive, compact) == len(of.anatomy.program.steps)
     sizes = {
@@ -179,11 +186,12 @@ def test_a_network_that_lost_other_units_than_it_says_is_found_by_its_shapes(tin
         compare(tiny, without(tiny, first), compaction.cut(tiny.network, tiny.wiring, without(tiny, second)))
 
 
-def refused(body: Callable[[Any, Array], Array], *gone: int, hidden: int = 6, **more: int) -> None:
-    """The program of a model of one hidden layer is refused when these of its units go."""
-    of = specimen(sketch(body, hidden=hidden, out=0, **more))
-    compare(of, without(of))
-    compare(of, without(of, *gone))
+def untried(model: Callable[..., nnx.Module], monkeypatch: pytest.MonkeyPatch) -> Specimen:
+    """A model whose units were followed, but not tried: all that no rule forbids may go."""
+    blueprint, network = dismantle(hatch(model))
+    with monkeypatch.context() as patch:
+        patch.setattr("synevo.wiring._TRIALS", ())
+        return Specimen(blueprint, network, dissect(blueprint, network, SHAPE), SHAPE)
 
 
 def divides_by_its_width(m: Any, x: Array) -> Array:
@@ -191,19 +199,9 @@ def divides_by_its_width(m: Any, x: Array) -> Array:
     return m.out(h / jnp.sqrt(h.shape[-1]))
 
 
-def test_a_model_that_divides_by_its_width_is_refused_with_the_line() -> None:
-    with pytest.raises(ProofError, match=r"(?s)number.*test_compaction\.py:\d+.*x\.shape"):
-        refused(divides_by_its_width, 2)
-
-
 def adds_when_narrow(m: Any, x: Array) -> Array:
     h = nnx.relu(m.hidden(x))
     return m.out(h + 1 if h.shape[-1] < 6 else h)
-
-
-def test_a_model_that_does_more_when_it_is_narrow_is_refused() -> None:
-    with pytest.raises(ProofError, match="steps"):
-        refused(adds_when_narrow, 2)
 
 
 def subtracts_the_other_way(m: Any, x: Array) -> Array:
@@ -222,40 +220,14 @@ def raises_to_its_width(m: Any, x: Array) -> Array:
     return m.out(h ** h.shape[-1])
 
 
-@pytest.mark.parametrize(
-    ("body", "complaint"),
-    [
-        (subtracts_the_other_way, "sin|another value"),
-        (takes_the_cosine_when_narrow, "sin was predicted, cos was traced"),
-        (raises_to_its_width, "integer_pow"),
-    ],
-)
-def test_a_model_that_does_something_else_when_it_is_narrow_is_refused(
-    body: Callable[[Any, Array], Array], complaint: str
-) -> None:
-    with pytest.raises(ProofError, match=complaint):
-        refused(body, 2)
-
-
 def subtracts_swapped(m: Any, x: Array) -> Array:
     h = nnx.relu(m.hidden(x))
     a, b = jnp.sin(h), jnp.sin(h * 2)
     return m.out(a - b if h.shape[-1] == 6 else b - a)
 
 
-def test_a_model_whose_steps_read_other_values_when_it_is_narrow_is_refused() -> None:
-    with pytest.raises(ProofError, match="another value"):
-        refused(subtracts_swapped, 2)
-
-
 def has_a_width_in_its_code(m: Any, x: Array) -> Array:
     return m.out(nnx.relu(m.hidden(x)).reshape(-1, 1, 6).sum(axis=1))
-
-
-def test_a_model_with_a_width_in_its_code_is_refused_and_not_a_crash() -> None:
-    of = specimen(sketch(has_a_width_in_its_code, hidden=6, out=0))
-    with pytest.raises(ProofError):
-        prove(of, without(of, 2))
 
 
 def weighs_with_its_width(m: Any, x: Array) -> Array:
@@ -263,9 +235,44 @@ def weighs_with_its_width(m: Any, x: Array) -> Array:
     return m.out(h) * np.full((1, 4), 1 / h.shape[-1], np.float32)
 
 
-def test_an_array_in_the_code_that_changes_with_the_width_is_refused() -> None:
-    with pytest.raises(ProofError):
-        refused(weighs_with_its_width, 2)
+DEPENDS_ON_ITS_WIDTH: dict[Callable[[Any, Array], Array], str] = {
+    divides_by_its_width: "the number 6.0 became",
+    adds_when_narrow: "dot_general was predicted, add was traced",
+    subtracts_the_other_way: "another value",
+    takes_the_cosine_when_narrow: "sin was predicted, cos was traced",
+    raises_to_its_width: "of integer_pow was predicted",
+    subtracts_swapped: "another value",
+    has_a_width_in_its_code: "would not run: TypeError",
+    weighs_with_its_width: "an array that the model computes from its widths has changed",
+}
+
+
+@pytest.mark.parametrize("body", DEPENDS_ON_ITS_WIDTH, ids=lambda body: body.__name__)
+def test_units_of_a_model_that_depends_on_their_number_are_frozen_with_the_line(
+    body: Callable[[Any, Array], Array],
+) -> None:
+    wiring = specimen(sketch(body, hidden=6, out=0)).wiring
+    assert wiring.units == 0
+    lines, first = inspect.getsourcelines(body)
+    for name, axis in (("hidden/kernel", 1), ("hidden/bias", 0), ("out/kernel", 0)):
+        (reason,) = [found.reason for found in wiring.frozen if (found.array, found.axis) == (name, axis)]
+        assert DEPENDS_ON_ITS_WIDTH[body] in reason
+        place = re.search(r"\(test_compaction\.py:(\d+)\)", reason)
+        if body is not weighs_with_its_width:  # an array that is computed before the model runs has no line
+            assert place
+            assert first < int(place[1]) < first + len(lines)
+
+
+@pytest.mark.parametrize("body", DEPENDS_ON_ITS_WIDTH, ids=lambda body: body.__name__)
+def test_what_no_trial_has_found_is_refused_before_anything_is_written(
+    body: Callable[[Any, Array], Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = untried(sketch(body, hidden=6, out=0), monkeypatch)
+    assert of.wiring.units == 6
+    assert prove(of, without(of)).max_difference == 0
+    with pytest.raises(ProofError, match=DEPENDS_ON_ITS_WIDTH[body]) as caught:
+        prove(of, without(of, 2))
+    assert "x.shape" in (caught.value.remedy or "")
 
 
 class TakesTheMiddle(nnx.Module):
@@ -293,16 +300,24 @@ class TakesEverySecond(TakesTheMiddle):
         return self.whole(h) + self.middle(h[:, ::2])
 
 
-@pytest.mark.parametrize(("model", "gone"), [(TakesTheMiddle, [0]), (TakesEverySecond, [1, 4])])
-def test_a_model_that_would_take_other_units_of_as_many_is_refused_or_frozen(
-    model: type[nnx.Module], gone: list[int]
+@pytest.mark.parametrize(
+    ("model", "gone", "complaint"),
+    [(TakesTheMiddle, [0], r"start_indices|shape"), (TakesEverySecond, [1, 4], "taken in steps")],
+)
+def test_a_model_that_would_take_other_units_of_as_many_is_refused_and_frozen(
+    model: type[nnx.Module], gone: list[int], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shapes agree; the units that the slice takes do not."""
-    of = specimen(model)
+    wiring = specimen(model).wiring
+    assert (wiring.slots["hidden/kernel"][1] == PERMANENT).all()
+    (reason,) = [found.reason for found in wiring.frozen if (found.array, found.axis) == ("hidden/kernel", 1)]
+    assert line_of(model, "return self.whole") in reason
+    of = untried(model, monkeypatch)
     units = of.wiring.slots["hidden/kernel"][1][gone]
-    if (units == PERMANENT).any():
+    if (units == PERMANENT).all():
+        assert complaint in reason
         return
-    with pytest.raises(ProofError):
+    with pytest.raises(ProofError, match=complaint):
         compare(of, without(of, *units.tolist()))
 
 
@@ -310,11 +325,13 @@ def joins_ones(m: Any, x: Array) -> Array:
     return m.out(nnx.relu(jnp.concatenate([m.hidden(x), jnp.ones((x.shape[0], 6))], axis=-1)[:, 3:9]))
 
 
-def test_numbers_that_are_joined_to_units_cannot_be_cut_by_surprise() -> None:
+def test_numbers_that_are_joined_to_units_cannot_be_cut_by_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ones that the code joins to the units are as many as the code says, however small the network becomes."""
     of = specimen(sketch(joins_ones, hidden=6, out=0))
-    made = set(of.wiring.slots["hidden/kernel"][1].tolist())
-    others = [unit for unit in of.wiring.slots["out/kernel"][0].tolist() if unit not in made and unit != PERMANENT]
-    if others:
+    assert (of.wiring.slots["out/kernel"][0] == PERMANENT).all()
+    of = untried(sketch(joins_ones, hidden=6, out=0), monkeypatch)
+    free = [unit for unit in of.wiring.slots["out/kernel"][0].tolist() if unit != PERMANENT]
+    assert free
+    for unit in free:
         with pytest.raises(ProofError):
-            prove(of, without(of, others[0]))
+            prove(of, without(of, unit))

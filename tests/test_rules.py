@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import Array
-from specimens import ChannelsFirst, Grouped, LayerNormed, Patches, halves, sketch, specimen
+from specimens import ChannelsFirst, Grouped, LayerNormed, Patches, halves, images, silence, sketch, specimen
 
+from synevo import compaction
 from synevo.wiring import PERMANENT
 
 Body = Callable[[Any, Array], Array]
@@ -55,6 +56,12 @@ def scaled_by_a_spot(m: Any, x: Array) -> Array:
     return m.out(nnx.relu(m.hidden(x)) * x[:, :1])
 
 
+def compared(m: Any, x: Array) -> Array:
+    """A signal contracted with itself: a dead unit adds 0 · 0."""
+    h = m.hidden(x)
+    return m.out(h * jnp.einsum("ni,ni->n", h, h)[:, None])
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -66,15 +73,28 @@ def scaled_by_a_spot(m: Any, x: Array) -> Array:
         with_an_axis_more,
         without_gradient,
         scaled_by_a_spot,
+        compared,
     ],
     ids=lambda body: body.__name__,
 )
-def test_hidden_units_are_free(body: Body) -> None:
-    wiring = specimen(sketch(body, hidden=6, out=0)).wiring
+def test_hidden_units_are_free_and_without_them_it_is_the_same_network(body: Body) -> None:
+    of = specimen(sketch(body, hidden=6, out=0))
+    wiring = of.wiring
     assert [layer.name for layer in wiring.layers] == ["hidden/kernel", "out/kernel"]
     assert wiring.slots["hidden/kernel"][1].tolist() == list(range(6))
     assert wiring.slots["hidden/bias"][0].tolist() == list(range(6))
     assert wiring.slots["out/kernel"][0].tolist() == list(range(6))
+    alive, x = np.array([True, False, True, True, False, True]), images(4)
+    masked = of.logits(silence(of, of.network, alive), x)
+    small = of.compact_logits(compaction.cut(of.network, wiring, alive), alive, x)
+    tolerance = 1e-2 if body is halved_precision else 1e-5
+    np.testing.assert_allclose(small, masked, atol=tolerance * np.abs(masked).max(), rtol=0)
+
+
+def softened(m: Any, x: Array) -> Array:
+    """What a dead unit adds to the sum is softplus(0)² and not 0."""
+    h = nnx.softplus(m.hidden(x))
+    return m.out(h * jnp.einsum("ni,ni->n", h, h)[:, None])
 
 
 def transposed(m: Any, x: Array) -> Array:
@@ -142,11 +162,6 @@ def squared(m: Any, x: Array) -> Array:
     return m.out(jnp.einsum("ni,nj->nij", h, h).reshape(x.shape[0], -1)[:, :6])
 
 
-def compared(m: Any, x: Array) -> Array:
-    h = m.hidden(x)
-    return m.out(h * jnp.einsum("ni,ni->n", h, h)[:, None])
-
-
 def averaged(m: Any, x: Array) -> Array:
     h = m.hidden(x)
     return m.out(h - h.mean(axis=1, keepdims=True))
@@ -174,8 +189,8 @@ def every_second(m: Any, x: Array) -> Array:
         sorted_,
         in_heads,
         squared,
-        compared,
         averaged,
+        softened,
     ],
     ids=lambda body: body.__name__,
 )
@@ -185,7 +200,7 @@ def test_hidden_units_are_frozen_and_the_line_is_named(body: Body) -> None:
     lines, first = inspect.getsourcelines(body)
     for name, axis in (("hidden/kernel", 1), ("hidden/bias", 0)):
         (reason,) = [f.reason for f in wiring.frozen if (f.array, f.axis) == (name, axis)]
-        place = re.search(r"test_rules\.py:(\d+)\)$", reason)
+        place = re.search(r"test_rules\.py:(\d+)\)\.?$", reason)
         assert place, reason
         assert first < int(place[1]) < first + len(lines)
 
@@ -218,13 +233,25 @@ def test_units_that_meet_numbers_of_their_own_are_frozen(body: Body) -> None:
     assert "hidden/kernel" in {frozen.array for frozen in wiring.frozen if frozen.axis == 1}
 
 
-def test_a_convolution_in_groups_freezes_its_channels_and_no_others() -> None:
+def test_a_convolution_in_groups_loses_whole_groups_or_a_place_in_all_of_them() -> None:
+    """Three groups of two channels each: a channel is its group and its place within, and so is a filter."""
     wiring = specimen(Grouped).wiring
-    for name, axis in (("first/kernel", 3), ("groups/kernel", 3), ("last/kernel", 2)):
-        assert (wiring.slots[name][axis] == PERMANENT).all()
-    assert wiring.slots["last/kernel"][3].tolist() == list(range(5))
-    (reason,) = [f.reason for f in wiring.frozen if (f.array, f.axis) == ("groups/kernel", 3)]
-    assert "in groups" in reason
+    groups, within = wiring.groups["groups/kernel"], wiring.slots["groups/kernel"][2]
+    channels, filters = wiring.slots["first/kernel"][3], wiring.slots["groups/kernel"][3]
+    assert [len(groups), len(within), wiring.units] == [3, 2, 3 + 2 + 2 + 5]
+    wanted = [(int(group), int(place)) for group in groups for place in within]
+    assert [wiring.parts(int(unit)) for unit in channels] == wanted
+    assert filters.tolist() == wiring.slots["last/kernel"][2].tolist()
+    assert [wiring.parts(int(unit))[0] for unit in filters] == np.repeat(groups, 2).tolist()
+    alive = np.ones(wiring.units, bool)
+    alive[groups[1]] = False
+    small = wiring.restrict(alive).slots
+    assert small["first/kernel"][3].tolist() == channels[[0, 1, 4, 5]].tolist()
+    assert small["groups/kernel"][3].tolist() == filters[[0, 1, 4, 5]].tolist()
+    alive[groups[1]], alive[within[0]] = True, False
+    small = wiring.restrict(alive).slots
+    assert small["first/kernel"][3].tolist() == channels[[1, 3, 5]].tolist()
+    assert [axis.size for axis in small["groups/kernel"]] == [3, 3, 1, 6]
 
 
 def test_a_normalisation_across_units_freezes_them() -> None:

@@ -4,7 +4,7 @@ Two programs can then be compared step by step, which is how a compacted model i
 predicted, and how units are followed through a model that nobody annotated.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,6 +23,10 @@ _BODIES = {
     "checkpoint": "jaxpr",
     "remat2": "jaxpr",
 }
+
+
+UNKNOWN = "unknown line"
+_LIBRARIES = ("jax", "flax", "jaxlib", "numpy", "opt_einsum")
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class _Inliner:
         self.constants[number] = value
         return number
 
-    def _inline(self, jaxpr: Jaxpr, constants: Any, arguments: Any) -> tuple[Operand, ...]:
+    def _inline(self, jaxpr: Jaxpr, constants: Any, arguments: Any, caller: str = UNKNOWN) -> tuple[Operand, ...]:
         scope: dict[Any, Operand] = dict(zip(jaxpr.invars, arguments, strict=True))
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
             scope[variable] = self._constant(variable, value)
@@ -101,14 +105,15 @@ class _Inliner:
 
         for equation in jaxpr.eqns:
             operands = tuple(read(atom) for atom in equation.invars)
+            where = _where(equation, caller)
             body = equation.params.get(_BODIES.get(equation.primitive.name, ""))
             if body is not None:
                 inner = getattr(body, "jaxpr", body)
-                results = self._inline(inner, getattr(body, "consts", ()), operands)
+                results = self._inline(inner, getattr(body, "consts", ()), operands, where)
                 scope.update(zip(equation.outvars, results, strict=True))
             else:
                 made = tuple(self._value(variable) for variable in equation.outvars)
-                self.steps.append(Step(equation.primitive.name, operands, made, equation.params, _where(equation)))
+                self.steps.append(Step(equation.primitive.name, operands, made, equation.params, where))
                 scope.update(zip(equation.outvars, made, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
 
@@ -123,12 +128,17 @@ def _without_dead_code(steps: list[Step], outputs: tuple[Operand, ...]) -> Itera
     return reversed(kept)
 
 
-def _where(equation: Any) -> str:
-    """File and line of the user's model that made an equation, as far as the traceback tells."""
+def _where(equation: Any, caller: str) -> str:
+    """File and line of the user's model that made an equation; inside a compiled function, that of its `caller`."""
     traceback = equation.source_info.traceback
-    for frame in traceback.frames if traceback is not None else ():
-        name = frame.file_name.replace("\\", "/")
-        library = any(f"/{package}/" in name for package in ("jax", "flax", "jaxlib")) or name.startswith("<")
+    return line((f.file_name, f.line_num) for f in (traceback.frames if traceback is not None else ())) or caller
+
+
+def line(frames: Iterable[tuple[str, int]]) -> str:
+    """`file:line` of the user's model, the innermost among frames (file, line) that begin there; empty where none."""
+    for path, number in frames:
+        name = path.replace("\\", "/")
+        library = any(f"/{package}/" in name for package in _LIBRARIES) or name.startswith("<")
         if not library and not name.endswith(("synevo/network.py", "synevo/tracing.py", "synevo/wiring.py")):
-            return f"{name.rsplit('/', 1)[-1]}:{frame.line_num}"
-    return "unknown line"
+            return f"{name.rsplit('/', 1)[-1]}:{number}"
+    return ""

@@ -13,6 +13,7 @@ once, in the ancestor, and keep their number however small the network becomes: 
 *derived* from several units and numbered behind them.
 """
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +30,7 @@ from synevo.network import Blueprint, Network, forward, forward_training
 from synevo.prediction import Survivors, compare_programs
 from synevo.reshaping_rules import merge_axes
 from synevo.rules import follow
-from synevo.tracing import Program, trace
+from synevo.tracing import UNKNOWN, Program, line, trace
 from synevo.walking import Contraction
 
 Flags = NDArray[np.bool_]
@@ -224,14 +225,19 @@ def check(blueprint: Blueprint, network: Network, shape: tuple[int, int, int], a
         found = program_of(fitted(blueprint, anatomy.wiring, alive), network.map(cut), shape)
     except Exception as error:  # whatever the user's code raises
         raise ProofError(
-            f"The compacted model would not run: {type(error).__name__}: {_first_line(error)}",
+            f"The compacted model would not run: {type(error).__name__}: {_first_line(error)} ({_line(error)}).",
             remedy="The model's code states its widths; write sizes as x.shape[...] or -1 so that they follow.",
         ) from error
     return compare_programs(anatomy.program, survivors, found)
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
+    return (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+
+
+def _line(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return line((frame.filename, frame.lineno or 0) for frame in reversed(frames)) or UNKNOWN
 
 
 def _try(
