@@ -18,6 +18,47 @@ def count(of: Specimen) -> Counts:
     return census.count(of.wiring, of.network, masks.full(of.wiring, of.network))
 
 
+# Input channels, filters, and the side of what comes out.
+VGG16 = [
+    (3, 64, 32),
+    (64, 64, 32),
+    (64, 128, 16),
+    (128, 128, 16),
+    (128, 256, 8),
+    (256, 256, 8),
+    (256, 256, 8),
+    (256, 512, 4),
+    (512, 512, 4),
+    (512, 512, 4),
+    (512, 512, 2),
+    (512, 512, 2),
+    (512, 512, 2),
+]
+MOBILENET = [
+    (32, 64, 32),
+    (64, 128, 16),
+    (128, 128, 16),
+    (128, 256, 8),
+    (256, 256, 8),
+    (256, 512, 4),
+    *[(512, 512, 4)] * 5,
+    (512, 1024, 4),
+    (1024, 1024, 4),
+]
+
+
+def resnet(depth: int) -> list[tuple[int, int, int, int]]:
+    """Window, input channels, filters and side of every convolution: a shortcut comes behind the block it goes around.
+
+    1512.03385, section 4.2: a stem, then `depth` blocks of two convolutions for each of 16, 32 and 64 filters.
+    """
+    layers = [(9, 3, 16, 32), *[(9, 16, 16, 32)] * (2 * depth)]
+    for filters, side in ((32, 16), (64, 8)):
+        layers += [(9, filters // 2, filters, side), (9, filters, filters, side), (1, filters // 2, filters, side)]
+        layers += [(9, filters, filters, side)] * (2 * depth - 2)
+    return layers
+
+
 # Synapses a layer, kernels a layer, and the multiply-adds of one image, from the shapes in METHOD 5.
 PAPER = {
     ("lenet5", 32, 1): (
@@ -40,6 +81,24 @@ PAPER = {
         [7_200, 614_400, 884_736, 1_327_104, 884_736, 16_777_216, 16_777_216, 40_960],
         [288, 24_576, 98_304, 147_456, 98_304, 256 * 4096, 4096 * 4096, 40_960],
         7_200 * 1024 + 614_400 * 256 + (884_736 + 1_327_104 + 884_736) * 64 + 2 * 16_777_216 + 40_960,
+    ),
+    ("vgg16", 32, 3): (
+        [9 * inputs * filters for inputs, filters, _ in VGG16] + [512 * 512, 512 * 10],
+        [inputs * filters for inputs, filters, _ in VGG16] + [512 * 512, 512 * 10],
+        sum(9 * inputs * filters * side**2 for inputs, filters, side in VGG16) + 512 * 512 + 512 * 10,
+    ),
+    **{
+        (name, 32, 3): (
+            [window * inputs * filters for window, inputs, filters, _ in layers] + [640],
+            [inputs * filters for _, inputs, filters, _ in layers] + [640],
+            sum(window * inputs * filters * side**2 for window, inputs, filters, side in layers) + 640,
+        )
+        for name, layers in (("resnet20", resnet(3)), ("resnet56", resnet(9)))
+    },
+    ("mobilenet", 32, 3): (
+        [27 * 32] + [count for inputs, filters, _ in MOBILENET for count in (9 * inputs, inputs * filters)] + [10_240],
+        [3 * 32] + [count for inputs, filters, _ in MOBILENET for count in (inputs, inputs * filters)] + [10_240],
+        27 * 32 * 32**2 + sum((9 + filters) * inputs * side**2 for inputs, filters, side in MOBILENET) + 10_240,
     ),
 }
 
