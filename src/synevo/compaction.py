@@ -87,7 +87,11 @@ def prove(
     Raises:
         ProofError: where program or logits differ.
     """
-    steps = compare(anatomy, alive, program_of(blueprint, compact, shape))
+    try:
+        program = program_of(blueprint, compact, shape)
+    except Exception as error:
+        raise _mismatch(f"{type(error).__name__}: {error}", "tracing it again") from error
+    steps = compare(anatomy, alive, program)
     random = jax.random.normal(key, images.shape, images.dtype)
     both = jnp.concatenate([images, random])
     large, small = np.asarray(_logits(blueprint, masked, both)), np.asarray(_logits(blueprint, compact, both))
@@ -116,7 +120,7 @@ def compare(anatomy: Anatomy, alive: Flags, found: Program) -> int:
         )
     )
     numbers |= dict(zip(predicted.inputs, found.inputs, strict=True))
-    numbers |= dict(zip(predicted.constants, found.constants, strict=True))
+    numbers |= _compare_constants(predicted.constants, found.constants)
     for before, after in zip(predicted.steps, found.steps, strict=True):
         _compare_step(before, after, numbers)
         for old, new in zip(before.results, after.results, strict=True):
@@ -127,6 +131,18 @@ def compare(anatomy: Anatomy, alive: Flags, found: Program) -> int:
     for output, other in zip(predicted.outputs, found.outputs, strict=True):
         _compare_operand(output, other, numbers, "the output")
     return len(found.steps)
+
+
+def _compare_constants(predicted: Mapping[int, Any], found: Mapping[int, Any]) -> dict[int, int]:
+    """The number in `found` of each array that the code states itself; they must not depend on a width."""
+    if len(predicted) != len(found):
+        raise _mismatch(
+            f"{len(predicted)} arrays in the code were predicted, {len(found)} were traced", "the whole model"
+        )
+    for old, new in zip(predicted.values(), found.values(), strict=True):
+        if not np.array_equal(np.asarray(old), np.asarray(new)):
+            raise _mismatch("an array in the code changed", "the whole model")
+    return dict(zip(predicted, found, strict=True))
 
 
 def _compare_step(before: Step, after: Step, numbers: Mapping[int, int]) -> None:

@@ -8,7 +8,7 @@ of a dead unit.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,9 +137,15 @@ class Walk:
     def contract(self, operand: Operand, input_axis: int, output_axes: Sequence[int], positions: int) -> None:
         """Note a contraction along one axis; the operand is a layer if it is an array with one output axis."""
         origin = self.origins.get(operand) if isinstance(operand, int) else None
-        if origin is not None and len(output_axes) == 1:
-            name, places = origin
-            self.contractions.append(Contraction(name, places[input_axis], places[output_axes[0]], positions))
+        if origin is None or len(output_axes) != 1:
+            return
+        name, places = origin
+        found = Contraction(name, places[input_axis], places[output_axes[0]], positions)
+        for number, before in enumerate(self.contractions):
+            if replace(before, positions=0) == replace(found, positions=0):
+                self.contractions[number] = replace(before, positions=before.positions + positions)
+                return
+        self.contractions.append(found)
 
 
 Rule = Callable[[Walk, Step], list[Axes]]
@@ -287,8 +293,8 @@ def _slice(walk: Walk, step: Step) -> list[Axes]:
     strides = step.parameters["strides"] or (1,) * len(starts)
     axes = walk.axes(step.operands[0])
     for axis, start, limit, stride in zip(axes, starts, limits, strides, strict=True):
-        if stride != 1 and (start, limit) != (0, len(axis)):
-            walk.freeze(axis, step, "taken in steps")
+        if (start, limit, stride) != (0, len(axis), 1):
+            walk.freeze(axis, step, "sliced by numbers in the code")
     return [tuple(axis[i:j:k] for axis, i, j, k in zip(axes, starts, limits, strides, strict=True))]
 
 

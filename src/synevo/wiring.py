@@ -110,12 +110,26 @@ def dissect(blueprint: Blueprint, network: Network, shape: tuple[int, int, int])
     """Trace a network in evaluation mode on images of `shape`, and follow its units through the program."""
     program = program_of(blueprint, network, shape)
     identities, contractions = follow(program)
+    _freeze_what_no_layer_makes(program, identities, contractions)
     numbering = _number_units(program, identities)
     units = {value: tuple(numbering(axis) for axis in axes) for value, axes in identities.axes.items()}
     slots = {name: units[value] for name, value in program.arrays.items()}
     layers = tuple(_layer(contraction, slots) for contraction in contractions)
     count = 1 + max((int(axis.max(initial=PERMANENT)) for axes in slots.values() for axis in axes), default=PERMANENT)
     return Anatomy(program, units, Wiring(layers, slots, count, _frozen(program, identities, slots)))
+
+
+def _freeze_what_no_layer_makes(program: Program, identities: Identities, contractions: list[Contraction]) -> None:
+    """Only what a layer makes can be left unmade: numbers in the code are as many as the code says."""
+    made = {
+        int(root)
+        for found in contractions
+        for root in identities.roots(identities.axes[program.arrays[found.array]][found.output_axis])
+    }
+    for value in program.arrays.values():
+        for axis in identities.axes[value]:
+            others = [identity for identity in axis if identities.root(int(identity)) not in made]
+            identities.freeze(np.array(others, np.int64), "made by no layer")
 
 
 def program_of(blueprint: Blueprint, network: Network, shape: tuple[int, int, int]) -> Program:
