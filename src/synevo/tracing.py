@@ -75,7 +75,7 @@ class _Inliner:
     def program(self, closed: Any, names: list[str]) -> Program:
         values = [self._value(variable) for variable in closed.jaxpr.invars]
         arrays, inputs = dict(zip(names, values, strict=False)), tuple(values[len(names) :])
-        outputs = self._inline(closed.jaxpr, closed.consts, values)
+        outputs = self._inline(closed.jaxpr, closed.consts, values, "unknown line")
         steps = tuple(_without_dead_code(self.steps, outputs))
         return Program(arrays, inputs, outputs, self.constants, steps, self.shapes)
 
@@ -91,7 +91,7 @@ class _Inliner:
         self.constants[number] = value
         return number
 
-    def _inline(self, jaxpr: Jaxpr, constants: Any, arguments: Any) -> tuple[Operand, ...]:
+    def _inline(self, jaxpr: Jaxpr, constants: Any, arguments: Any, caller: str) -> tuple[Operand, ...]:
         scope: dict[Any, Operand] = dict(zip(jaxpr.invars, arguments, strict=True))
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
             scope[variable] = self._constant(variable, value)
@@ -101,14 +101,15 @@ class _Inliner:
 
         for equation in jaxpr.eqns:
             operands = tuple(read(atom) for atom in equation.invars)
+            where = _where(equation) or caller
             body = equation.params.get(_BODIES.get(equation.primitive.name, ""))
             if body is not None:
                 inner = getattr(body, "jaxpr", body)
-                results = self._inline(inner, getattr(body, "consts", ()), operands)
+                results = self._inline(inner, getattr(body, "consts", ()), operands, where)
                 scope.update(zip(equation.outvars, results, strict=True))
             else:
                 made = tuple(self._value(variable) for variable in equation.outvars)
-                self.steps.append(Step(equation.primitive.name, operands, made, equation.params, _where(equation)))
+                self.steps.append(Step(equation.primitive.name, operands, made, equation.params, where))
                 scope.update(zip(equation.outvars, made, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
 
@@ -123,12 +124,12 @@ def _without_dead_code(steps: list[Step], outputs: tuple[Operand, ...]) -> Itera
     return reversed(kept)
 
 
-def _where(equation: Any) -> str:
-    """File and line of the user's model that made an equation, as far as the traceback tells."""
+def _where(equation: Any) -> str | None:
+    """File and line of the user's model that made an equation; None where the traceback does not tell."""
     traceback = equation.source_info.traceback
     for frame in traceback.frames if traceback is not None else ():
         name = frame.file_name.replace("\\", "/")
         library = any(f"/{package}/" in name for package in ("jax", "flax", "jaxlib")) or name.startswith("<")
         if not library and not name.endswith(("synevo/network.py", "synevo/tracing.py", "synevo/wiring.py")):
             return f"{name.rsplit('/', 1)[-1]}:{frame.line_num}"
-    return "unknown line"
+    return None
