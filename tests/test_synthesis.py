@@ -26,7 +26,7 @@ ENVIRONMENT = EnvironmentPlan(keep_clusters=0.8, keep_synapses=0.5)
 SHARED = ENVIRONMENT.model_copy(update={"cluster_scope": "network", "synapse_scope": "network"})
 MIXED = ENVIRONMENT.model_copy(update={"synapse_scope": "network"})
 
-DRAWS = 1500
+DRAWS = 600
 
 
 def weights_of(tiny: Specimen) -> dict[str, np.ndarray]:

@@ -191,7 +191,8 @@ def _grow(
     problem = ""
     whole = sum(mask.size for mask in organism.masks.values())
     epochs = lifetime(training_plan, whole / census.synapses(organism.masks))
-    for attempt in range(resume.attempt if resume else 0, plan.evolution.retries + 1):
+    first = resume.attempt if resume else 0
+    for attempt in range(first, max(first, plan.evolution.retries) + 1):
         rate = training_plan.learning_rate / 4**attempt
         gentler = training_plan.model_copy(update={"learning_rate": rate, "epochs": epochs})
         state = training.start(_copy(organism.network), dataset, gentler, blueprint)
@@ -217,7 +218,7 @@ def _grow(
         embryo.sampled_synapses,
         gentler.learning_rate,
         0,
-        f"Training diverged {plan.evolution.retries + 1} times, each with a quarter of the learning rate: {problem}",
+        f"Training diverged {attempt + 1} times, each with a quarter of the learning rate: {problem}",
     )
 
 

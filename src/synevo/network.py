@@ -124,5 +124,5 @@ def forward_training(blueprint: Blueprint, network: Network, x: Array, key: Arra
 
 def normalise(pixels: Array, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Array:
     """Images as the network sees them: float32 (pixel / 255 - mean) / deviation, a channel at a time."""
-    centre, scale = (np.asarray(moments, np.float32)[(None,) * (pixels.ndim - 1)] for moments in (mean, deviation))
-    return (pixels.astype(jnp.float32) / 255 - centre) / scale
+    shift, scale = (np.asarray(values, np.float32).reshape(1, 1, 1, -1) for values in (mean, deviation))
+    return (pixels.astype(jnp.float32) / 255 - shift) / scale

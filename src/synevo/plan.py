@@ -132,8 +132,11 @@ def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = No
     Raises:
         PlanError: for an unknown preset or field, or a value out of range.
     """
-    table: dict[str, Any] = {} if preset is None else _without_about(preset_table(preset))
+    table = Plan().model_dump()
     if preset is not None:
+        for name, value in _flatten_table(preset_table(preset)).items():
+            if not name.startswith("about."):
+                _put(table, name, value)
         table["preset"] = preset
     for name, value in (options or {}).items():
         if value is not None:
@@ -202,8 +205,11 @@ def preset_table(name: str) -> dict[str, Any]:
     return tomllib.loads((resources.files("synevo") / "presets" / f"{name}.toml").read_text("utf-8"))
 
 
-def _without_about(table: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in table.items() if name != "about"}
+def _flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= _flatten_table(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def _put(table: dict[str, Any], dotted: str, value: Any) -> None:
