@@ -64,7 +64,10 @@ def test_a_model_that_is_taken_apart_is_left_as_it_was() -> None:
     network.parameters["classifier/bias"] += 1
     after = jax.tree.leaves(nnx.state(model, nnx.Param))
     assert all((one == other).all() for one, other in zip(before, after, strict=True))
-    assert model.blocks[0][1].deterministic is False
+    for mode, deterministic in ((model.train, False), (model.eval, True)):
+        mode()
+        dismantle(model)
+        assert model.blocks[0][1].deterministic is deterministic
 
 
 def test_arrays_are_named_by_their_path_also_in_nested_lists() -> None:

