@@ -50,14 +50,15 @@ def probability(strength: float, scale: float, sharpness: float) -> float:
     return min(1.0, exp(sharpness * ((strength / scale if scale else 0.0) - 1)))
 
 
-def encode_clusters(layer: Layer, *, truncation: float, sharpness: float, name: str) -> dict[Cluster, float]:
-    """P(s_c = 1) of every living cluster (eq. 6)."""
-    threshold = truncation * rms([layer.strength(index) for index in layer.synapses()])
+def encode_clusters(*layers: Layer, truncation: float, sharpness: float, name: str) -> dict[Cluster, float]:
+    """P(s_c = 1) of every living cluster (eq. 6) of a layer, or of layers whose clusters of one name are one."""
     sums: dict[Cluster, float] = {}
-    for index in layer.synapses():
-        strength = layer.strength(index)
-        sums.setdefault(layer.cluster(index), 0.0)
-        sums[layer.cluster(index)] += strength if strength >= threshold else 0.0
+    for layer in layers:
+        threshold = truncation * rms([layer.strength(index) for index in layer.synapses()])
+        for index in layer.synapses():
+            strength = layer.strength(index)
+            sums.setdefault(layer.cluster(index), 0.0)
+            sums[layer.cluster(index)] += strength if strength >= threshold else 0.0
     scale = normaliser(list(sums.values()), name)
     return {cluster: probability(total, scale, sharpness) for cluster, total in sums.items()}
 
@@ -114,15 +115,24 @@ def press(
     sharpness: tuple[float, float],
     name: str,
     shared: tuple[bool, bool],
+    tied: list[list[int]] | None = None,
 ) -> list[Survival]:
-    """The survival of all layers in an environment. `sharpness` and whether one factor is `shared` by all layers, or
-    each has its own, are those of the clusters and of the synapses."""
-    clusters = [encode_clusters(layer, truncation=truncation, sharpness=sharpness[0], name=name) for layer in layers]
-    pressed = []
-    for n, of_layer in enumerate(clusters):
+    """The survival of all layers in an environment.
+
+    `sharpness`, and whether one factor is `shared` by all layers or each has its own, are those of the clusters and of
+    the synapses. `tied` are the layers that share their clusters; where unset, each has its own.
+    """
+    sets = tied or [[n] for n in range(len(layers))]
+    clusters = [
+        encode_clusters(*(layers[n] for n in members), truncation=truncation, sharpness=sharpness[0], name=name)
+        for members in sets
+    ]
+    pressed: dict[int, dict[Cluster, float]] = {}
+    for n, members in enumerate(sets):
         terms = [(p, 1.0) for scope in (clusters if shared[0] else clusters[n : n + 1]) for p in scope.values()]
         factor = bisect_factor(terms, keep_clusters * len(terms))
-        pressed.append({c: min(1.0, factor * p) for c, p in of_layer.items()})
+        survival = {c: min(1.0, factor * p) for c, p in clusters[n].items()}
+        pressed |= dict.fromkeys(members, survival)
     synapses = [encode_synapses(layer, sharpness=sharpness[1], name=name) for layer in layers]
     survivals = []
     for n, layer in enumerate(layers):

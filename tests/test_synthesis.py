@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
-from specimens import Specimen, chain, random_masks
+from specimens import Residual, Specimen, chain, random_masks, specimen
 
 from synevo import keys
 from synevo.masks import Masks
@@ -45,8 +45,10 @@ def draw(tiny: Specimen, parent: Masks, environment: EnvironmentPlan, *seeds: in
 
 @pytest.fixture(scope="module")
 def parent(tiny: Specimen) -> Masks:
-    """A parent of which three quarters live."""
-    return random_masks(tiny, 0.75, 1)
+    """A parent of which three quarters live, the very first synapse among them."""
+    masks = random_masks(tiny, 0.75, 1)
+    masks["conv1/kernel"][:, :, 0, 0] = True
+    return masks
 
 
 def expect(tiny: Specimen, parent: Masks, environment: EnvironmentPlan) -> list[oracle.Survival]:
@@ -67,19 +69,69 @@ def expect(tiny: Specimen, parent: Masks, environment: EnvironmentPlan) -> list[
     )
 
 
-def test_every_synapse_survives_as_often_as_the_oracle_says(tiny: Specimen, parent: Masks) -> None:
-    offspring = draw(tiny, parent, ENVIRONMENT, *range(DRAWS))
+def check_frequencies(offspring: list[Offspring], expected: dict[str, oracle.Survival], *, at_least: int) -> None:
+    """Each frequency is within 5 standard deviations of its chance, and all together are as far as by chance."""
     scores = []
-    for name, survival in zip(CHANNELS, expect(tiny, parent, ENVIRONMENT), strict=True):
+    for name, survival in expected.items():
         chance = survival.marginal()
         frequency = np.mean([child.masks[name] for child in offspring], axis=0)
         certain = (chance < 1e-12) | (chance > 1 - 1e-12)
         np.testing.assert_allclose(frequency[certain], chance[certain], atol=1e-12)
-        deviation = np.sqrt(chance * (1 - chance) / DRAWS)
+        deviation = np.sqrt(chance * (1 - chance) / len(offspring))
         scores.extend(((frequency - chance)[~certain] / deviation[~certain]).tolist())
-    assert len(scores) > 500
+    assert len(scores) >= at_least
     assert np.abs(scores).max() < 5
-    assert np.square(scores).mean() == pytest.approx(1, abs=0.25)
+    assert np.square(scores).mean() == pytest.approx(1, abs=0.3)
+
+
+def test_every_synapse_survives_as_often_as_the_oracle_says(tiny: Specimen, parent: Masks) -> None:
+    offspring = draw(tiny, parent, ENVIRONMENT, *range(DRAWS))
+    check_frequencies(offspring, dict(zip(CHANNELS, expect(tiny, parent, ENVIRONMENT), strict=True)), at_least=500)
+
+
+TIED = {"stem": 1, "block1": 5, "inner2": 5, "outer2": 7, "classifier": 5}
+"""The layers of the residual network: of these the first, second and fourth write to the same units."""
+
+
+def test_filters_that_a_residual_sum_ties_together_survive_as_often_as_the_oracle_says() -> None:
+    of = specimen(Residual)
+    parent, weights = random_masks(of, 0.8, 1), {name: np.asarray(a) for name, a in of.network.parameters.items()}
+    plan = ENVIRONMENT.model_copy(update={"keep_clusters": 0.7, "synapse_scope": "network"})
+    encoding = ENCODING.model_copy(update={"cluster": "filter"})
+    layers = [
+        oracle.Layer(weights[f"{name}/kernel"].astype(float), parent[f"{name}/kernel"], channels, "filter")
+        for name, channels in TIED.items()
+    ]
+    expected = oracle.press(
+        layers,
+        keep_clusters=0.7,
+        keep_synapses=0.5,
+        truncation=1.0,
+        sharpness=(2.0, 3.0),
+        name="max",
+        shared=(False, True),
+        tied=[[0, 1, 3], [2], [4]],
+    )
+    offspring = [
+        synthesise(keys.root(seed), of.wiring, weights, parent, encoding=encoding, environment=plan)
+        for seed in range(DRAWS)
+    ]
+    names = [f"{name}/kernel" for name in TIED]
+    check_frequencies(offspring, dict(zip(names, expected, strict=True)), at_least=400)
+
+
+def test_filters_that_a_residual_sum_ties_together_live_or_die_together() -> None:
+    of = specimen(Residual)
+    parent = random_masks(of, 2.0, 0)
+    weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
+    half = EnvironmentPlan(keep_clusters=0.5, keep_synapses=0.5, cluster_scope="network", synapse_scope="network")
+    child = synthesise(
+        keys.root(1), of.wiring, weights, parent, encoding=EncodingPlan(cluster="filter"), environment=half
+    )
+    for unit in range(5):
+        fates = [child.masks[f"{name}/kernel"][..., unit] for name in ("stem", "block1", "outer2")]
+        assert all(fate.all() for fate in fates) or not any(fate.any() for fate in fates)
+    assert 0 < child.masks["stem/kernel"].sum() < parent["stem/kernel"].sum()
 
 
 @pytest.mark.parametrize("environment", [ENVIRONMENT, MIXED, SHARED], ids=["layer", "mixed", "network"])
