@@ -83,7 +83,8 @@ def fit(
 ) -> Iterator[State]:
     """Train from `state` to the plan's last epoch, yielding the state after each; resuming from any is exact.
 
-    `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive.
+    `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive. The next
+    epoch reuses the memory of the state before it: copy what is to be kept.
 
     Raises:
         DivergenceError: when the loss is no longer finite.
