@@ -6,12 +6,15 @@ are measured too.
 """
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -66,25 +69,27 @@ def evolve_demo(path: Path) -> RunDir:
 def bench_training(run: RunDir) -> None:
     """Training steps of every generation, and of PyTorch on the ancestor, in turns."""
     habitat = stages.settle(run.load_plan())
-    lineage = run.load_lineage()
     dataset = random_images(habitat.dataset)
     contestants: dict[str, Callable[[], object]] = {}
-    for individual in lineage.individuals:
+    for individual in run.load_lineage().individuals:
         organism = stages.load_organism(run, habitat.species, individual.generation)
         contestants[f"generation {individual.generation}"] = epoch_of(habitat.species, organism, dataset)
-    torch = torch_epoch(dataset) if habitat.plan.ancestor.name == "lenet5" else None
-    if torch is not None:
-        contestants["PyTorch, generation 1"] = torch
-    print(f"\nTraining, {run.name}: batches of {BATCH}, {STEPS} steps a round")
-    print(f"  2 rounds of warm-up, {ROUNDS} counted, in turns")
-    timings = stopwatch.race(contestants, rounds=ROUNDS, warm_up=2, patience=600)
+    with torch_process(habitat.plan.ancestor.name, dataset.shape[2]) as torch:
+        print(
+            f"\nTraining, {run.name}: batches of {BATCH}, {STEPS} steps a round, 2 rounds of warm-up, {ROUNDS} counted"
+        )
+        if torch is None:
+            print("  no comparison: PyTorch is not installed (pip install 'synevo[torch]'), or it is not lenet5")
+        else:
+            contestants["PyTorch"] = torch
+        timings = stopwatch.race(contestants, rounds=ROUNDS, warm_up=2, patience=600)
     whole = timings["generation 1"].median
     for name, timing in timings.items():
         rate = 1000 * STEPS * BATCH / timing.median
         share = f"{timing.median / whole:5.2f} of the ancestor's time"
-        print(f"  {name:24s} {rate:9,.0f} images/s   {share}   {spread(timing, STEPS)} ms a step")
-    if torch is None:
-        print("  PyTorch is not installed (pip install 'synevo[torch]'), or the ancestor is not lenet5: no comparison")
+        print(f"  {name:16s} {rate:9,.0f} images/s   {share}   {spread(timing, STEPS)} ms a step")
+    if torch is not None:
+        print(f"  the ancestor's step takes {whole / timings['PyTorch'].median:.2f} times as long as PyTorch's")
 
 
 def epoch_of(species: stages.Species, organism: stages.Organism, dataset: Dataset) -> Callable[[], object]:
@@ -101,36 +106,29 @@ def epoch_of(species: stages.Species, organism: stages.Organism, dataset: Datase
     return epoch
 
 
-def torch_epoch(dataset: Dataset) -> Callable[[], object] | None:
-    """The same epoch of the family's LeNet-5 in PyTorch, channels last; None where it is not installed."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    nn = torch.nn
-    channels = dataset.shape[2]
-    layers = [
-        nn.Conv2d(channels, 32, 5, padding=2),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(32, 32, 5, padding=2),
-        nn.ReLU(),
-    ]
-    layers += [nn.AvgPool2d(2), nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten()]
-    layers += [nn.Linear(1024, 64), nn.ReLU(), nn.Linear(64, 10)]
-    model = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(model.parameters())
-    pixels, labels = torch.from_numpy(dataset.train.pixels), torch.from_numpy(dataset.train.labels).long()
+@contextmanager
+def torch_process(ancestor: str, channels: int) -> Iterator[Callable[[], object] | None]:
+    """A round of the same steps in PyTorch, in another process that waits while others run; None without PyTorch."""
+    if ancestor != "lenet5" or find_spec("torch") is None:
+        yield None
+        return
+    numbers = {"channels": channels, "batch": BATCH, "steps": STEPS, "threads": os.cpu_count()}
+    words = [sys.executable, str(Path(__file__).with_name("bench_torch.py"))]
+    words += [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asks, answers = process.stdin, process.stdout
+        print(f"\nPyTorch {answers.readline().strip()} in a process of its own")
 
-    def epoch() -> object:
-        for batch in torch.randperm(len(labels)).split(BATCH):
-            x = (pixels[batch].float() / 255).permute(0, 3, 1, 2)
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(model(x), labels[batch]).backward()
-            optimiser.step()
-        return 0
+        def ask() -> object:
+            asks.write("\n")
+            if not answers.readline():
+                raise RuntimeError("The PyTorch process ended.")
+            return None
 
-    return epoch
+        yield ask
+        asks.close()
 
 
 def random_images(like: Dataset) -> Dataset:
@@ -144,7 +142,7 @@ def random_images(like: Dataset) -> Dataset:
 
 def bench_synthesis() -> None:
     """Synthesis of one offspring of a dense network, compiled and warm."""
-    print(f"\nSynthesis of one offspring, 1 warm-up, {ROUNDS} counted")
+    print(f"\nSynthesis of one offspring, 1 warm-up, {ROUNDS} counted, or as many as 2 minutes allow")
     for name, (width, depth) in SYNTHESES.items():
         timing = stopwatch.race({name: synthesis_of(width, depth)}, rounds=ROUNDS, warm_up=1, patience=120)[name]
         print(f"  {name} synapses ({width * width * depth:,} in {depth} layers): {spread(timing)} ms")
