@@ -34,6 +34,7 @@ LAYERS = {
         "synevo.masks",
         "synevo.census",
         "synevo.encoding",
+        "synevo.heredity",
         "synevo.environment",
         "synevo.synthesis",
         "synevo.viability",

@@ -65,7 +65,7 @@ def life(tiny: Specimen, digits: Dataset) -> Life:
     life = Life(species_of(tiny))
     life.watch(evolution.ancestor(keys.root(SEED), life.species, digits, PLAN))
     return life.watch(
-        evolution.evolve(keys.root(SEED), life.species, life.organism(1), digits, PLAN, first=2, floor=0.0)
+        evolution.evolve(keys.root(SEED), life.species, life.organism(1), digits, PLAN, first=2, floor=0.0, spent=0)
     )
 
 
@@ -178,6 +178,7 @@ def test_an_offspring_rebuilt_alone_is_the_one_in_its_lineage(digits: Dataset, l
             PLAN.model_copy(update={"evolution": EvolutionPlan(generations=generation)}),
             first=generation,
             floor=0.0,
+            spent=0,
         )
     )
     assert same(alone.organism(generation), life.organism(generation))
@@ -214,6 +215,7 @@ def test_resuming_in_the_middle_of_a_training_equals_not_stopping(digits: Datase
             plan,
             first=3,
             floor=0.0,
+            spent=0,
             resume=Resumption(event.attempt, event.state.epoch, leaves),
         )
     )
@@ -254,7 +256,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 def offspring(life: Life, digits: Dataset, plan: Plan = PLAN, *, floor: float = 0.0, last: int = 2) -> Life:
     plan = plan.model_copy(update={"evolution": plan.evolution.model_copy(update={"generations": last})})
     return Life(life.species).watch(
-        evolution.evolve(keys.root(SEED), life.species, life.organism(1), digits, plan, first=2, floor=floor)
+        evolution.evolve(keys.root(SEED), life.species, life.organism(1), digits, plan, first=2, floor=floor, spent=0)
     )
 
 
@@ -306,7 +308,7 @@ def test_a_training_interrupted_on_its_last_attempt_ends_in_a_birth_also_under_f
     resume = Resumption(2, event.state.epoch, leaves)
     found = Life(life.species).watch(
         evolution.evolve(
-            keys.root(SEED), life.species, life.organism(1), digits, plan, first=2, floor=0.0, resume=resume
+            keys.root(SEED), life.species, life.organism(1), digits, plan, first=2, floor=0.0, spent=0, resume=resume
         )
     )
     assert list(found.births) == [2]
@@ -342,3 +344,24 @@ def test_epochs_grow_as_a_network_shrinks(life: Life, digits: Dataset, stage: St
     counts = found.births[2].counts
     assert counts is not None
     assert stage.epochs == [round(2 * 918 / counts.synapses)]
+
+
+def test_a_heredity_without_inheritance_trains_new_weights_for_as_long_as_its_whole_lineage(
+    life: Life, digits: Dataset, stage: Stage
+) -> None:
+    plan = PLAN.model_copy(update={"encoding": PLAN.encoding.model_copy(update={"heredity": "scratch"})})
+    parent = life.organism(1)
+    evolve = evolution.evolve(
+        keys.root(SEED), life.species, parent, digits, plan, first=2, floor=0.0, spent=life.births[1].epochs
+    )
+    found = Life(life.species).watch(evolve)
+    assert stage.epochs == [3 + 2, 3 + 2 + 2, 3 + 2 + 2 + 2]
+    embryo = evolution.conceive(keys.derive(keys.root(SEED), "generation", 2), life.species, parent, digits, plan)
+    heir = evolution.conceive(keys.derive(keys.root(SEED), "generation", 2), life.species, parent, digits, PLAN)
+    assert all((embryo.organism.masks[name] == mask).all() for name, mask in heir.organism.masks.items())
+    for name, array in life.species.template.parameters.items():
+        new = np.asarray(embryo.organism.network.parameters[name])
+        assert np.isin(new[new != 0], np.asarray(array)).all()
+        if name.endswith("kernel"):
+            assert (new != np.asarray(heir.organism.network.parameters[name])).any()
+    assert found.births[4].epochs == 9

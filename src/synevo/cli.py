@@ -184,6 +184,13 @@ def evolve(
     cluster: Annotated[
         str | None, typer.Option(help="c: what lives or dies together, kernel or filter.", show_default=False)
     ] = None,
+    heredity: Annotated[
+        str | None,
+        typer.Option(
+            help="Who survives: by cluster (the paper), synapse, magnitude, taylor, random, shuffled or scratch.",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
 ) -> None:
@@ -197,6 +204,7 @@ def evolve(
         "environment.keep_synapses": keep_synapses,
         "environment.keep_clusters": keep_clusters,
         "encoding.cluster": cluster,
+        "encoding.heredity": heredity,
         "data.data_dir": data_dir,
     }
     plan = change(target.load_plan(), options=options, sets=sets or ())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
@@ -39,6 +40,25 @@ def solve_factor(probabilities: Sequence[Array], weights: Sequence[Array], expec
 def press(probability: Array, factor: Array) -> Array:
     """The probability min(1, F · P) of survival in the environment."""
     return jnp.minimum(1, factor * probability)
+
+
+def soften(probabilities: Sequence[Array], weights: Sequence[Array], expected: Array) -> list[Array]:
+    """The probabilities of survival in an environment that lets `expected` survive."""
+    factor = solve_factor(probabilities, weights, expected)
+    return [press(p, factor) for p in probabilities]
+
+
+def select(probabilities: Sequence[Array], weights: Sequence[Array], expected: Array) -> list[Array]:
+    """What `soften` tends to as the encoding's sharpness grows: 1 for the likeliest, up to `expected`, 0 for the rest.
+
+    Of equals, the first survives.
+    """
+    chances, sizes = (jnp.concatenate([part.ravel() for part in parts]) for parts in (probabilities, weights))
+    order = jnp.argsort(-chances, stable=True)
+    kept = (jnp.cumsum(sizes[order]) <= expected * (1 + 1e-12)) & (chances[order] > 0)
+    survival = jnp.zeros_like(chances).at[order].set(kept.astype(chances.dtype))
+    ends = np.cumsum([p.size for p in probabilities])[:-1]
+    return [part.reshape(p.shape) for part, p in zip(jnp.split(survival, ends), probabilities, strict=True)]
 
 
 def _expected(factor: float, probabilities: Sequence[Array], weights: Sequence[Array]) -> Array:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from synevo import census, compaction, masks, training, viability
 from synevo.errors import DivergenceError
+from synevo.heredity import HEREDITIES, deal
 from synevo.images import Dataset
 from synevo.keys import derive
 from synevo.lineage import Counts, Scores
@@ -106,6 +107,11 @@ class _Embryo:
     expected_synapses: float | None
     sampled_synapses: int | None
 
+    def lifetime(self, plan: TrainingPlan) -> int:
+        """The epochs that a plan gives it."""
+        whole = sum(mask.size for mask in self.organism.masks.values())
+        return lifetime(plan, whole / census.synapses(self.organism.masks))
+
 
 def ancestor(
     key: Array, species: Species, dataset: Dataset, plan: Plan, *, resume: Resumption | None = None
@@ -125,41 +131,52 @@ def evolve(
     *,
     first: int,
     floor: float,
+    spent: int,
     resume: Resumption | None = None,
 ) -> Iterator[Event]:
     """The generations from `first` to the plan's last, each an offspring of the one before.
 
     The lineage ends early with the generation whose validation accuracy is below `floor`, or that could not be trained.
-    `resume` is a training that was interrupted in generation `first`.
+    `spent` is how many epochs the parent was trained, for an heredity without inheritance; `resume` is a training that
+    was interrupted in generation `first`.
     """
+    inherited = HEREDITIES[plan.encoding.heredity].inherited
     for generation in range(first, plan.evolution.generations + 1):
         birth_key = derive(key, "generation", generation)
         embryo = conceive(birth_key, species, parent, dataset, plan)
-        for event in _grow(birth_key, generation, species, embryo, dataset, plan.training, plan, resume):
+        epochs = embryo.lifetime(plan.training) + (0 if inherited else spent)
+        training_plan = plan.training.model_copy(update={"epochs": epochs})
+        for event in _grow(birth_key, generation, species, embryo, dataset, training_plan, plan, resume):
             yield event
         resume = None
         if not isinstance(event, Birth) or event.organism is None or event.scores is None:
             return
         if event.scores.validation_accuracy < floor:
             return
-        parent = event.organism
+        parent, spent = event.organism, event.epochs
 
 
 def conceive(key: Array, species: Species, parent: Organism, dataset: Dataset, plan: Plan) -> _Embryo:
     """Synthesise an offspring, trim and repair it, and cut it to its physical size, proven equal to the masked one."""
     anatomy = species.anatomy
     wiring = anatomy.wiring
-    whole = compaction.uncut(parent.network, wiring, parent.units, species.template)
+    heredity = HEREDITIES[plan.encoding.heredity]
+    worth = heredity.worth(species.blueprint_of(parent.units), parent.network, dataset)
+    strengths = compaction.uncut(Network(worth, parent.network.statistics), wiring, parent.units, species.template)
     sampled = synthesise(
         derive(key, "synthesis"),
         wiring,
-        whole.parameters,
+        strengths.parameters,
         parent.masks,
         encoding=plan.encoding,
         environment=plan.environment,
     )
-    alive_masks, units, _ = viability.make_viable(wiring, whole.parameters, parent.masks, sampled.masks)
-    child = Organism(compaction.cut(masks.apply(alive_masks, whole), wiring, units), alive_masks, units)
+    alive_masks, units, _ = viability.make_viable(wiring, strengths.parameters, parent.masks, sampled.masks)
+    if heredity.inherited:
+        weights = compaction.uncut(parent.network, wiring, parent.units, species.template)
+    else:
+        weights = deal(derive(key, "weights"), species.template)
+    child = Organism(compaction.cut(masks.apply(alive_masks, weights), wiring, units), alive_masks, units)
     images = jnp.asarray(dataset.validation.first(PROOF_IMAGES).pixels)
     compaction.prove(
         species.blueprint,
@@ -189,12 +206,10 @@ def _grow(
     living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
     blueprint = species.blueprint_of(organism.units)
     problem = ""
-    whole = sum(mask.size for mask in organism.masks.values())
-    epochs = lifetime(training_plan, whole / census.synapses(organism.masks))
     first = resume.attempt if resume else 0
     for attempt in range(first, max(first, plan.evolution.retries) + 1):
         rate = training_plan.learning_rate / 4**attempt
-        gentler = training_plan.model_copy(update={"learning_rate": rate, "epochs": epochs})
+        gentler = training_plan.model_copy(update={"learning_rate": rate})
         state = training.start(_copy(organism.network), dataset, gentler, blueprint)
         if resume is not None and resume.attempt == attempt:
             state = state.filled(resume.leaves, epoch=resume.epoch)

@@ -18,6 +18,7 @@ FORMAT = 1
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+HeredityName = Literal["cluster", "synapse", "magnitude", "taylor", "random", "shuffled", "scratch"]
 
 
 class Section(BaseModel):
@@ -68,6 +69,9 @@ class TrainingPlan(Section):
 class EncodingPlan(Section):
     """The genetic encoding P(H_g | H_{g-1}, R_g) of a parent's weights (1709.02043 eqs. 2, 6, 7)."""
 
+    heredity: HeredityName = Field(
+        "cluster", description="what decides who survives: the paper's clusters, or a rival or control"
+    )
     cluster: Literal["kernel", "filter"] = Field(
         "kernel", description="c: the set of synapses that lives or dies together"
     )
@@ -75,10 +79,10 @@ class EncodingPlan(Section):
         1.0, ge=0, description="τ: synapses below τ·rms of their layer do not strengthen a cluster"
     )
     cluster_sharpness: float = Field(
-        1.0, gt=0, description="β of P(s_c): 1 is the paper's, larger favours strong clusters"
+        1.0, gt=0, le=500, description="β of P(s_c): 1 is the paper's, larger favours strong clusters"
     )
     synapse_sharpness: float = Field(
-        1.0, gt=0, description="β of P(s_j): 1 is the paper's, larger favours strong synapses"
+        1.0, gt=0, le=500, description="β of P(s_j): 1 is the paper's, larger favours strong synapses"
     )
     normaliser: Literal["max", "rms"] = Field("max", description="Z and z: a layer's largest strength, or its rms")
 

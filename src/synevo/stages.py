@@ -114,6 +114,7 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
             plan,
             first=first,
             floor=lineage.ancestor.scores.validation_accuracy - limits.max_drop,
+            spent=lineage.last.epochs,
             resume=checkpoints.load(run.training_folder, generation=first),
         )
         yield from _keep(run, habitat, events)

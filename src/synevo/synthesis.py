@@ -10,6 +10,7 @@ backend or another does not decide what lives.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any, Literal
 
 import jax
@@ -18,7 +19,8 @@ import numpy as np
 from jax import Array
 
 from synevo import encoding
-from synevo.environment import press, solve_factor
+from synevo.environment import select, soften
+from synevo.heredity import HEREDITIES
 from synevo.keys import derive
 from synevo.masks import Masks, by_unit, clusters, from_units, ties
 from synevo.plan import EncodingPlan, EnvironmentPlan
@@ -44,13 +46,14 @@ def synthesise(
 ) -> Offspring:
     """Sample an offspring of the parent with these `weights` and `masks` (arrays by layer name, in the layers' shapes).
 
-    The offspring's masks have the parent's shapes and are a subset of the parent's.
+    Only the sizes of the weights count: they may be any worth of the synapses that `synevo.heredity` knows. The
+    offspring's masks have the parent's shapes and are a subset of the parent's.
     """
     kinds = [clusters(layer, encoding.cluster) for layer in wiring.layers]
     tied = ties(wiring, encoding.cluster)
     views = [np.asarray(by_unit(layer, np.asarray(weights[layer.name]))) for layer in wiring.layers]
     alive = [by_unit(layer, masks[layer.name]) for layer in wiring.layers]
-    keys = derive(key, "clusters"), derive(key, "synapses")
+    keys = derive(key, "clusters"), derive(key, "synapses"), derive(key, "shuffle")
     with jax.enable_x64(True):
         sampled, expected = _sample(
             keys,
@@ -74,7 +77,7 @@ def synthesise(
 
 @partial(jax.jit, static_argnames=("ties", "counts", "encoding_plan", "environment"))
 def _sample(
-    keys: tuple[Array, Array],
+    keys: tuple[Array, Array, Array],
     weights: list[Array],
     alive: list[Array],
     groups: list[Array],
@@ -86,6 +89,10 @@ def _sample(
     environment: EnvironmentPlan,
 ) -> tuple[list[Array], Array]:
     """Masks [inputs, outputs, places] of every layer, and the expected number of surviving synapses."""
+    heredity = HEREDITIES[encoding_plan.heredity]
+    certain = heredity.sharpness == inf
+    press, sharpen = (select, 1.0) if certain else (soften, heredity.sharpness)
+    keep_clusters = environment.keep_clusters if heredity.clustered else 1.0
     weights = [weight.astype(jnp.float64) for weight in weights]
     places = {
         layer: own for (layers, _), tie in zip(ties, ids, strict=True) for layer, own in zip(layers, tie, strict=True)
@@ -93,13 +100,13 @@ def _sample(
     of_tie = {layer: number for number, (layers, _) in enumerate(ties) for layer in layers}
     of_clusters = [
         _encode_clusters(
-            [(weights[i], alive[i], groups[i], counts[i], places[i]) for i in layers], count, encoding_plan
+            [(weights[i], alive[i], groups[i], counts[i], places[i]) for i in layers], count, encoding_plan, sharpen
         )
         for layers, count in ties
     ]
     of_synapses = [
         encoding.encode_synapses(
-            weight, living, sharpness=encoding_plan.synapse_sharpness, normaliser=encoding_plan.normaliser
+            weight, living, sharpness=sharpen * encoding_plan.synapse_sharpness, normaliser=encoding_plan.normaliser
         )
         for weight, living in zip(weights, alive, strict=True)
     ]
@@ -110,22 +117,31 @@ def _sample(
 
     surviving: dict[int, Array] = {}
     for members in _scopes(len(ties), environment.cluster_scope):
-        survival = _press_clusters([of_clusters[t] for t in members], environment)
+        chances = [of_clusters[t] for t in members]
+        ones = [(p > 0).astype(p.dtype) for p in chances]
+        survival = press(chances, ones, keep_clusters * _total(ones))
         surviving |= dict(zip(members, survival, strict=True))
+    drawn = dict(enumerate(_draw(keys[0], [surviving[t] for t in range(len(ties))])))
     living_on: dict[int, Array] = {}
     for members in _scopes(len(weights), environment.synapse_scope):
         weighing = [jnp.broadcast_to(spread(surviving, i), of_synapses[i].shape) for i in members]
-        pressed = _press_synapses([of_synapses[i] for i in members], weighing, [alive[i] for i in members], environment)
-        living_on |= dict(zip(members, pressed, strict=True))
-    drawn = dict(enumerate(_draw(keys[0], [surviving[t] for t in range(len(ties))])))
+        allowed = environment.keep_synapses * _total([alive[i] for i in members])
+        survival = press([of_synapses[i] for i in members], weighing, allowed)
+        living_on |= dict(zip(members, survival, strict=True))
     layers = range(len(weights))
     synapses = _draw(keys[1], [living_on[i] for i in layers])
     sampled = [alive[i] & spread(drawn, i) & synapses[i] for i in layers]
+    if heredity.shuffled:
+        clusters_key, synapses_key = jax.random.split(keys[2])
+        moved = dict(enumerate(_move(clusters_key, [drawn[t] for t in range(len(ties))], [p > 0 for p in of_clusters])))
+        sampled = _move(synapses_key, sampled, [alive[i] & spread(moved, i) for i in layers])
     expected = [jnp.sum(spread(surviving, i) * living_on[i]) for i in layers]
     return sampled, jnp.sum(jnp.stack(expected))
 
 
-def _encode_clusters(layers: list[tuple[Array, Array, Array, int, Array]], count: int, plan: EncodingPlan) -> Array:
+def _encode_clusters(
+    layers: list[tuple[Array, Array, Array, int, Array]], count: int, plan: EncodingPlan, sharpen: float
+) -> Array:
     """P of every cluster [groups of inputs, count] of layers that share them; all their synapses count."""
     strengths: list[Array] = []
     synapses: list[Array] = []
@@ -135,7 +151,8 @@ def _encode_clusters(layers: list[tuple[Array, Array, Array, int, Array]], count
             whole.append(jnp.zeros((inputs, count), part.dtype).at[:, places].add(part))
     strength = sum(strengths[1:], start=strengths[0])
     size = sum(synapses[1:], start=synapses[0])
-    return encoding.survival(strength, size > 0, sharpness=plan.cluster_sharpness, normaliser=plan.normaliser)
+    sharpness = sharpen * plan.cluster_sharpness
+    return encoding.survival(strength, size > 0, sharpness=sharpness, normaliser=plan.normaliser)
 
 
 def _scopes(count: int, scope: Literal["layer", "network"]) -> list[list[int]]:
@@ -143,21 +160,8 @@ def _scopes(count: int, scope: Literal["layer", "network"]) -> list[list[int]]:
     return [list(range(count))] if scope == "network" else [[i] for i in range(count)]
 
 
-def _press_clusters(probabilities: list[Array], environment: EnvironmentPlan) -> list[Array]:
-    """The survival of clusters that the environment allows."""
-    ones = [(p > 0).astype(p.dtype) for p in probabilities]
-    kept = environment.keep_clusters * sum(jnp.sum(one) for one in ones)
-    factor = solve_factor(probabilities, ones, jnp.asarray(kept))
-    return [press(p, factor) for p in probabilities]
-
-
-def _press_synapses(
-    probabilities: list[Array], clusters: list[Array], alive: list[Array], environment: EnvironmentPlan
-) -> list[Array]:
-    """The survival of synapses within surviving clusters that the environment allows."""
-    total = environment.keep_synapses * sum(jnp.sum(living) for living in alive)
-    factor = solve_factor(probabilities, clusters, jnp.asarray(total, jnp.float64))
-    return [press(p, factor) for p in probabilities]
+def _total(parts: list[Array]) -> Array:
+    return jnp.sum(jnp.stack([jnp.sum(part, dtype=jnp.float64) for part in parts]))
 
 
 def _draw(key: Array, probabilities: list[Array]) -> list[Array]:
@@ -168,3 +172,13 @@ def _draw(key: Array, probabilities: list[Array]) -> list[Array]:
     return [
         part.reshape(p.shape).astype(jnp.float64) < p * 2.0**32 for part, p in zip(parts, probabilities, strict=True)
     ]
+
+
+def _move(key: Array, drawn: list[Array], among: list[Array]) -> list[Array]:
+    """As many of each array as are drawn, or as there are, but any `among` those that may be."""
+    moved = []
+    for number, (chosen, able) in enumerate(zip(drawn, among, strict=True)):
+        bits = jax.random.bits(jax.random.fold_in(key, number), chosen.shape, jnp.uint32).astype(jnp.int64)
+        rank = jnp.argsort(jnp.argsort(jnp.where(able, bits, 2**32).ravel())).reshape(chosen.shape)
+        moved.append(able & (rank < chosen.sum()))
+    return moved

@@ -1,0 +1,174 @@
+"""Heredities: each against a slow account of what it says, on a small parent of which a quarter is dead."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from specimens import Specimen, random_masks
+
+from synevo import heredity, keys
+from synevo.heredity import HEREDITIES
+from synevo.images import Dataset
+from synevo.masks import Masks, apply, by_unit, clusters
+from synevo.network import Network, forward, normalise
+from synevo.plan import EncodingPlan, EnvironmentPlan
+from synevo.synthesis import Offspring, synthesise
+
+CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/kernel": 12}
+ENVIRONMENT = EnvironmentPlan(keep_clusters=0.8, keep_synapses=0.5, cluster_scope="layer", synapse_scope="network")
+DRAWS = 400
+
+
+@pytest.fixture(scope="module")
+def parent(tiny: Specimen) -> Masks:
+    return random_masks(tiny, 0.75, 2)
+
+
+@pytest.fixture(scope="module")
+def weights(tiny: Specimen) -> dict[str, np.ndarray]:
+    return {name: np.asarray(tiny.network.parameters[name]) for name in CHANNELS}
+
+
+def draw(
+    tiny: Specimen, name: heredity.HeredityName, weights: dict[str, np.ndarray], parent: Masks, seed: int
+) -> Offspring:
+    encoding = EncodingPlan(heredity=name, cluster="filter", cluster_sharpness=2.0, synapse_sharpness=3.0)
+    return synthesise(keys.root(seed), tiny.wiring, weights, parent, encoding=encoding, environment=ENVIRONMENT)
+
+
+def expect(
+    weights: dict[str, np.ndarray], parent: Masks, *, keep_clusters: float, sharpness: tuple[float, float] = (2.0, 3.0)
+) -> dict[str, np.ndarray]:
+    """How likely each synapse survives, by the oracle."""
+    layers = [
+        oracle.Layer(weights[name].astype(float), parent[name], channels, "filter")
+        for name, channels in CHANNELS.items()
+    ]
+    survivals = oracle.press(
+        layers,
+        keep_clusters=keep_clusters,
+        keep_synapses=0.5,
+        truncation=1.0,
+        sharpness=sharpness,
+        name="max",
+        shared=(False, True),
+    )
+    return {name: survival.marginal() for name, survival in zip(CHANNELS, survivals, strict=True)}
+
+
+def check_frequencies(offspring: list[Offspring], chances: dict[str, np.ndarray]) -> None:
+    for name, chance in chances.items():
+        frequency = np.mean([child.masks[name] for child in offspring], axis=0)
+        deviation = np.sqrt(chance * (1 - chance) / len(offspring))
+        assert (np.abs(frequency - chance) <= 5 * deviation + 1e-9).all(), name
+
+
+def test_without_clusters_each_synapse_is_drawn_alone(
+    tiny: Specimen, weights: dict[str, np.ndarray], parent: Masks
+) -> None:
+    chances = expect(weights, parent, keep_clusters=1.0)
+    check_frequencies([draw(tiny, "synapse", weights, parent, seed) for seed in range(DRAWS)], chances)
+
+
+def test_at_random_the_weights_do_not_matter(tiny: Specimen, weights: dict[str, np.ndarray], parent: Masks) -> None:
+    worth = {name: np.ones_like(array) for name, array in weights.items()}
+    found = heredity.nothing(tiny.blueprint, tiny.network, None)  # type: ignore[arg-type]
+    assert all((np.asarray(found[name]) == array).all() for name, array in worth.items())
+    chances = expect(weights, parent, keep_clusters=0.8, sharpness=(0.0, 0.0))
+    for name, chance in chances.items():
+        np.testing.assert_allclose(chance[parent[name]], 0.5, rtol=1e-9)
+    check_frequencies([draw(tiny, "random", weights, parent, seed) for seed in range(DRAWS)], chances)
+
+
+def test_by_magnitude_the_strongest_clusters_live_and_the_strongest_synapses_in_them(
+    tiny: Specimen, weights: dict[str, np.ndarray], parent: Masks
+) -> None:
+    """One after the other, strongest first, each measured by the strongest of its layer, until enough live."""
+    ranked: list[tuple[float, str, oracle.Index]] = []
+    for name, channels in CHANNELS.items():
+        layer = oracle.Layer(weights[name].astype(float), parent[name], channels, "filter")
+        of_clusters = oracle.encode_clusters(layer, truncation=1.0, sharpness=1.0, name="max")
+        allowed = int(0.8 * len(of_clusters) + 1e-9)
+        living = set(sorted(of_clusters, key=lambda c: -of_clusters[c])[:allowed])
+        of_synapses = oracle.encode_synapses(layer, sharpness=1.0, name="max")
+        ranked += [(p, name, index) for index, p in of_synapses.items() if layer.cluster(index) in living]
+    ranked.sort(key=lambda one: -one[0])
+    expected = {name: np.zeros(array.shape, bool) for name, array in weights.items()}
+    for _, name, index in ranked[: sum(mask.sum() for mask in parent.values()) // 2]:
+        expected[name][index] = True
+    for seed in (0, 1):
+        found = draw(tiny, "magnitude", weights, parent, seed)
+        for name, mask in expected.items():
+            np.testing.assert_array_equal(found.masks[name], mask)
+
+
+def test_shuffled_as_many_live_in_each_layer_but_any(
+    tiny: Specimen, weights: dict[str, np.ndarray], parent: Masks
+) -> None:
+    """The counts are those of the paper's draw with the same key; what lives does not depend on its strength."""
+    gains = []
+    for seed in range(40):
+        drawn, shuffled = (draw(tiny, name, weights, parent, seed).masks for name in ("cluster", "shuffled"))
+        for layer in tiny.wiring.layers:
+            name = layer.name
+            assert (shuffled[name] <= parent[name]).all()
+            kind = clusters(layer, "filter")
+            filters = [by_unit(layer, masks[name]).any(axis=(0, 2)).sum() for masks in (drawn, shuffled)]
+            room = by_unit(layer, parent[name])[:, by_unit(layer, shuffled[name]).any(axis=(0, 2))].sum()
+            assert shuffled[name].sum() == min(drawn[name].sum(), room), (name, kind)
+            assert filters[1] <= filters[0] + 1
+        sizes = np.abs(weights["full/kernel"])
+        gains.append([sizes[masks["full/kernel"]].mean() for masks in (drawn, shuffled)])
+    drawn_size, shuffled_size = np.mean(gains, axis=0)
+    parent_size = np.abs(weights["full/kernel"])[parent["full/kernel"]].mean()
+    assert drawn_size > 1.2 * parent_size
+    assert shuffled_size == pytest.approx(parent_size, rel=0.03)
+
+
+def test_the_influence_of_a_synapse_is_what_the_loss_would_feel_of_its_death(
+    tiny: Specimen, parent: Masks, digits: Dataset
+) -> None:
+    """Against central differences in double precision, a batch at a time."""
+    network = apply(parent, tiny.network)
+    found = heredity.influence(tiny.blueprint, network, digits)
+    batches = min(heredity.BATCHES, len(digits.train) // heredity.BATCH)
+    assert batches > 1
+    random = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        exact = {name: jnp.asarray(np.asarray(array), jnp.float64) for name, array in network.parameters.items()}
+        loss = jax.jit(partial(_loss, tiny, digits), static_argnums=1)
+        for name in CHANNELS:
+            for _ in range(3):
+                index = tuple(random.integers(0, size) for size in exact[name].shape)
+                step = 1e-5
+                total = 0.0
+                for batch in range(batches):
+                    up, down = (
+                        float(loss(exact | {name: exact[name].at[index].add(move)}, batch)) for move in (step, -step)
+                    )
+                    total += abs(float(exact[name][index]) * (up - down) / (2 * step))
+                assert float(found[name][index]) == pytest.approx(total / batches, rel=2e-3, abs=1e-6)
+
+
+def _loss(tiny: Specimen, digits: Dataset, parameters: dict[str, jax.Array], batch: int) -> jax.Array:
+    part = slice(batch * heredity.BATCH, (batch + 1) * heredity.BATCH)
+    images = normalise(jnp.asarray(digits.train.pixels[part]), digits.mean, digits.deviation).astype(jnp.float64)
+    logits = forward(tiny.blueprint, Network(parameters, {}), images)
+    chosen = jnp.take_along_axis(logits, jnp.asarray(digits.train.labels[part])[:, None], 1)[:, 0]
+    return (jax.nn.logsumexp(logits, axis=1) - chosen).mean()
+
+
+def test_new_weights_are_those_of_an_untrained_network_dealt_anew(tiny: Specimen) -> None:
+    dealt = heredity.deal(keys.root(1), tiny.network)
+    for name, array in tiny.network.parameters.items():
+        assert sorted(np.asarray(dealt.parameters[name]).ravel()) == sorted(np.asarray(array).ravel())
+    assert (dealt.parameters["full/kernel"] != tiny.network.parameters["full/kernel"]).any()
+
+
+def test_every_heredity_of_a_plan_is_known() -> None:
+    for name in HEREDITIES:
+        assert EncodingPlan(heredity=name).heredity == name
+    assert len(HEREDITIES) == 7
