@@ -71,7 +71,7 @@ def bench_training(run: RunDir) -> None:
     habitat = stages.settle(run.load_plan())
     dataset = random_images(habitat.dataset)
     contestants: dict[str, Callable[[], object]] = {}
-    for individual in run.load_lineage().individuals:
+    for individual in run.load_lineage().line:
         organism = stages.load_organism(run, habitat.species, individual.generation)
         contestants[f"generation {individual.generation}"] = epoch_of(habitat.species, organism, dataset)
     with torch_process(habitat.plan.ancestor.name, dataset.shape[2]) as torch:

@@ -15,7 +15,7 @@ import synevo
 ORDER = ("words", "science", "edge", "cli")
 
 LAYERS = {
-    "words": {"synevo", "synevo.errors", "synevo.plan", "synevo.lineage", "synevo.happenings"},
+    "words": {"synevo", "synevo.errors", "synevo.plan", "synevo.lineage", "synevo.course", "synevo.happenings"},
     "science": {
         "synevo.images",
         "synevo.keys",

@@ -189,13 +189,13 @@ def test_a_lineage_that_is_killed_again_and_again_ends_as_if_it_never_was(home: 
     kill, ctrl_c = signal.SIGKILL, signal.SIGINT
     ends = [
         (START, appears(run, r"plan\.toml"), kill),
-        (START, appears(training, "g01-a0-e002"), kill),
-        (START, appears(training, "g01-a0-e003"), ctrl_c),
+        (START, appears(training, "g01-1-a0-e002"), kill),
+        (START, appears(training, "g01-1-a0-e003"), ctrl_c),
         (START, (run / "lineage.jsonl").exists, kill),
-        (["evolve"], appears(training, "g02-a0-e001"), kill),
-        (["evolve"], appears(training, "g02-a0-e002.*"), kill),
+        (["evolve"], appears(training, "g02-1-a0-e001"), kill),
+        (["evolve"], appears(training, "g02-1-a0-e002.*"), kill),
         (["evolve"], appears(individuals, r"\.g02.*"), kill),
-        (["evolve"], appears(training, "g03-a0-e002"), ctrl_c),
+        (["evolve"], appears(training, "g03-1-a0-e002"), ctrl_c),
         (["evolve"], appears(individuals, "g03"), kill),
     ]
     codes = [interrupt(words, tmp_path, when, how) for words, when, how in ends]
@@ -207,7 +207,7 @@ def test_a_lineage_that_is_killed_again_and_again_ends_as_if_it_never_was(home: 
 
 def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     process = subprocess.Popen(command(*START, eager=True), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    seen = appears(tmp_path / RUN / "training", "g01-a0-e.*")
+    seen = appears(tmp_path / RUN / "training", "g01-1-a0-e.*")
     while not seen() and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)

@@ -12,6 +12,7 @@ from jax import Array
 from specimens import Specimen, silence
 
 from synevo import compaction, evolution, keys, training
+from synevo.course import Conception
 from synevo.errors import DivergenceError
 from synevo.evolution import Birth, Organism, Resumption, Species, Training
 from synevo.images import Dataset
@@ -46,6 +47,32 @@ class Life:
         assert organism is not None
         return organism
 
+    def bear(
+        self,
+        digits: Dataset,
+        plan: Plan,
+        generation: int,
+        *,
+        parent: Organism | None = None,
+        number: int = 1,
+        pressure: float = 1.0,
+        spent: int = 0,
+        resume: Resumption | None = None,
+    ) -> "Life":
+        """One offspring of `parent`, or of the generation before."""
+        return self.watch(
+            evolution.offspring(
+                keys.root(SEED),
+                self.species,
+                parent or self.organism(generation - 1),
+                digits,
+                plan,
+                Conception(generation, number, pressure),
+                spent=spent,
+                resume=resume,
+            )
+        )
+
     def watch(self, events: Iterator[evolution.Event]) -> "Life":
         for event in events:
             if isinstance(event, Birth):
@@ -64,9 +91,9 @@ def life(tiny: Specimen, digits: Dataset) -> Life:
     """The ancestor and three generations of offspring."""
     life = Life(species_of(tiny))
     life.watch(evolution.ancestor(keys.root(SEED), life.species, digits, PLAN))
-    return life.watch(
-        evolution.evolve(keys.root(SEED), life.species, life.organism(1), digits, PLAN, first=2, floor=0.0, spent=0)
-    )
+    for generation in range(2, GENERATIONS + 1):
+        life.bear(digits, PLAN, generation)
+    return life
 
 
 def same(one: Organism, other: Organism) -> bool:
@@ -169,18 +196,7 @@ def test_an_embryo_inherits_the_weights_that_survive_in_it(
 
 @pytest.mark.parametrize("generation", [2, 4])
 def test_an_offspring_rebuilt_alone_is_the_one_in_its_lineage(digits: Dataset, life: Life, generation: int) -> None:
-    alone = Life(life.species).watch(
-        evolution.evolve(
-            keys.root(SEED),
-            life.species,
-            life.organism(generation - 1),
-            digits,
-            PLAN.model_copy(update={"evolution": EvolutionPlan(generations=generation)}),
-            first=generation,
-            floor=0.0,
-            spent=0,
-        )
-    )
+    alone = Life(life.species).bear(digits, PLAN, generation, parent=life.organism(generation - 1))
     assert same(alone.organism(generation), life.organism(generation))
     assert alone.births[generation].scores == life.births[generation].scores
 
@@ -205,20 +221,8 @@ def test_a_birth_tells_what_was_expected_and_what_was_sampled(life: Life, genera
 def test_resuming_in_the_middle_of_a_training_equals_not_stopping(digits: Dataset, life: Life) -> None:
     event, leaves = next((event, leaves) for event, leaves in life.epochs if event.generation == 3)
     assert event.state.epoch == 1
-    plan = PLAN.model_copy(update={"evolution": EvolutionPlan(generations=3)})
-    resumed = Life(life.species).watch(
-        evolution.evolve(
-            keys.root(SEED),
-            life.species,
-            life.organism(2),
-            digits,
-            plan,
-            first=3,
-            floor=0.0,
-            spent=0,
-            resume=Resumption(event.attempt, event.state.epoch, leaves),
-        )
-    )
+    resume = Resumption(event.attempt, event.state.epoch, leaves)
+    resumed = Life(life.species).bear(digits, PLAN, 3, parent=life.organism(2), resume=resume)
     assert [event.state.epoch for event, _ in resumed.epochs] == [2]
     assert same(resumed.organism(3), life.organism(3))
 
@@ -253,18 +257,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     return stage
 
 
-def offspring(life: Life, digits: Dataset, plan: Plan = PLAN, *, floor: float = 0.0, last: int = 2) -> Life:
-    plan = plan.model_copy(update={"evolution": plan.evolution.model_copy(update={"generations": last})})
-    return Life(life.species).watch(
-        evolution.evolve(keys.root(SEED), life.species, life.organism(1), digits, plan, first=2, floor=floor, spent=0)
-    )
-
-
-def test_a_lineage_ends_with_the_first_generation_below_the_floor(life: Life, digits: Dataset, stage: Stage) -> None:
-    found = offspring(life, digits, floor=1.01, last=4)
-    assert list(found.births) == [2]
-    assert found.births[2].scores is not None
-    assert len(stage.asked) == 1
+def offspring(life: Life, digits: Dataset, plan: Plan = PLAN) -> Life:
+    return Life(life.species).bear(digits, plan, 2, parent=life.organism(1))
 
 
 def test_a_training_that_diverges_is_tried_again_with_a_quarter_of_the_learning_rate(
@@ -279,11 +273,11 @@ def test_a_training_that_diverges_is_tried_again_with_a_quarter_of_the_learning_
     assert same(found.organism(2), offspring(life, digits).organism(2))
 
 
-def test_a_generation_that_always_diverges_is_recorded_with_its_problem_and_ends_the_lineage(
+def test_a_generation_that_always_diverges_is_recorded_with_its_problem(
     life: Life, digits: Dataset, stage: Stage
 ) -> None:
     stage.limit = 0.0
-    found = offspring(life, digits, last=4)
+    found = offspring(life, digits)
     assert list(found.births) == [2]
     birth = found.births[2]
     assert (birth.organism, birth.counts, birth.scores) == (None, None, None)
@@ -306,11 +300,7 @@ def test_a_training_interrupted_on_its_last_attempt_ends_in_a_birth_also_under_f
     event, leaves = next((event, leaves) for event, leaves in life.epochs if event.generation == 2)
     plan = PLAN.model_copy(update={"evolution": EvolutionPlan(generations=2, retries=1)})
     resume = Resumption(2, event.state.epoch, leaves)
-    found = Life(life.species).watch(
-        evolution.evolve(
-            keys.root(SEED), life.species, life.organism(1), digits, plan, first=2, floor=0.0, spent=0, resume=resume
-        )
-    )
+    found = Life(life.species).bear(digits, plan, 2, parent=life.organism(1), resume=resume)
     assert list(found.births) == [2]
     assert len(stage.asked) <= 1
 
@@ -351,11 +341,9 @@ def test_a_heredity_without_inheritance_trains_new_weights_for_as_long_as_its_wh
 ) -> None:
     plan = PLAN.model_copy(update={"encoding": PLAN.encoding.model_copy(update={"heredity": "scratch"})})
     parent = life.organism(1)
-    evolve = evolution.evolve(
-        keys.root(SEED), life.species, parent, digits, plan, first=2, floor=0.0, spent=life.births[1].epochs
-    )
-    found = Life(life.species).watch(evolve)
-    assert stage.epochs == [3 + 2, 3 + 2 + 2, 3 + 2 + 2 + 2]
+    found = Life(life.species).bear(digits, plan, 2, parent=parent, spent=life.births[1].epochs)
+    found.bear(digits, plan, 3, spent=found.births[2].epochs)
+    assert stage.epochs == [3 + 2, 3 + 2 + 2]
     embryo = evolution.conceive(keys.derive(keys.root(SEED), "generation", 2), life.species, parent, digits, plan)
     heir = evolution.conceive(keys.derive(keys.root(SEED), "generation", 2), life.species, parent, digits, PLAN)
     assert all((embryo.organism.masks[name] == mask).all() for name, mask in heir.organism.masks.items())
@@ -364,4 +352,18 @@ def test_a_heredity_without_inheritance_trains_new_weights_for_as_long_as_its_wh
         assert np.isin(new[new != 0], np.asarray(array)).all()
         if name.endswith("kernel"):
             assert (new != np.asarray(heir.organism.network.parameters[name])).any()
-    assert found.births[4].epochs == 9
+
+
+def test_siblings_differ_and_a_pressure_that_is_half_as_high_keeps_more(
+    life: Life, digits: Dataset, stage: Stage
+) -> None:
+    one, other, softer = (
+        Life(life.species).bear(digits, PLAN, 2, parent=life.organism(1), number=number, pressure=pressure)
+        for number, pressure in ((1, 1.0), (2, 1.0), (2, 0.5))
+    )
+    assert not same(one.organism(2), other.organism(2))
+    assert [life.births[2].number for life in (one, other, softer)] == [1, 2, 2]
+    for found, keep in ((other, 0.5), (softer, 0.5**0.5)):
+        assert found.births[2].expected_synapses == pytest.approx(918 * keep, rel=1e-6)
+    assert softer.births[2].pressure == 0.5
+    assert len(stage.asked) == 3

@@ -22,7 +22,6 @@ def individual(generation: int, accuracy: float | None) -> Individual:
     return Individual(
         generation=generation,
         parents=(generation - 1,) if generation > 1 else (),
-        chosen=True,
         counts=COUNTS if grown else None,
         scores=Scores(accuracy, 0.5) if accuracy is not None else None,
         expected_synapses=50.5 if generation > 1 else None,
@@ -67,8 +66,26 @@ def test_a_table_with_a_field_too_many_is_refused() -> None:
         from_table(to_table(individual(2, 0.9)) | {"colour": "blue"})
 
 
-def test_an_individual_is_named_by_its_generation() -> None:
+def test_an_individual_is_named_by_its_generation_and_its_number_among_its_siblings() -> None:
     assert [individual(generation, 0.9).name for generation in (1, 9, 10, 113)] == ["g01", "g09", "g10", "g113"]
+    third = replace(individual(7, 0.9), number=3)
+    assert (third.name, third.label, individual(7, 0.9).label) == ("g07-3", "7-3", "7")
+
+
+def test_the_line_leads_through_the_best_of_each_generation_on_the_validation_split() -> None:
+    brood = [replace(individual(2, accuracy), number=n) for n, accuracy in enumerate((0.97, 0.99, None, 0.99), 1)]
+    found = Lineage((individual(1, 0.99), *brood, individual(3, 0.5)))
+    assert [one.name for one in found.line] == ["g01", "g02-2", "g03"]
+    assert found.brood(2) == tuple(brood)
+    best = found.best(0.03)
+    assert best is not None
+    assert best.name == "g02-2"
+
+
+def test_lines_of_older_versions_are_read() -> None:
+    table = to_table(individual(2, 0.9))
+    del table["number"], table["pressure"]
+    assert from_table(table | {"chosen": True}) == individual(2, 0.9)
 
 
 def test_a_lineage_grows_by_one_and_the_old_one_stays() -> None:
@@ -104,32 +121,6 @@ def test_the_best_is_the_last_that_is_within_the_budget(accuracies: tuple[float 
 def test_without_a_trained_ancestor_there_is_no_best() -> None:
     assert Lineage().best(0.03) is None
     assert lineage(None).best(0.03) is None
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "state", "ended"),
-    [
-        ((), "empty", False),
-        ((0.99,), "ancestor", False),
-        ((0.99, 0.98), "evolving", False),
-        ((0.99, 0.98, 0.97), "finished", True),
-        ((0.99, 0.90), "over budget", True),
-        ((0.99, None), "failed", True),
-        ((None,), "failed", True),
-    ],
-)
-def test_a_lineage_of_three_generations_knows_how_far_it_is(
-    accuracies: tuple[float | None, ...], state: str, *, ended: bool
-) -> None:
-    found = lineage(*accuracies)
-    assert found.state(generations=3, max_drop=0.03) == state
-    assert found.has_ended(generations=3, max_drop=0.03) is ended
-
-
-def test_a_larger_budget_or_more_generations_let_an_ended_lineage_go_on() -> None:
-    over, finished = lineage(0.99, 0.90), lineage(0.99, 0.98, 0.97)
-    assert not over.has_ended(generations=3, max_drop=0.10)
-    assert not finished.has_ended(generations=4, max_drop=0.03)
 
 
 def test_the_validation_split_decides_and_the_test_split_does_not() -> None:

@@ -41,7 +41,6 @@ def individual(generation: int, synapses: int, accuracy: float) -> Individual:
     return Individual(
         generation=generation,
         parents=() if generation == 1 else (generation - 1,),
-        chosen=True,
         counts=Counts(layers, 74),
         scores=Scores(accuracy, accuracy - 0.01),
         expected_synapses=None,

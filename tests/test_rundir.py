@@ -26,7 +26,6 @@ def individual(generation: int = 1) -> Individual:
     return Individual(
         generation=generation,
         parents=(),
-        chosen=True,
         counts=Counts((layer,), 8),
         scores=Scores(0.9, 0.875),
         expected_synapses=5.5,

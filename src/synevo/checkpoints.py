@@ -1,6 +1,6 @@
 """Checkpoints: the training in progress, kept with Orbax so that an interruption costs at most an epoch.
 
-One folder an epoch, `g07-a0-e003`; Orbax writes it under a temporary name and renames it, then older ones go.
+One folder an epoch, `g07-1-a0-e003`; Orbax writes it under a temporary name and renames it, then older ones go.
 """
 
 import errno
@@ -17,13 +17,13 @@ import orbax.checkpoint as ocp
 
 from synevo.evolution import Resumption, Training
 
-_NAME = re.compile(r"g(\d+)-a(\d+)-e(\d+)")
+_NAME = re.compile(r"g(\d+)-(\d+)-a(\d+)-e(\d+)")
 
 
 def save(folder: Path, training: Training) -> None:
     """Keep the state after an epoch, and no older one."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"g{training.generation:02d}-a{training.attempt}-e{training.state.epoch:03d}"
+    name = f"g{training.generation:02d}-{training.number}-a{training.attempt}-e{training.state.epoch:03d}"
     leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
     try:
         with _undisturbed(), ocp.StandardCheckpointer() as checkpointer:
@@ -53,17 +53,17 @@ def _undisturbed() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def load(folder: Path, *, generation: int) -> Resumption | None:
-    """The latest state that was kept of a generation; None where there is none that can be read."""
+def load(folder: Path, *, generation: int, number: int = 1) -> Resumption | None:
+    """The latest state that was kept of an individual; None where there is none that can be read."""
     found = [match for path in folder.glob("g*") if (match := _NAME.fullmatch(path.name))]
     for match in sorted(found, key=lambda match: match[0], reverse=True):
-        if int(match[1]) == generation:
+        if (int(match[1]), int(match[2])) == (generation, number):
             try:
                 with ocp.StandardCheckpointer() as checkpointer:
                     leaves = checkpointer.restore((folder / match[0]).resolve())
             except (ValueError, OSError, KeyError):
                 continue
-            return Resumption(int(match[2]), int(match[3]), [leaves[str(number)] for number in range(len(leaves))])
+            return Resumption(int(match[3]), int(match[4]), [leaves[str(number)] for number in range(len(leaves))])
     return None
 
 

@@ -195,6 +195,7 @@ def evolve(
     sets: Sets = None,
 ) -> None:
     """Evolve a run to a generation: synthesise, compact, train and score one offspring after the other."""
+    from synevo import course
     from synevo.plan import change
 
     target = _open(run)
@@ -219,10 +220,10 @@ def evolve(
         lineage=target.load_lineage(),
     )
     lineage = target.load_lineage()
-    state = lineage.state(generations=generations, max_drop=plan.evolution.max_drop)
+    state = course.state(lineage, plan)
     if state == "failed":
         _fail(
-            f"Generation {lineage.last.generation} failed. {lineage.last.problem}",
+            f"Generation {lineage.last.label} failed. {lineage.last.problem}",
             "The generations before it are whole.",
         )
     typer.echo(f"The lineage of {target.path} is {state} at generation {lineage.last.generation}.", err=True)

@@ -5,8 +5,9 @@ cluster and each synapse survives; an offspring is sampled from it, trimmed of w
 as small as it then is, inherits the surviving weights and is trained. It becomes the parent of the next generation,
 until the last generation is reached or accuracy has fallen below the budget.
 
-`evolve` is a generator: it yields every epoch and every individual, and saves, shows and times nothing itself. All
-randomness is derived from the seed and the generation, so a lineage taken up again goes on as if it had never stopped.
+What comes next, and when to stop, is decided in `synevo.course`. `ancestor` and `offspring` are generators: they yield
+every epoch and the individual, and save, show and time nothing themselves. All randomness is derived from the seed and
+the individual's place in its lineage, so a lineage taken up again goes on as if it had never stopped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from synevo import census, compaction, masks, training, viability
+from synevo.course import Conception
 from synevo.errors import DivergenceError
 from synevo.heredity import HEREDITIES, deal
 from synevo.images import Dataset
@@ -64,9 +66,10 @@ class Organism:
 
 @dataclass(frozen=True)
 class Training:
-    """An epoch of `epochs` has ended: of which generation, on which attempt, and the state after it."""
+    """An epoch of `epochs` has ended: of which individual, on which attempt, and the state after it."""
 
     generation: int
+    number: int
     attempt: int
     epochs: int
     state: State
@@ -86,6 +89,8 @@ class Birth:
     """An individual has grown up; `organism` is None where every attempt to train it diverged."""
 
     generation: int
+    number: int
+    pressure: float
     organism: Organism | None
     counts: Counts | None
     scores: Scores | None
@@ -119,44 +124,42 @@ def ancestor(
     """Train generation 1 from the species' untrained arrays."""
     wiring = species.anatomy.wiring
     embryo = _Embryo(Organism(species.template, masks.full(wiring, species.template), species.everyone), None, None)
-    yield from _grow(derive(key, "generation", 1), 1, species, embryo, dataset, plan.ancestor_training, plan, resume)
+    first = Conception(generation=1, number=1, pressure=1.0)
+    yield from _grow(individual_key(key, first), first, species, embryo, dataset, plan.ancestor_training, plan, resume)
 
 
-def evolve(
+def offspring(
     key: Array,
     species: Species,
     parent: Organism,
     dataset: Dataset,
     plan: Plan,
+    conception: Conception,
     *,
-    first: int,
-    floor: float,
     spent: int,
     resume: Resumption | None = None,
 ) -> Iterator[Event]:
-    """The generations from `first` to the plan's last, each an offspring of the one before.
+    """Conceive an offspring of `parent` and let it grow up.
 
-    The lineage ends early with the generation whose validation accuracy is below `floor`, or that could not be trained.
-    `spent` is how many epochs the parent was trained, for an heredity without inheritance; `resume` is a training that
-    was interrupted in generation `first`.
+    `spent` is how many epochs the parent was trained, for a heredity without inheritance; `resume` is a training of
+    this offspring that was interrupted.
     """
-    inherited = HEREDITIES[plan.encoding.heredity].inherited
-    for generation in range(first, plan.evolution.generations + 1):
-        birth_key = derive(key, "generation", generation)
-        embryo = conceive(birth_key, species, parent, dataset, plan)
-        epochs = embryo.lifetime(plan.training) + (0 if inherited else spent)
-        training_plan = plan.training.model_copy(update={"epochs": epochs})
-        for event in _grow(birth_key, generation, species, embryo, dataset, training_plan, plan, resume):
-            yield event
-        resume = None
-        if not isinstance(event, Birth) or event.organism is None or event.scores is None:
-            return
-        if event.scores.validation_accuracy < floor:
-            return
-        parent, spent = event.organism, event.epochs
+    own_key = individual_key(key, conception)
+    embryo = conceive(own_key, species, parent, dataset, plan, pressure=conception.pressure)
+    epochs = embryo.lifetime(plan.training) + (0 if HEREDITIES[plan.encoding.heredity].inherited else spent)
+    training_plan = plan.training.model_copy(update={"epochs": epochs})
+    yield from _grow(own_key, conception, species, embryo, dataset, training_plan, plan, resume)
 
 
-def conceive(key: Array, species: Species, parent: Organism, dataset: Dataset, plan: Plan) -> _Embryo:
+def individual_key(key: Array, conception: Conception) -> Array:
+    """The randomness of one individual, from the `key` of its lineage."""
+    own = derive(key, "generation", conception.generation)
+    return own if conception.number == 1 else derive(own, "offspring", conception.number)
+
+
+def conceive(
+    key: Array, species: Species, parent: Organism, dataset: Dataset, plan: Plan, *, pressure: float = 1.0
+) -> _Embryo:
     """Synthesise an offspring, trim and repair it, and cut it to its physical size, proven equal to the masked one."""
     anatomy = species.anatomy
     wiring = anatomy.wiring
@@ -169,7 +172,7 @@ def conceive(key: Array, species: Species, parent: Organism, dataset: Dataset, p
         strengths.parameters,
         parent.masks,
         encoding=plan.encoding,
-        environment=plan.environment,
+        environment=plan.environment.under(pressure),
     )
     alive_masks, units, _ = viability.make_viable(wiring, strengths.parameters, parent.masks, sampled.masks)
     if heredity.inherited:
@@ -193,7 +196,7 @@ def conceive(key: Array, species: Species, parent: Organism, dataset: Dataset, p
 
 def _grow(
     key: Array,
-    generation: int,
+    conception: Conception,
     species: Species,
     embryo: _Embryo,
     dataset: Dataset,
@@ -216,16 +219,18 @@ def _grow(
         try:
             training_key = derive(key, "training", attempt)
             for after in training.fit(training_key, blueprint, state, living, dataset, gentler):
-                yield Training(generation, attempt, gentler.epochs, after)
+                yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:
             problem = error.problem
             continue
         grown = replace(organism, network=state.network)
-        yield _birth(generation, species, grown, embryo, dataset, gentler)
+        yield _birth(conception, species, grown, embryo, dataset, gentler)
         return
     yield Birth(
-        generation,
+        conception.generation,
+        conception.number,
+        conception.pressure,
         None,
         None,
         None,
@@ -243,11 +248,13 @@ def lifetime(plan: TrainingPlan, efficiency: float) -> int:
 
 
 def _birth(
-    generation: int, species: Species, organism: Organism, embryo: _Embryo, dataset: Dataset, plan: TrainingPlan
+    conception: Conception, species: Species, organism: Organism, embryo: _Embryo, dataset: Dataset, plan: TrainingPlan
 ) -> Birth:
     """An individual that has grown up, counted and scored."""
     return Birth(
-        generation,
+        conception.generation,
+        conception.number,
+        conception.pressure,
         organism,
         count(species, organism),
         score(species, organism, dataset),

@@ -7,9 +7,10 @@ from synevo.lineage import Individual, Lineage
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch has ended, which took `seconds` for `images` images."""
+    """An epoch of offspring `number` of a generation has ended, which took `seconds` for `images` images."""
 
     generation: int
+    number: int
     epoch: int
     epochs: int
     loss: float

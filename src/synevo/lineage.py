@@ -74,13 +74,14 @@ class Scores:
 class Individual:
     """One network of a lineage. `counts` and `scores` are None where it failed to grow; `problem` then says why.
 
+    `number` tells it from the others of its generation, `parents` are generations; the environment kept k^`pressure`
+    where the plan keeps k.
     `expected_synapses` is what the environment let the encoding expect to survive, before unviable parts were trimmed;
     `sampled_synapses` is what was sampled. `learning_rate` is the one that worked. Latencies are in milliseconds.
     """
 
     generation: int
     parents: tuple[int, ...]
-    chosen: bool
     counts: Counts | None
     scores: Scores | None
     expected_synapses: float | None
@@ -90,11 +91,22 @@ class Individual:
     seconds: float
     latency_ms: Mapping[str, float] | None = None
     problem: str | None = None
+    number: int = 1
+    pressure: float = 1.0
 
     @property
     def name(self) -> str:
         """The name under which the individual is kept."""
-        return f"g{self.generation:02d}"
+        return f"g{self.generation:02d}{self._suffix}"
+
+    @property
+    def label(self) -> str:
+        """What people call it: 7, or 7-2 for the second of generation 7."""
+        return f"{self.generation}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.number == 1 else f"-{self.number}"
 
 
 @dataclass(frozen=True)
@@ -124,28 +136,23 @@ class Lineage:
         drop = self.ancestor.scores.validation_accuracy - individual.scores.validation_accuracy
         return drop <= max_drop + 1e-12
 
+    def brood(self, generation: int) -> tuple[Individual, ...]:
+        """All individuals of a generation, in the order of their births."""
+        return tuple(one for one in self.individuals if one.generation == generation)
+
+    def head(self, generation: int) -> Individual:
+        """The individual of a generation that does best on the validation split: the parent of the next one."""
+        return max(self.brood(generation), key=lambda one: one.scores.validation_accuracy if one.scores else -1.0)
+
+    @property
+    def line(self) -> tuple[Individual, ...]:
+        """The heads of all generations, from the ancestor on."""
+        return tuple(self.head(generation) for generation in sorted({one.generation for one in self.individuals}))
+
     def best(self, max_drop: float) -> Individual | None:
-        """The last individual within the budget, or None where there is no ancestor yet."""
-        within = [individual for individual in self.individuals if self.within_budget(individual, max_drop)]
+        """The last of the line that is within the budget, or None where there is no ancestor yet."""
+        within = [individual for individual in self.line if self.within_budget(individual, max_drop)]
         return within[-1] if within else None
-
-    def has_ended(self, *, generations: int, max_drop: float) -> bool:
-        """Whether nothing is left to evolve: the last generation is reached, over the budget, or failed."""
-        if not self.individuals:
-            return False
-        return self.last.generation >= generations or not self.within_budget(self.last, max_drop)
-
-    def state(self, *, generations: int, max_drop: float) -> str:
-        """One word or two: empty, ancestor, evolving, finished, over budget, failed."""
-        if not self.individuals:
-            return "empty"
-        if self.last.problem is not None:
-            return "failed"
-        if not self.within_budget(self.last, max_drop):
-            return "over budget"
-        if self.last.generation >= generations:
-            return "finished"
-        return "ancestor" if len(self.individuals) == 1 else "evolving"
 
 
 def to_table(individual: Individual) -> dict[str, Any]:
@@ -156,9 +163,10 @@ def to_table(individual: Individual) -> dict[str, Any]:
 def from_table(table: Mapping[str, Any]) -> Individual:
     """The individual of `to_table`; KeyError or TypeError where the table is not one."""
     counts, scores = table["counts"], table["scores"]
+    known = {name: value for name, value in table.items() if name != "chosen"}  # which older versions kept
     return Individual(
         **{
-            **table,
+            **known,
             "parents": tuple(table["parents"]),
             "counts": counts and Counts(tuple(LayerCount(**layer) for layer in counts["layers"]), counts["parameters"]),
             "scores": scores and Scores(**scores),

@@ -23,7 +23,7 @@ def view(lineage: Lineage, *below: RenderableType) -> RenderableType:
 
 def curve(lineage: Lineage) -> Text:
     """Validation accuracy over the generations, a bar each, between the lowest and the highest."""
-    values = [one.scores.validation_accuracy for one in lineage.individuals if one.scores]
+    values = [one.scores.validation_accuracy for one in lineage.line if one.scores]
     if not values:
         return Text()
     text = Text("validation ", style="dim")
@@ -50,9 +50,9 @@ def _cells(individual: Individual, lineage: Lineage) -> list[str]:
     counts, scores, ancestor = individual.counts, individual.scores, lineage.ancestor.counts
     end = [str(individual.epochs), duration(individual.seconds)]
     if counts is None or scores is None or ancestor is None:
-        return [str(individual.generation), *["–"] * 6, *end]
+        return [individual.label, *["–"] * 6, *end]
     return [
-        str(individual.generation),
+        individual.label,
         percent(scores.validation_accuracy),
         percent(scores.test_accuracy),
         number(counts.synapses),

@@ -18,6 +18,7 @@ FORMAT = 1
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Scope = Literal["layer", "network"]
 HeredityName = Literal["cluster", "synapse", "magnitude", "taylor", "random", "shuffled", "scratch"]
 
 
@@ -92,8 +93,13 @@ class EnvironmentPlan(Section):
 
     keep_clusters: Share = Field(0.95, description="R^c: expected share of the parent's clusters that survives")
     keep_synapses: Share = Field(0.67, description="R^s: expected share of the parent's synapses that survives")
-    cluster_scope: Literal["layer", "network"] = Field("layer", description="one F_c for each layer, or one for all")
-    synapse_scope: Literal["layer", "network"] = Field("layer", description="one F_s for each layer, or one for all")
+    cluster_scope: Scope = Field("layer", description="one F_c for each layer, or one for all")
+    synapse_scope: Scope = Field("layer", description="one F_s for each layer, or one for all")
+
+    def under(self, pressure: float) -> "EnvironmentPlan":
+        """The environment that keeps k^pressure where this one keeps the share k."""
+        shares = {name: getattr(self, name) ** pressure for name in ("keep_clusters", "keep_synapses")}
+        return self.model_copy(update=shares)
 
 
 class EvolutionPlan(Section):
@@ -104,6 +110,17 @@ class EvolutionPlan(Section):
     retries: int = Field(
         2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently"
     )
+    population: int = Field(1, ge=1, le=64, description="offspring a generation; the best on validation is the parent")
+    adaptive: bool = Field(
+        False, description="press harder while accuracy holds; over the budget, go back and press half as hard"
+    )
+    finest: Share = Field(
+        0.97, description="an adaptive lineage stops where a step would keep more than this share of the synapses"
+    )
+    target_synapses: int | None = Field(None, ge=1, description="stop once so few synapses are left")
+    target_macs: int | None = Field(None, ge=1, description="stop once an image costs so few multiply-adds")
+    target_kb: float | None = Field(None, gt=0, description="stop once the weights take so few kilobytes (1024 bytes)")
+    target_latency: float | None = Field(None, gt=0, description="stop once an image takes so few milliseconds")
 
 
 class Plan(Section):

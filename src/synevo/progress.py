@@ -59,7 +59,7 @@ def _follow_live(happenings: Iterator[Happening], console: Console, generations:
 
 def describe(individual: Individual, lineage: Lineage) -> str:
     """One line that says how an individual turned out."""
-    name = f"generation {individual.generation:>2}"
+    name = f"generation {individual.label:>2}"
     if individual.counts is None or individual.scores is None or lineage.ancestor.counts is None:
         return f"{name}: failed. {individual.problem}"
     times = ratio(lineage.ancestor.counts.synapses, individual.counts.synapses) or 0
@@ -72,8 +72,9 @@ def describe(individual: Individual, lineage: Lineage) -> str:
 
 def _describe_epoch(epoch: Epoch, generations: int) -> str:
     left = epoch.seconds * (epoch.epochs - epoch.epoch)
+    name = f"{epoch.generation}" if epoch.number == 1 else f"{epoch.generation}-{epoch.number}"
     return (
-        f"generation {epoch.generation} of {generations}, epoch {epoch.epoch} of {epoch.epochs}: "
+        f"generation {name} of {generations}, epoch {epoch.epoch} of {epoch.epochs}: "
         f"loss {epoch.loss:.4f}, {epoch.images / max(epoch.seconds, 1e-9):,.0f} images/s, "
         f"{left:.0f} s left in this generation"
     )

@@ -36,10 +36,13 @@ from synevo.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpa
 RUNS = Path("runs")
 
 _PREDICTIONS = "predictions.safetensors"
-_CHECKPOINT = re.compile(r"g(\d+)-a\d+-e(\d+)")
+_CHECKPOINT = re.compile(r"g(\d+)(?:-\d+)?-a\d+-e(\d+)")
 
 # Fields that may change while a lineage goes on: they say how far it goes, not what it is.
-_OPEN_ENDED = {"format", "preset", "evolution.generations", "evolution.max_drop", "data.data_dir"}
+_OPEN_ENDED = {
+    *("format", "preset", "data.data_dir", "evolution.generations", "evolution.max_drop", "evolution.finest"),
+    *("evolution.target_synapses", "evolution.target_macs", "evolution.target_kb", "evolution.target_latency"),
+}
 
 # What the ancestor depends on: the rest may change until there is an offspring.
 _ANCESTRAL = {"seed", "data", "ancestor", "ancestor_training"}
@@ -139,22 +142,29 @@ class RunDir:
         before = path.read_bytes() if path.is_file() else b""
         _write(path, before + json.dumps(line).encode() + b"\n")
 
-    def load_individual(self, generation: int) -> tuple[Tensors, Tensors]:
-        """Weights and boolean masks of an individual; RunError where a file is missing, cut short or changed."""
-        for entry in self.entries():
-            if entry["individual"]["generation"] == generation and entry["files"]:
-                folder = self.path / "individuals" / f"g{generation:02d}"
+    def load_individual(self, which: int | str) -> tuple[Tensors, Tensors]:
+        """Weights and boolean masks of an individual, by its name or as the head of a generation.
+
+        Raises:
+            RunError: where there is none, or a file is missing, cut short or changed.
+        """
+        entries = self.entries()
+        lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
+        name = lineage.head(which).name if isinstance(which, int) and lineage.brood(which) else which
+        for individual, entry in zip(lineage.individuals, entries, strict=True):
+            if individual.name == name and entry["files"]:
+                folder = self.path / "individuals" / individual.name
                 files = {name: _read_checked(folder / name, sha) for name, sha in entry["files"].items()}
                 weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
                 return weights, unpack_masks(folder / "masks.safetensors", files["masks.safetensors"])
         raise RunError(
-            f"{self.path} has no network of generation {generation}.",
+            f"{self.path} has no network of generation {which}.",
             remedy="`synevo report` lists the generations; `synevo evolve` makes more.",
         )
 
     def load_masks(self, entry: Mapping[str, Any]) -> Tensors:
         """The boolean masks of the individual of a line of the lineage; RunError as in `load_individual`."""
-        path = self.path / "individuals" / f"g{entry['individual']['generation']:02d}" / "masks.safetensors"
+        path = self.path / "individuals" / from_table(entry["individual"]).name / "masks.safetensors"
         if path.name not in entry["files"]:
             raise damaged(path, "the lineage has no hash of it")
         return unpack_masks(path, _read_checked(path, entry["files"][path.name]))
@@ -288,11 +298,15 @@ def latest() -> RunDir:
 
 
 def fingerprint(plan: Plan, generation: int) -> str:
-    """A hash of every field of a plan that decides what an individual of this generation is."""
+    """A hash of what decides what an individual of this generation is: the fields that are not as by default.
+
+    A field that a later version adds is as by default in the plans of the earlier ones.
+    """
+    usual = flatten(Plan())
     decisive = {
         name: value
         for name, value in flatten(plan).items()
-        if name not in _OPEN_ENDED and (generation > 1 or name.split(".")[0] in _ANCESTRAL)
+        if name not in _OPEN_ENDED and value != usual[name] and (generation > 1 or name.split(".")[0] in _ANCESTRAL)
     }
     return _hash(_canonical(decisive))
 

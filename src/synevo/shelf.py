@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from synevo import course
 from synevo.errors import RunError, SynevoError
 from synevo.lineage import Lineage, from_table, ratio
 from synevo.rundir import RunDir
@@ -54,10 +55,10 @@ def glance(run: RunDir) -> Glance:
     lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
     best, state = None, "damaged"
     try:
-        limits = run.load_plan().evolution
+        plan = run.load_plan()
         if not problems and (not entries or lineage.ancestor.generation == 1):
-            best = lineage.best(limits.max_drop)
-            state = lineage.state(generations=limits.generations, max_drop=limits.max_drop)
+            best = lineage.best(plan.evolution.max_drop)
+            state = course.state(lineage, plan)
     except SynevoError:
         pass
     counts, ancestor = best and best.counts, lineage.individuals[0].counts if entries else None
@@ -65,7 +66,7 @@ def glance(run: RunDir) -> Glance:
         name=run.name,
         path=str(run.path),
         state=state,
-        generations=len(entries),
+        generations=len(lineage.line),
         best=best.generation if best else None,
         synaptic_efficiency=ratio(ancestor.synapses, counts.synapses) if ancestor and counts else None,
         test_accuracy=best.scores.test_accuracy if best and best.scores else None,

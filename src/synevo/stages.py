@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch, training
+from synevo.course import Conception, next_conception
 from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Birth, Event, Organism, Species, Training
 from synevo.happenings import Epoch, Grown, Happening
@@ -100,24 +101,28 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
         run.check_plan(plan)
         if plan != run.load_plan():
             run.save_plan(plan)
-        limits = plan.evolution
-        if lineage.has_ended(generations=limits.generations, max_drop=limits.max_drop):
+        conception = next_conception(lineage, plan)
+        if conception is None:
             return
-        assert lineage.ancestor.scores is not None
         habitat = settle(plan)
-        first = lineage.last.generation + 1
-        events = evolution.evolve(
-            keys.root(plan.seed),
-            habitat.species,
-            load_organism(run, habitat.species, lineage.last.generation),
-            habitat.dataset,
-            plan,
-            first=first,
-            floor=lineage.ancestor.scores.validation_accuracy - limits.max_drop,
-            spent=lineage.last.epochs,
-            resume=checkpoints.load(run.training_folder, generation=first),
-        )
-        yield from _keep(run, habitat, events)
+        while conception is not None:
+            yield from _bear(run, habitat, conception, lineage.head(conception.generation - 1))
+            conception = next_conception(lineage := run.load_lineage(), plan)
+
+
+def _bear(run: RunDir, habitat: Habitat, conception: Conception, parent: Individual) -> Iterator[Happening]:
+    """One offspring of a parent that is on disk, conceived, grown and kept."""
+    events = evolution.offspring(
+        keys.root(habitat.plan.seed),
+        habitat.species,
+        load_organism(run, habitat.species, parent.name),
+        habitat.dataset,
+        habitat.plan,
+        conception,
+        spent=parent.epochs,
+        resume=checkpoints.load(run.training_folder, generation=conception.generation, number=conception.number),
+    )
+    yield from _keep(run, habitat, events)
 
 
 def _keep(run: RunDir, habitat: Habitat, events: Iterator[Event]) -> Iterator[Happening]:
@@ -130,7 +135,9 @@ def _keep(run: RunDir, habitat: Habitat, events: Iterator[Event]) -> Iterator[Ha
                 checkpoints.save(run.training_folder, event)
                 saved = time.monotonic()
             state, images = event.state, len(habitat.dataset.train)
-            yield Epoch(event.generation, state.epoch, event.epochs, state.loss, images, now - epoch_began)
+            yield Epoch(
+                event.generation, event.number, state.epoch, event.epochs, state.loss, images, now - epoch_began
+            )
             epoch_began = time.monotonic()
         else:
             if event.organism is None and event.generation == 1:
@@ -154,7 +161,6 @@ def _individual(birth: Birth, habitat: Habitat, seconds: float) -> Individual:
     return Individual(
         generation=birth.generation,
         parents=() if birth.generation == 1 else (birth.generation - 1,),
-        chosen=birth.problem is None,
         counts=birth.counts,
         scores=birth.scores,
         expected_synapses=birth.expected_synapses,
@@ -164,6 +170,8 @@ def _individual(birth: Birth, habitat: Habitat, seconds: float) -> Individual:
         seconds=seconds,
         latency_ms=latency,
         problem=birth.problem,
+        number=birth.number,
+        pressure=birth.pressure,
     )
 
 
@@ -173,12 +181,16 @@ def dismantle(organism: Organism) -> tuple[Tensors, Tensors]:
     return weights, {**organism.masks, _UNITS: organism.units}
 
 
-def load_organism(run: RunDir, species: Species, generation: int) -> Organism:
-    """The organism of a generation of a run; RunError where its files are damaged or are those of another model."""
-    weights, bits = run.load_individual(generation)
+def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
+    """An individual's organism, by name or as the head of a generation.
+
+    Raises:
+        RunError: where there is none, or its files are damaged or are those of another model.
+    """
+    weights, bits = run.load_individual(which)
     if set(weights) != set(species.template.arrays):
         raise RunError(
-            f"The ancestor's model has changed since generation {generation} of {run.path} was made.",
+            f"The ancestor's model has changed since {which} of {run.path} was made.",
             remedy="Give the model back its layers, or start another run.",
         )
     units = bits.pop(_UNITS)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from synevo.environment import select, soften
 from synevo.heredity import HEREDITIES
 from synevo.keys import derive
 from synevo.masks import Masks, by_unit, clusters, from_units, ties
-from synevo.plan import EncodingPlan, EnvironmentPlan
+from synevo.plan import EncodingPlan, EnvironmentPlan, Scope
 from synevo.wiring import Wiring
 
 
@@ -61,10 +61,11 @@ def synthesise(
             alive,
             [kind.groups for kind in kinds],
             [list(tie.ids) for tie in tied],
+            (environment.keep_clusters, environment.keep_synapses),
             ties=tuple((tie.layers, tie.count) for tie in tied),
             counts=tuple(kind.count for kind in kinds),
             encoding_plan=encoding,
-            environment=environment,
+            scopes=(environment.cluster_scope, environment.synapse_scope),
         )
         return Offspring(
             {
@@ -75,24 +76,25 @@ def synthesise(
         )
 
 
-@partial(jax.jit, static_argnames=("ties", "counts", "encoding_plan", "environment"))
+@partial(jax.jit, static_argnames=("ties", "counts", "encoding_plan", "scopes"))
 def _sample(
     keys: tuple[Array, Array, Array],
     weights: list[Array],
     alive: list[Array],
     groups: list[Array],
     ids: list[list[Array]],
+    keep: tuple[Array, Array],
     *,
     ties: tuple[tuple[tuple[int, ...], int], ...],
     counts: tuple[int, ...],
     encoding_plan: EncodingPlan,
-    environment: EnvironmentPlan,
+    scopes: tuple[Scope, Scope],
 ) -> tuple[list[Array], Array]:
     """Masks [inputs, outputs, places] of every layer, and the expected number of surviving synapses."""
     heredity = HEREDITIES[encoding_plan.heredity]
     certain = heredity.sharpness == inf
     press, sharpen = (select, 1.0) if certain else (soften, heredity.sharpness)
-    keep_clusters = environment.keep_clusters if heredity.clustered else 1.0
+    keep_clusters = keep[0] if heredity.clustered else 1.0
     weights = [weight.astype(jnp.float64) for weight in weights]
     places = {
         layer: own for (layers, _), tie in zip(ties, ids, strict=True) for layer, own in zip(layers, tie, strict=True)
@@ -116,16 +118,16 @@ def _sample(
         return clusters[of_tie[layer]][groups[layer]][:, places[layer], None]
 
     surviving: dict[int, Array] = {}
-    for members in _scopes(len(ties), environment.cluster_scope):
+    for members in _scopes(len(ties), scopes[0]):
         chances = [of_clusters[t] for t in members]
         ones = [(p > 0).astype(p.dtype) for p in chances]
         survival = press(chances, ones, keep_clusters * _total(ones))
         surviving |= dict(zip(members, survival, strict=True))
     drawn = dict(enumerate(_draw(keys[0], [surviving[t] for t in range(len(ties))])))
     living_on: dict[int, Array] = {}
-    for members in _scopes(len(weights), environment.synapse_scope):
+    for members in _scopes(len(weights), scopes[1]):
         weighing = [jnp.broadcast_to(spread(surviving, i), of_synapses[i].shape) for i in members]
-        allowed = environment.keep_synapses * _total([alive[i] for i in members])
+        allowed = keep[1] * _total([alive[i] for i in members])
         survival = press([of_synapses[i] for i in members], weighing, allowed)
         living_on |= dict(zip(members, survival, strict=True))
     layers = range(len(weights))
@@ -155,7 +157,7 @@ def _encode_clusters(
     return encoding.survival(strength, size > 0, sharpness=sharpness, normaliser=plan.normaliser)
 
 
-def _scopes(count: int, scope: Literal["layer", "network"]) -> list[list[int]]:
+def _scopes(count: int, scope: Scope) -> list[list[int]]:
     """Which of `count` layers (or sets of layers that share clusters) share one environmental factor."""
     return [list(range(count))] if scope == "network" else [[i] for i in range(count)]
 

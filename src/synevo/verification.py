@@ -34,8 +34,7 @@ def verify_files(run: RunDir) -> Iterator[Check]:
     yield Check("plan and lineage", holds=True)
     for individual in run.load_lineage().individuals:
         if individual.counts is not None:
-            generation = individual.generation
-            yield _attempt(f"generation {generation}: files", partial(run.load_individual, generation))
+            yield _attempt(f"generation {individual.label}: files", partial(run.load_individual, individual.name))
     for generation in run.compacted():
         yield _attempt(f"compacted generation {generation}: files", partial(run.load_compact, generation))
         yield _attempt(f"compacted generation {generation}: predictions", partial(run.load_predictions, generation))
@@ -46,19 +45,18 @@ def verify_numbers(run: RunDir) -> Iterator[Check]:
     from synevo import stages  # noqa: PLC0415  (loads JAX, which the quick part does without)
 
     habitat = stages.settle(run.load_plan())
-    parents = None
     for individual in run.load_lineage().individuals:
         if individual.counts is None:
             continue
-        name = f"generation {individual.generation}"
-        organism = stages.load_organism(run, habitat.species, individual.generation)
+        name = f"generation {individual.label}"
+        organism = stages.load_organism(run, habitat.species, individual.name)
         counts, scores = stages.counts_of(habitat.species, organism), stages.scores_of(habitat, organism)
         yield Check(f"{name}: counts", counts == individual.counts, f"recounted {counts.synapses} synapses")
         yield Check(f"{name}: accuracies", scores == individual.scores, f"scored again: {asdict(scores)}")
-        if parents is not None:
-            inherited = all((parents[layer] | ~mask).all() for layer, mask in organism.masks.items())
+        for parent in individual.parents:
+            held = stages.load_organism(run, habitat.species, parent).masks
+            inherited = all((held[layer] | ~mask).all() for layer, mask in organism.masks.items())
             yield Check(f"{name}: synapses are a subset of the parent's", inherited)
-        parents = organism.masks
     for generation in run.compacted():
         yield from _verify_compact(run, habitat, generation)
 

@@ -76,7 +76,7 @@ def _means(summaries: list[Summary]) -> list[dict[str, Any]]:
     by_generation: dict[int, list[Summary]] = {}
     for summary in summaries:
         for row in summary["generations"]:
-            if all(row[quantity] is not None for quantity in _QUANTITIES):
+            if row["chosen"] and all(row[quantity] is not None for quantity in _QUANTITIES):
                 by_generation.setdefault(row["generation"], []).append(row)
     return [
         {
@@ -99,7 +99,7 @@ def _spread(values: list[float]) -> dict[str, float | None]:
 
 
 def _best(name: str, summary: Summary) -> dict[str, Any]:
-    rows = [row for row in summary["generations"] if row["generation"] == summary["best"]]
+    rows = [row for row in summary["generations"] if row["chosen"] and row["generation"] == summary["best"]]
     row = rows[0] if rows else dict[str, Any]()
     fields = ("generation", "test_accuracy", "synaptic_efficiency", "cluster_efficiency")
     return {

@@ -90,7 +90,7 @@ _CONFIG: Spec = {
 def curve(summary: Row, kind: str, width: int) -> Spec:
     """Accuracy over `synaptic` or `cluster` efficiency: the run, its budget, its best, and the paper family."""
     field = f"{kind}_efficiency"
-    rows = [row for row in summary["generations"] if row[field] and row["test_accuracy"] is not None]
+    rows = [row for row in summary["generations"] if row["chosen"] and row[field] and row["test_accuracy"] is not None]
     ours = [
         {
             "x": row[field],

@@ -94,7 +94,7 @@ def _dark_rules() -> str:
 
 
 def _headline(_: RunDir, summary: Row) -> Row:
-    best = next((row for row in summary["generations"] if row["generation"] == summary["best"]), None)
+    best = next((row for row in summary["generations"] if row["chosen"] and row["generation"] == summary["best"]), None)
     if best is None:
         raise absent("No generation of this run is known to be within the budget.")
     compact = summary["compact"] if summary["compact"] and "problem" not in summary["compact"] else None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from synevo import course
 from synevo.errors import SynevoError
 from synevo.lineage import Counts, Individual, LayerCount, Lineage, from_table, ratio
 from synevo.plan import Plan
@@ -67,7 +68,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "survival": alive,
         "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact)),
         "frozen": found.attempt("frozen", lambda: _frozen(run, compact), []),
-        "hashes": {f"g{entry['individual']['generation']:02d}": entry["files"] for entry in entries},
+        "hashes": {from_table(entry["individual"]).name: entry["files"] for entry in entries},
         "commands": found.attempt("plan", lambda: recipe.commands(plan, run.name), []) if plan else [],
         "missing": found.missing,
     }
@@ -89,7 +90,7 @@ def _lineage(entries: list[dict[str, Any]], found: _Found) -> Lineage:
 def _state(lineage: Lineage, plan: Plan | None, entries: list[dict[str, Any]]) -> str:
     if plan is None or (entries and not lineage.individuals):
         return "damaged"
-    return lineage.state(generations=plan.evolution.generations, max_drop=plan.evolution.max_drop)
+    return course.state(lineage, plan)
 
 
 def _floor(lineage: Lineage, plan: Plan | None) -> float | None:
@@ -131,8 +132,10 @@ def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> 
     return {
         "generation": individual.generation,
         "name": individual.name,
+        "label": individual.label,
         "parents": list(individual.parents),
-        "chosen": individual.chosen,
+        "pressure": individual.pressure,
+        "chosen": individual.problem is None and (not known or individual in lineage.line),
         "within_budget": lineage.within_budget(individual, plan.evolution.max_drop) if plan and known else None,
         "validation_accuracy": scores and scores.validation_accuracy,
         "test_accuracy": scores and scores.test_accuracy,
@@ -192,7 +195,7 @@ def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> dict[str
         _, documents = run.load_compact(generation)
     except SynevoError as error:
         return {"generation": generation, "problem": error.problem}
-    counts = {individual.generation: individual.counts for individual in lineage.individuals}
+    counts = {individual.generation: individual.counts for individual in lineage.line}
     own, first = counts.get(generation), counts.get(1)
     proof, measures = documents["proof"], documents["measures"]
     return {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from synevo.errors import SynevoError
+from synevo.lineage import Lineage, from_table
 from synevo.rundir import RunDir
 from synevo.tensors import Tensors
 
@@ -19,10 +20,12 @@ def survive(run: RunDir, entries: list[dict[str, Any]]) -> tuple[dict[str, Any] 
     """The living synapses of every filter in every generation whose masks are whole, and what is wrong elsewhere."""
     kept: dict[int, Tensors] = {}
     problems = []
+    line = Lineage(tuple(from_table(entry["individual"]) for entry in entries)).line
     for entry in entries:
-        if entry["files"]:
+        individual = from_table(entry["individual"])
+        if entry["files"] and individual in line:
             try:
-                kept[entry["individual"]["generation"]] = run.load_masks(entry)
+                kept[individual.generation] = run.load_masks(entry)
             except SynevoError as error:
                 problems.append(error.problem)
     if not kept:

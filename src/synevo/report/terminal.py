@@ -28,7 +28,7 @@ def _headline(summary: Summary) -> Text:
     text.append(summary["run"], style="bold")
     what = f"{summary['ancestor_name'] or 'unknown ancestor'} on {summary['dataset'] or 'unknown data'}"
     text.append(f": {what}, {summary['state']}")
-    best = next((row for row in summary["generations"] if row["generation"] == summary["best"]), None)
+    best = next((row for row in summary["generations"] if _is_best(row, summary["best"])), None)
     if best is not None and best["test_accuracy"] is not None:
         drop = 100 * (summary["generations"][0]["test_accuracy"] - best["test_accuracy"])
         text.append(
@@ -49,7 +49,7 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
     for row in generations:
         latency = (row["latency_ms"] or {}).get("1")
         table.add_row(
-            f"{row['generation']}{'*' if row['generation'] == best else ''}",
+            f"{row['label']}{'*' if _is_best(row, best) else ''}",
             percent(row["validation_accuracy"]),
             percent(row["test_accuracy"]),
             number(row["synapses"]),
@@ -61,12 +61,16 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
             number(row["multiply_adds"]),
             hundredths(latency),
             duration(row["seconds"]),
-            style="bold" if row["generation"] == best else ("" if row["within_budget"] else "dim"),
+            style="bold" if _is_best(row, best) else ("" if row["within_budget"] and row["chosen"] else "dim"),
         )
     problems = [row["problem"] for row in generations if row["problem"]]
     if problems:
         table.caption = f"{table.caption}\n{problems[-1]}"
     return table
+
+
+def _is_best(row: Summary, best: int | None) -> bool:
+    return bool(row["generation"] == best and row["chosen"])
 
 
 _LINEAGE_CAPTION = (
