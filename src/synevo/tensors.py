@@ -32,7 +32,7 @@ def unpack_tensors(path: Path, content: bytes) -> Tensors:
 
 def pack_masks(masks: Tensors) -> bytes:
     """Boolean arrays, one bit an element, their shapes in one metadata entry (the order of several is random)."""
-    shapes = json.dumps({name: mask.shape for name, mask in masks.items()})
+    shapes = json.dumps({name: masks[name].shape for name in sorted(masks)})
     bits = {name: np.packbits(mask.reshape(-1)) for name, mask in masks.items()}
     return bytes(save(bits, metadata={"shapes": shapes}))
 
