@@ -1,0 +1,111 @@
+"""The stages of a run on disk: broods and adaptive lineages that are taken up again, and what verification says."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synevo import course, stages
+from synevo.happenings import Grown, Happening
+from synevo.plan import Plan, compose
+from synevo.rundir import RunDir
+from synevo.verification import verify_files, verify_numbers
+
+BROOD = {"evolution.population": 2, "evolution.generations": 3, "evolution.max_drop": 0.9}
+ADAPTIVE = {
+    "evolution.adaptive": True,
+    "evolution.max_drop": 0.03,
+    "evolution.finest": 0.75,
+    "environment.keep_synapses": 0.15,
+    "evolution.generations": 4,
+}
+
+
+def plan_of(**fields: Any) -> Plan:
+    usual = {
+        "ancestor.name": "lenet-300-100",
+        "data.image_size": 8,
+        "ancestor_training.epochs": 4,
+        "ancestor_training.learning_rate": 0.003,
+        "training.epochs": 2,
+        "encoding.synapse_sharpness": 20.0,
+        "environment.synapse_scope": "network",
+    }
+    return stages.resolve(compose(options=usual | fields))
+
+
+@pytest.fixture(scope="module", params=[BROOD, ADAPTIVE], ids=["brood", "adaptive"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A finished lineage."""
+    run = RunDir(tmp_path_factory.mktemp("runs") / "whole")
+    plan = plan_of(**request.param)
+    exhaust(stages.train_ancestor(run, plan))
+    exhaust(stages.evolve(run, plan))
+    return run
+
+
+def exhaust(happenings: Iterator[Happening]) -> int:
+    return sum(isinstance(happening, Grown) for happening in happenings)
+
+
+def story(run: RunDir) -> list[dict[str, Any]]:
+    entries = json.loads(json.dumps(run.entries()))
+    for entry in entries:
+        for timing in ("seconds", "latency_ms"):
+            del entry["individual"][timing]
+        entry["files"].pop("scores.json", None)
+    return entries
+
+
+def test_a_lineage_that_is_left_after_every_event_ends_as_the_one_that_never_was(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "CHECKPOINT_EVERY", 0.0)
+    again, plan = RunDir(tmp_path / "again"), run.load_plan()
+    exhaust(stages.adopt_ancestor(again, plan, run))
+    for _ in range(200):
+        if course.next_conception(again.load_lineage(), plan) is None:
+            break
+        happenings = stages.evolve(again, plan)
+        next(happenings)
+        next(happenings, None)
+        happenings.close()
+    assert story(again) == story(run)
+    assert exhaust(stages.evolve(again, plan)) == 0
+
+
+def test_every_individual_is_kept_and_descends_from_the_best_of_the_generation_before(run: RunDir) -> None:
+    lineage = run.load_lineage()
+    assert len(lineage.individuals) > len(lineage.line)
+    for individual in lineage.individuals[1:]:
+        masks = run.load_individual(individual.name)[1]
+        parent = run.load_individual(lineage.head(individual.generation - 1).name)[1]
+        assert all((masks[name] <= parent[name]).all() for name in masks)
+    siblings = [run.load_individual(one.name)[1] for one in lineage.brood(2)]
+    if len(siblings) > 1:
+        assert any((siblings[0][name] != siblings[1][name]).any() for name in siblings[0])
+    head = run.load_individual(2)[0]
+    named = run.load_individual(lineage.head(2).name)[0]
+    assert all(np.array_equal(head[name], named[name]) for name in head)
+
+
+def test_an_adaptive_lineage_goes_back_and_takes_smaller_steps(run: RunDir) -> None:
+    plan, lineage = run.load_plan(), run.load_lineage()
+    if not plan.evolution.adaptive:
+        pytest.skip("this one is a brood")
+    pressures = [one.pressure for one in lineage.individuals]
+    assert min(pressures) < 1
+    for before, after in zip(lineage.individuals, lineage.individuals[1:], strict=False):
+        if after.generation == before.generation:
+            assert after.pressure == before.pressure / 2
+            assert not lineage.within_budget(before, 0.03)
+
+
+def test_the_whole_lineage_is_verified_those_who_were_not_chosen_too(run: RunDir) -> None:
+    checks = [*verify_files(run), *verify_numbers(run)]
+    assert [check.subject for check in checks if not check.holds] == []
+    labels = {individual.label for individual in run.load_lineage().individuals}
+    assert {f"generation {label}: counts" for label in labels} <= {check.subject for check in checks}
