@@ -58,6 +58,7 @@ LAYERS = {
         "synevo.shelf",
         "synevo.liveview",
         "synevo.watching",
+        "synevo.curves",
         "synevo.report",
         "synevo.report.*",
     },

@@ -7,6 +7,7 @@
     training/                 the training in progress (Orbax), gone when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
     report/                   index.html, report.json
+    tensorboard/              an event file, where one was asked for
 
 Nothing here executes what it loads. A file is written under a temporary name and renamed; one process writes at a time.
 """
@@ -227,6 +228,11 @@ class RunDir:
     def report_folder(self) -> Path:
         """Where the page of the run is kept."""
         return self.path / "report"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """Where the event file of the run is kept."""
+        return self.path / "tensorboard"
 
     @property
     def training_folder(self) -> Path:
