@@ -23,6 +23,7 @@ from synevo.report.tree import tree
 from synevo.rundir import RunDir
 
 _DARK = {
+    figures.PAPER: "#14181d",
     figures.INK: "#e8ebee",
     figures.MUTED: "#9aa5b1",
     figures.GRID: "#2c333b",
