@@ -194,6 +194,8 @@ DAMAGES = {
     "the machine": ("machine.json", "machine"),
     "the plan": ("plan.toml", "plan"),
     "the hashes of the compacted network": ("compact/g02/hashes.json", "compact"),
+    "the weights of the compacted network": ("compact/g02/weights.safetensors", "compact"),
+    "the times of the compacted network": ("compact/g02/measures.json", "compact"),
 }
 
 
@@ -202,15 +204,81 @@ def test_a_damaged_run_is_reported_as_far_as_it_is_whole(run: RunDir, what: str)
     name, part = DAMAGES[what]
     damage(run.path / name)
     summary = summarise(run)
-    gaps = [summary["compact"]["problem"]] if summary["compact"] and "problem" in summary["compact"] else []
-    assert part in {gap["part"] for gap in summary["missing"]} or (part == "compact" and gaps)
+    assert part in {gap["part"] for gap in summary["missing"]}
     assert [row["synapses"] for row in summary["generations"]] == [44, 24, 12]
     page = render_page(run, summary)
-    assert "Missing." in page or "not whole" in page
+    assert "This run is not whole." in page
     assert len(cells(page, "generations")) == 3
     text = io.StringIO()
     print_report(Console(file=text, width=160), summary)
     assert "damaged" in text.getvalue()
+
+
+LOSSES = {
+    "individuals/g02/weights.safetensors": {"weights"},
+    "individuals/g01": {"weights", "survival"},
+    "compact/g02/proof.json": {"compact"},
+    "compact/g02/hashes.json": {"compact"},
+    "compact/g02/predictions.safetensors": {"outcomes"},
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_was_deleted_is_named_and_the_rest_is_shown(run: RunDir, name: str) -> None:
+    path = run.path / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    summary = summarise(run)
+    assert {gap["part"] for gap in summary["missing"]} == LOSSES[name]
+    assert all(Path(name).parts[1] in gap["problem"] for gap in summary["missing"])
+    page = render_page(run, summary)
+    assert len(cells(page, "generations")) == 3
+    assert "This run is not whole." in page
+    assert "compacted yet" not in page, "it is compacted, and lost"
+
+
+def rewrite(folder: Path, name: str, content: str) -> None:
+    """Write another content with its right hash, as another version would."""
+    import hashlib
+
+    (folder / name).write_text(content)
+    hashes = json.loads((folder / "hashes.json").read_text())
+    (folder / "hashes.json").write_text(json.dumps({**hashes, name: hashlib.sha256(content.encode()).hexdigest()}))
+
+
+def test_documents_of_another_version_cost_no_more_than_what_they_lack(run: RunDir) -> None:
+    folder = run.path / "compact/g02"
+    document = json.loads((folder / "architecture.json").read_text())
+    rewrite(folder, "architecture.json", json.dumps({"frozen": document["frozen"]}))
+    summary = summarise(run)
+    assert [gap["part"] for gap in summary["missing"]] == ["outcomes"]
+    assert summary["compact"]["proof"]["steps"] == 7
+    assert summary["frozen"] == document["frozen"]
+    rewrite(folder, "proof.json", "{}")
+    summary = summarise(run)
+    assert {gap["part"] for gap in summary["missing"]} == {"compact"}
+    assert "max_difference" in render_page(run, summary)
+    (run.path / "machine.json").write_text("[1]")
+    assert summarise(run)["machine"] == {}
+    assert "no JSON object" in page_of(run)
+
+
+def test_the_compacted_network_is_read_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = []
+    load = RunDir.load_compact
+    monkeypatch.setattr(RunDir, "load_compact", lambda own, generation: times.append(1) or load(own, generation))
+    summarise(run)
+    assert len(times) == 1
+
+
+def test_a_page_that_cannot_be_written_is_offered_another_place(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    (run.path / "report").write_text("not a folder")
+    command = [sys.executable, "-m", "synevo", "report", "a", "--html"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--output FOLDER" in done.stderr
+    synevo("report", "a", "--output", "elsewhere", where=tmp_path)
+    assert (tmp_path / "elsewhere/index.html").is_file()
 
 
 def test_a_line_that_cannot_be_read_is_named_and_the_others_are_reported(run: RunDir) -> None:

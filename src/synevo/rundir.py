@@ -352,6 +352,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         table: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise damaged(path, str(error)) from None
+    if not isinstance(table, dict):
+        raise damaged(path, "it is no JSON object")
     return table
 
 

@@ -17,7 +17,7 @@ def render(summary: Summary) -> RenderableType:
     parts: list[RenderableType] = [_headline(summary), lineage_table(summary["generations"], summary["best"])]
     if summary["layers"]:
         parts.append(_layer_table(summary["layers"], summary["best"]))
-    if summary["compact"] is not None:
+    if summary["compact"] is not None and "problem" not in summary["compact"]:
         parts.append(_compact_part(summary["compact"]))
     parts += [Text(f"Missing ({gap['part']}): {gap['problem']}", style="yellow") for gap in summary["missing"]]
     return Group(*parts)
@@ -89,8 +89,6 @@ def _layer_table(layers: list[Summary], best: int) -> Table:
 
 
 def _compact_part(compact: Summary) -> RenderableType:
-    if "problem" in compact:
-        return Text(compact["problem"], style="red")
     table = Table(title=f"Compacted generation {compact['generation']}", title_justify="left")
     for name in ("", "ancestor", "masked", "compact", "ancestor / compact"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
