@@ -25,7 +25,7 @@ from synevo.report.page import render_comparison, render_page
 from synevo.report.recipe import commands
 from synevo.report.sheet import write_sheet
 from synevo.report.summary import summarise
-from synevo.report.terminal import print_report
+from synevo.report.terminal import print_comparison, print_report
 from synevo.rundir import RunDir, save_report
 from synevo.shelf import find_runs, glance, open_all
 
@@ -401,8 +401,49 @@ def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> Non
     }
     assert found["groups"][1]["name"] == "cluster filter"
     assert found["groups"][1]["generations"][0]["test_accuracy"]["deviation"] is None, "there is one run"
+    assert [row["of_groups"] for row in found["differences"]] == [[["0", "1"], ["0"]], [["kernel"], ["filter"]]]
+    best = found["groups"][0]["best"]
+    assert best["runs"] == 2
+    assert best["test_accuracy"]["mean"] == 0.97, "the second generations are the last within the budget"
     page = render_comparison(found)
     assert [row[0] for row in cells(page, "bests")] == [str(0.97)] * 3
+    assert cells(page, "means") == [[str(0.97), str(44 / 24), "1.0"]] * 2
+    text = io.StringIO()
+    print_comparison(Console(file=text, width=160), found)
+    assert "cluster kernel: mean ± s.d. of r0, r1" in text.getvalue()
+    assert "97.00 ± 0.00" in text.getvalue()
+
+
+def named(tmp_path: Path, plans: list[Plan]) -> list[str]:
+    runs = [make_run(tmp_path / f"r{number}", plan) for number, plan in enumerate(plans)]
+    return [group["name"] for group in compare([summarise(run) for run in runs])["groups"]]
+
+
+def test_groups_are_named_by_what_sets_them_apart(tmp_path: Path) -> None:
+    sharp, paper = (compose(preset=name, sets=["seed=1"]) for name in ("sharp", "paper"))
+    assert named(tmp_path / "presets", [sharp, paper, compose(preset="sharp")]) == ["preset sharp", "preset paper"]
+    many = ["training.growth=0.9", "encoding.truncation=2.0", "training.epochs=9"]
+    same = [compose(preset="sharp"), sharp, compose(preset="sharp", sets=many)]
+    assert named(tmp_path / "one preset", same) == ["r0 and 1 more", "r2"]
+    assert named(tmp_path / "alone", [sharp]) == ["r0"]
+
+
+def test_a_run_without_a_plan_is_alone_and_differs_in_nothing(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"r{seed}", compose(sets=[f"seed={seed}"])) for seed in (0, 1, 2)]
+    damage(runs[1].path / "plan.toml")
+    found = compare([summarise(run) for run in runs])
+    assert [group["runs"] for group in found["groups"]] == [["r0", "r2"], ["r1"]]
+    assert found["differences"] == [{"field": "seed", "values": [0, None, 2], "of_groups": [["0", "2"], []]}]
+    assert "r1, plan: " in render_comparison(found)
+
+
+def test_the_best_of_a_lineage_that_goes_on_is_not_known_yet(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"r{seed}", compose(sets=[f"seed={seed}"])) for seed in (0, 1)]
+    lines = (runs[1].path / "lineage.jsonl").read_text().splitlines()
+    (runs[1].path / "lineage.jsonl").write_text("\n".join(lines[:2]) + "\n")
+    (group,) = compare([summarise(run) for run in runs])["groups"]
+    assert [row["runs"] for row in group["generations"]] == [2, 2, 1]
+    assert group["best"]["runs"] == 1
 
 
 def test_a_folder_of_runs_counts_as_its_runs(tmp_path: Path) -> None:
