@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from test_report import Cells, make_run
 
+from synevo.plan import compose
+from synevo.report.comparison import compare
 from synevo.report.figures import drawing_problem
-from synevo.report.page import render_page
+from synevo.report.page import render_comparison, render_page
 from synevo.report.summary import summarise
 from synevo.rundir import save_report
 
@@ -48,8 +50,11 @@ addEventListener("load", () => {
   seen.images = [...document.images].map((image) => image.complete && image.naturalWidth > 0);
   seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const heat = document.querySelector("img.heat");
-  const box = heat.getBoundingClientRect();
-  heat.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, clientX: box.right - 2, clientY: box.bottom - 2}));
+  if (heat) {
+    const box = heat.getBoundingClientRect();
+    const corner = {bubbles: true, clientX: box.right - 2, clientY: box.bottom - 2};
+    heat.dispatchEvent(new PointerEvent("pointermove", corner));
+  }
   seen.hover = document.getElementById("tip").textContent;
   const mark = document.querySelector("figure .wide svg [role='graphics-symbol'][aria-label^='generation']");
   if (mark) mark.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, clientX: 5, clientY: 5}));
@@ -155,8 +160,6 @@ def look(page: Path, tmp_path: Path, width: int) -> tuple[dict[str, Any], str]:
     assert found, "the page's script did not run to its end"
     seen: dict[str, Any] = json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">"))
     assert [name for name in seen["requests"] if not name.startswith("data:")] == []
-    assert tuple(seen["sections"]) == SECTIONS
-    assert seen["images"]
     assert all(seen["images"])
     assert seen["overflow"] <= 0, "the page is wider than the window"
     assert seen["unnamed"] == 0
@@ -166,9 +169,29 @@ def look(page: Path, tmp_path: Path, width: int) -> tuple[dict[str, Any], str]:
 @pytest.mark.parametrize("width", [1280, 500])
 def test_the_page_opens_whole_and_asks_for_nothing(place: Path, tmp_path: Path, width: int) -> None:
     seen, _ = look(place / "probed.html", tmp_path, width)
+    assert tuple(seen["sections"]) == SECTIONS
+    assert seen["images"]
     assert seen["hover"] == "generation 3, filter 3: extinct"
     if drawing_problem() is None:
         assert seen["mark"].startswith("generation 1: 1.00×, test 98.00 %")
+
+
+def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tmp_path: Path) -> None:
+    plans = [
+        compose(sets=[f"seed={seed}", f"encoding.cluster={kind}"]) for kind in ("kernel", "filter") for seed in (0, 1)
+    ]
+    found = compare([summarise(make_run(tmp_path / f"<b>{place}", plan)) for place, plan in enumerate(plans)])
+    page = tmp_path / "several.html"
+    page.write_text(probed(render_comparison(found)))
+    seen, dom = look(page, tmp_path, 500)
+    assert seen["sections"] == ["curves", "runs", "differences"]
+    means = Cells("means")
+    means.feed(dom)
+    fields = ("test_accuracy", "synaptic_efficiency", "cluster_efficiency")
+    assert [[float(value) for value in row] for row in means.rows if row] == [
+        [group["best"][field]["mean"] for field in fields] for group in found["groups"]
+    ]
+    assert len(found["groups"]) == 2
 
 
 def rows_of(dom: str) -> list[list[float]]:
@@ -193,6 +216,7 @@ def test_what_the_browser_shows_is_what_the_json_says(place: Path, tmp_path: Pat
 @pytest.mark.parametrize("width", [1280, 500])
 def test_the_page_of_a_lineage_of_mnist_shows_the_numbers_of_the_json(mnist: Path, tmp_path: Path, width: int) -> None:
     seen, dom = look(mnist / "probed.html", tmp_path, width)
+    assert tuple(seen["sections"]) == SECTIONS
     command = [sys.executable, "-m", "synevo", "report", str(mnist.parent), "--json"]
     summary = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert summary["dataset"] == "mnist"
