@@ -2,7 +2,7 @@
 
 The folder holds one file, and in it no value twice. It is made anew when a command begins, and when training goes back
 to an earlier epoch (resumed, or again more gently): the generations come from the lineage, and the epochs from the file
-before it, up to the one that is trained again. So the curves are whole whichever commands were asked for them.
+before it, up to the one that is trained again. So the generations are whole whichever commands were asked for curves.
 """
 
 import struct
