@@ -8,7 +8,6 @@ before it, up to the one that is trained again. So the generations are whole whi
 import struct
 import time
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,13 @@ _CHECKSUM = 4
 
 def require() -> None:
     """RunError where event files cannot be written."""
-    if find_spec("tensorboardX") is None:
+    try:
+        import tensorboardX  # noqa: F401, PLC0415  (an extra; loaded here, so that no epoch waits for it)
+    except ImportError:
         raise RunError(
             "Event files are written by tensorboardX, which is not installed. Nothing was started.",
             remedy="pip install 'synevo[tensorboard]', then the same command again.",
-        )
+        ) from None
 
 
 def record(run: RunDir, happenings: Iterator[Happening]) -> Iterator[Happening]:
