@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_what_is_trained_again_takes_the_place_of_what_was_lost(run: RunDir) -> 
 def test_a_training_that_is_repeated_more_gently_replaces_the_first(run: RunDir) -> None:
     follow(run, epoch(1, 1, 5.0), epoch(1, 2, 50.0), epoch(1, 1, 0.5), epoch(1, 2, 0.25), 1)
     assert curves_of(run)["epoch/loss"] == [(1, 0.5), (2, 0.25)]
+
+
+def test_of_a_generation_of_several_the_best_is_drawn(run: RunDir) -> None:
+    follow(run, epoch(1, 1, 1.5), epoch(1, 2, 1.25), 1, epoch(2, 1, 0.75), epoch(2, 2, 0.5), 2)
+    worse, better = (replace(individual(2, 20, accuracy), epochs=2) for accuracy in (0.1, 0.95))
+    for one in (worse, better):
+        run.save_individual(one, Plan(), weights={}, masks={})
+    follow(run, epoch(3, 1, 0.25))
+    found = curves_of(run)
+    assert found["generation/validation_accuracy"] == [(1, 0.9), (2, 0.95)]
+    assert found["epoch/loss"] == [(1, 1.5), (2, 1.25), (3, 0.75), (4, 0.5), (9, 0.25)]
+    follow(run, Grown(better, run.load_lineage()))
+    assert curves_of(run)["generation/validation_accuracy"] == [(1, 0.9), (2, 0.95)]
 
 
 def test_a_run_that_began_without_curves_gets_those_of_its_lineage(tmp_path: Path) -> None:

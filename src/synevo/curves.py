@@ -84,8 +84,9 @@ class _Curves:
         self._write(dict(zip(_EPOCH_TAGS, values, strict=True)), step)
 
     def add_individual(self, individual: Individual, lineage: Lineage) -> None:
-        """Write an individual, the youngest of its lineage."""
-        if self._writer is None:
+        """Write an individual, the youngest of its lineage; of a generation of several, the best is drawn."""
+        siblings = [one for one in lineage.individuals if one.generation == individual.generation]
+        if self._writer is None or len(siblings) > 1:
             self.begin(lineage)
         else:
             self._write(_points(individual, lineage), individual.generation)
@@ -105,8 +106,7 @@ class _Curves:
         for (tag, step), event in sorted(old.items(), key=lambda one: one[0]):
             if tag in _EPOCH_TAGS and step < end:
                 self._writer.write(event.SerializeToString())
-        for individual in lineage.individuals:
-            step = individual.generation
+        for step, individual in sorted(_heads(lineage).items()):
             for tag, value in _points(individual, lineage).items():
                 self._put(tag, value, step, old[tag, step].wall_time if (tag, step) in old else now)
         self._writer.flush()
@@ -147,6 +147,12 @@ class _Curves:
 def _epochs(lineage: Lineage) -> int:
     """How many epochs a lineage has been trained."""
     return sum(individual.epochs for individual in lineage.individuals)
+
+
+def _heads(lineage: Lineage) -> dict[int, Individual]:
+    """The individual of each generation that does best on the validation split."""
+    scored = [(one.scores.validation_accuracy if one.scores else -1.0, one) for one in lineage.individuals]
+    return {one.generation: one for _, one in sorted(reversed(scored), key=lambda pair: pair[0])}
 
 
 def _points(individual: Individual, lineage: Lineage) -> dict[str, float]:

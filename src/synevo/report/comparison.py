@@ -99,7 +99,7 @@ def _means(summaries: list[Summary]) -> list[dict[str, Any]]:
     by_generation: dict[int, list[Summary]] = {}
     for summary in summaries:
         for row in summary["generations"]:
-            if all(row[quantity] is not None for quantity in _QUANTITIES):
+            if row["chosen"] and all(row[quantity] is not None for quantity in _QUANTITIES):
                 by_generation.setdefault(row["generation"], []).append(row)
     return [
         {
@@ -123,7 +123,7 @@ def _spread(values: list[float]) -> dict[str, float | None]:
 
 def _best_row(summary: Summary) -> Summary:
     """The best generation of a run; empty where there is none."""
-    rows = (row for row in summary["generations"] if row["generation"] == summary["best"])
+    rows = (row for row in summary["generations"] if row["chosen"] and row["generation"] == summary["best"])
     return next(rows, dict[str, Any]())
 
 
