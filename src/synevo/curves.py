@@ -106,7 +106,7 @@ class _Curves:
         for (tag, step), event in sorted(old.items(), key=lambda one: one[0]):
             if tag in _EPOCH_TAGS and step < end:
                 self._writer.write(event.SerializeToString())
-        for step, individual in sorted(_heads(lineage).items()):
+        for step, individual in _heads(lineage).items():
             for tag, value in _points(individual, lineage).items():
                 self._put(tag, value, step, old[tag, step].wall_time if (tag, step) in old else now)
         self._writer.flush()
@@ -150,9 +150,15 @@ def _epochs(lineage: Lineage) -> int:
 
 
 def _heads(lineage: Lineage) -> dict[int, Individual]:
-    """The individual of each generation that does best on the validation split."""
-    scored = [(one.scores.validation_accuracy if one.scores else -1.0, one) for one in lineage.individuals]
-    return {one.generation: one for _, one in sorted(reversed(scored), key=lambda pair: pair[0])}
+    """The individual of each generation that does best on the validation split, the first of equals."""
+    heads: dict[int, Individual] = {}
+    for one in lineage.individuals:
+        heads[one.generation] = max(heads.get(one.generation, one), one, key=_validation_accuracy)
+    return heads
+
+
+def _validation_accuracy(individual: Individual) -> float:
+    return individual.scores.validation_accuracy if individual.scores else -1.0
 
 
 def _points(individual: Individual, lineage: Lineage) -> dict[str, float]:
