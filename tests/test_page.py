@@ -1,20 +1,28 @@
-"""The page in a real browser: it opens from a file, asks for nothing, complains of nothing, and shows the numbers."""
+"""The page in a real browser: it opens from a file, asks for nothing, complains of nothing, and shows the numbers.
+
+A made-up run shows what is rare, and a short lineage of MNIST what is real.
+"""
 
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_report import Cells, make_run
 
+from synevo.plan import compose
+from synevo.report.comparison import compare
 from synevo.report.figures import drawing_problem
-from synevo.report.page import render_page
+from synevo.report.page import render_comparison, render_page
 from synevo.report.summary import summarise
 from synevo.rundir import save_report
 
+REAL = Path(os.environ.get("TFDS_DATA_DIR", "nowhere"))
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--headless",
@@ -42,12 +50,20 @@ addEventListener("load", () => {
   seen.images = [...document.images].map((image) => image.complete && image.naturalWidth > 0);
   seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const heat = document.querySelector("img.heat");
-  const box = heat.getBoundingClientRect();
-  heat.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, clientX: box.right - 2, clientY: box.bottom - 2}));
+  if (heat) {
+    const box = heat.getBoundingClientRect();
+    const corner = {bubbles: true, clientX: box.right - 2, clientY: box.bottom - 2};
+    heat.dispatchEvent(new PointerEvent("pointermove", corner));
+  }
   seen.hover = document.getElementById("tip").textContent;
   const mark = document.querySelector("figure .wide svg [role='graphics-symbol'][aria-label^='generation']");
   if (mark) mark.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, clientX: 5, clientY: 5}));
   seen.mark = document.getElementById("tip").textContent;
+  const shown = (cells) => [...cells].map((cell) => Number(cell.dataset.v));
+  seen.stats = shown(document.querySelectorAll(".stats dd[data-v]"));
+  seen.costs = [...document.querySelectorAll("#costs tbody tr")].map((row) => shown(row.querySelectorAll("[data-v]")));
+  const truths = [...document.querySelectorAll(".confusion tbody tr")];
+  seen.confusion = truths.map((row) => shown(row.querySelectorAll("td")));
   const unnamed = document.querySelectorAll("img:not([alt]), button:empty, section:not([aria-labelledby])");
   seen.unnamed = unnamed.length;
   document.getElementById("tip").textContent = "";
@@ -70,6 +86,11 @@ def visit(page: Path, tmp_path: Path, *, width: int = 1280) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+def probed(page: str) -> str:
+    """The page, also saying what it sees of itself."""
+    return page.replace("</body>", f"{PROBE}</body>")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its page, beside a copy of the page that also says what it sees of itself."""
@@ -77,37 +98,143 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     summary = summarise(run)
     page = render_page(run, summary)
     save_report(run.path / "report", page, summary)
-    (run.path / "report" / "probed.html").write_text(page.replace("</body>", f"{PROBE}</body>"))
+    (run.path / "report" / "probed.html").write_text(probed(page))
     return run.path / "report"
 
 
-@pytest.mark.parametrize("width", [1280, 500])
-def test_the_page_opens_whole_and_asks_for_nothing(place: Path, tmp_path: Path, width: int) -> None:
-    dom, said = visit(place / "probed.html", tmp_path, width=width)
+PLAN = [
+    *("ancestor_training.epochs=1", "ancestor_training.batch_size=256", "ancestor_training.learning_rate=0.005"),
+    *("training.epochs=1", "training.batch_size=256", "training.learning_rate=0.005"),
+    *("evolution.generations=3", "evolution.max_drop=0.5", "environment.keep_synapses=0.6"),
+    *("encoding.cluster=filter", "encoding.cluster_sharpness=20", "encoding.synapse_sharpness=20"),
+    "environment.keep_clusters=0.85",
+]
+START = [
+    "train-ancestor",
+    "--run",
+    "run",
+    "--dataset",
+    "mnist",
+    "--data-dir",
+    str(REAL),
+    "--ancestor",
+    "specimens:Tiny",
+]
+START += [part for field in PLAN for part in ("--set", field)]
+
+# The commands as they are, in one process, so that JAX is loaded once.
+IN_TURN = "import sys, json\nfrom synevo.cli import app\n"
+IN_TURN += "for words in json.load(sys.stdin): app(words, standalone_mode=False)"
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a short lineage of MNIST, evolved and compacted here, beside its probing copy."""
+    if not (REAL / "mnist").is_dir():
+        pytest.skip("TFDS_DATA_DIR names no folder that holds mnist")
+    home = tmp_path_factory.mktemp("mnist")
+    commands = [START, ["evolve", "run"], ["compact", "run"], ["report", "run", "--html"]]
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN],
+        input=json.dumps(commands),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = home / "run" / "report"
+    (folder / "probed.html").write_text(probed((folder / "index.html").read_text()))
+    return folder
+
+
+def look(page: Path, tmp_path: Path, width: int) -> tuple[dict[str, Any], str]:
+    """What a page sees of itself in a window of a width, and the page as it is in the end."""
+    dom, said = visit(page, tmp_path, width=width)
     complaints = [line for line in said.splitlines() if "CONSOLE" in line]
     assert complaints == []
     found = re.search(r'data-seen="([^"]*)"', dom)
     assert found, "the page's script did not run to its end"
-    seen = json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">"))
+    seen: dict[str, Any] = json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">"))
     assert [name for name in seen["requests"] if not name.startswith("data:")] == []
-    assert tuple(seen["sections"]) == SECTIONS
-    assert seen["images"]
     assert all(seen["images"])
     assert seen["overflow"] <= 0, "the page is wider than the window"
     assert seen["unnamed"] == 0
+    return seen, dom
+
+
+@pytest.mark.parametrize("width", [1280, 500])
+def test_the_page_opens_whole_and_asks_for_nothing(place: Path, tmp_path: Path, width: int) -> None:
+    seen, _ = look(place / "probed.html", tmp_path, width)
+    assert tuple(seen["sections"]) == SECTIONS
+    assert seen["images"]
     assert seen["hover"] == "generation 3, filter 3: extinct"
     if drawing_problem() is None:
         assert seen["mark"].startswith("generation 1: 1.00×, test 98.00 %")
 
 
+def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tmp_path: Path) -> None:
+    plans = [
+        compose(sets=[f"seed={seed}", f"encoding.cluster={kind}"]) for kind in ("kernel", "filter") for seed in (0, 1)
+    ]
+    found = compare([summarise(make_run(tmp_path / f"<b>{place}", plan)) for place, plan in enumerate(plans)])
+    page = tmp_path / "several.html"
+    page.write_text(probed(render_comparison(found)))
+    seen, dom = look(page, tmp_path, 500)
+    assert seen["sections"] == ["curves", "runs", "differences"]
+    means = Cells("means")
+    means.feed(dom)
+    fields = ("test_accuracy", "synaptic_efficiency", "cluster_efficiency")
+    assert [[float(value) for value in row] for row in means.rows if row] == [
+        [group["best"][field]["mean"] for field in fields] for group in found["groups"]
+    ]
+    assert len(found["groups"]) == 2
+
+
+def rows_of(dom: str) -> list[list[float]]:
+    """The first numbers of each row of the table of the lineage."""
+    cells = Cells("generations")
+    cells.feed(dom)
+    assert "main" in cells.tags
+    assert ("svg" in cells.tags) == (drawing_problem() is None)
+    return [[float(value) for value in row[: len(FIELDS)]] for row in cells.rows if row]
+
+
+FIELDS = ("validation_accuracy", "test_accuracy", "synapses", "synaptic_efficiency", "kernels")
+
+
 def test_what_the_browser_shows_is_what_the_json_says(place: Path, tmp_path: Path) -> None:
     dom, _ = visit(place / "index.html", tmp_path)
     summary = json.loads((place / "report.json").read_text())
-    cells = Cells("generations")
-    cells.feed(dom)
-    fields = ("validation_accuracy", "test_accuracy", "synapses", "synaptic_efficiency", "kernels")
-    rows = [[float(value) for value in row[:5]] for row in cells.rows if row]
-    assert rows == [[row[field] for field in fields] for row in summary["generations"]]
-    assert "main" in cells.tags
-    if drawing_problem() is None:
-        assert "svg" in cells.tags
+    assert rows_of(dom) == [[row[field] for field in FIELDS] for row in summary["generations"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 500])
+def test_the_page_of_a_lineage_of_mnist_shows_the_numbers_of_the_json(mnist: Path, tmp_path: Path, width: int) -> None:
+    seen, dom = look(mnist / "probed.html", tmp_path, width)
+    assert tuple(seen["sections"]) == SECTIONS
+    command = [sys.executable, "-m", "synevo", "report", str(mnist.parent), "--json"]
+    summary = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert summary["dataset"] == "mnist"
+    assert [row["generation"] for row in summary["generations"]] == [1, 2, 3]
+    assert summary["generations"][0]["test_accuracy"] > 0.8
+    assert summary["missing"] == []
+    assert rows_of(dom) == [[row[field] for field in FIELDS] for row in summary["generations"]]
+    best, compact = summary["generations"][summary["best"] - 1], summary["compact"]
+    latency = {name: compact["latency_ms"][name]["1"] for name in ("ancestor", "masked", "compact")}
+    assert seen["stats"] == [
+        best["synaptic_efficiency"],
+        best["test_accuracy"],
+        pytest.approx(latency["ancestor"] / latency["compact"]),
+        compact["top1_agreement"],
+    ]
+    counted = [[compact[name]] for name in ("synapses", "kernels", "parameters", "multiply_adds", "bytes")]
+    assert seen["costs"][:6] == [*counted, list(latency.values())]
+    confusion = summary["outcomes"]["best_confusion"]
+    assert seen["confusion"] == confusion
+    assert sum(map(sum, confusion)) == 10_000
+    assert dom.count(' of the ancestor"') == 6, "the filters of the first layer"

@@ -25,7 +25,7 @@ from synevo.report.page import render_comparison, render_page
 from synevo.report.recipe import commands
 from synevo.report.sheet import write_sheet
 from synevo.report.summary import summarise
-from synevo.report.terminal import print_report
+from synevo.report.terminal import print_comparison, print_report
 from synevo.rundir import RunDir, save_report
 from synevo.shelf import find_runs, glance, open_all
 
@@ -193,6 +193,8 @@ DAMAGES = {
     "the machine": ("machine.json", "machine"),
     "the plan": ("plan.toml", "plan"),
     "the hashes of the compacted network": ("compact/g02/hashes.json", "compact"),
+    "the weights of the compacted network": ("compact/g02/weights.safetensors", "compact"),
+    "the times of the compacted network": ("compact/g02/measures.json", "compact"),
 }
 
 
@@ -201,15 +203,81 @@ def test_a_damaged_run_is_reported_as_far_as_it_is_whole(run: RunDir, what: str)
     name, part = DAMAGES[what]
     damage(run.path / name)
     summary = summarise(run)
-    gaps = [summary["compact"]["problem"]] if summary["compact"] and "problem" in summary["compact"] else []
-    assert part in {gap["part"] for gap in summary["missing"]} or (part == "compact" and gaps)
+    assert part in {gap["part"] for gap in summary["missing"]}
     assert [row["synapses"] for row in summary["generations"]] == [44, 24, 12]
     page = render_page(run, summary)
-    assert "Missing." in page or "not whole" in page
+    assert "This run is not whole." in page
     assert len(cells(page, "generations")) == 3
     text = io.StringIO()
     print_report(Console(file=text, width=160), summary)
     assert "damaged" in text.getvalue()
+
+
+LOSSES = {
+    "individuals/g02/weights.safetensors": {"weights"},
+    "individuals/g01": {"weights", "survival"},
+    "compact/g02/proof.json": {"compact"},
+    "compact/g02/hashes.json": {"compact"},
+    "compact/g02/predictions.safetensors": {"outcomes"},
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_was_deleted_is_named_and_the_rest_is_shown(run: RunDir, name: str) -> None:
+    path = run.path / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    summary = summarise(run)
+    assert {gap["part"] for gap in summary["missing"]} == LOSSES[name]
+    assert all(Path(name).parts[1] in gap["problem"] for gap in summary["missing"])
+    page = render_page(run, summary)
+    assert len(cells(page, "generations")) == 3
+    assert "This run is not whole." in page
+    assert "compacted yet" not in page, "it is compacted, and lost"
+
+
+def rewrite(folder: Path, name: str, content: str) -> None:
+    """Write another content with its right hash, as another version would."""
+    import hashlib
+
+    (folder / name).write_text(content)
+    hashes = json.loads((folder / "hashes.json").read_text())
+    (folder / "hashes.json").write_text(json.dumps({**hashes, name: hashlib.sha256(content.encode()).hexdigest()}))
+
+
+def test_documents_of_another_version_cost_no_more_than_what_they_lack(run: RunDir) -> None:
+    folder = run.path / "compact/g02"
+    document = json.loads((folder / "architecture.json").read_text())
+    rewrite(folder, "architecture.json", json.dumps({"frozen": document["frozen"]}))
+    summary = summarise(run)
+    assert [gap["part"] for gap in summary["missing"]] == ["outcomes"]
+    assert summary["compact"]["proof"]["steps"] == 7
+    assert summary["frozen"] == document["frozen"]
+    rewrite(folder, "proof.json", "{}")
+    summary = summarise(run)
+    assert {gap["part"] for gap in summary["missing"]} == {"compact"}
+    assert "max_difference" in render_page(run, summary)
+    (run.path / "machine.json").write_text("[1]")
+    assert summarise(run)["machine"] == {}
+    assert "no JSON object" in page_of(run)
+
+
+def test_the_compacted_network_is_read_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = []
+    load = RunDir.load_compact
+    monkeypatch.setattr(RunDir, "load_compact", lambda own, generation: times.append(1) or load(own, generation))
+    summarise(run)
+    assert len(times) == 1
+
+
+def test_a_page_that_cannot_be_written_is_offered_another_place(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    (run.path / "report").write_text("not a folder")
+    command = [sys.executable, "-m", "synevo", "report", "a", "--html"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--output FOLDER" in done.stderr
+    synevo("report", "a", "--output", "elsewhere", where=tmp_path)
+    assert (tmp_path / "elsewhere/index.html").is_file()
 
 
 def test_a_line_that_cannot_be_read_is_named_and_the_others_are_reported(run: RunDir) -> None:
@@ -332,8 +400,49 @@ def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> Non
     }
     assert found["groups"][1]["name"] == "cluster filter"
     assert found["groups"][1]["generations"][0]["test_accuracy"]["deviation"] is None, "there is one run"
+    assert [row["of_groups"] for row in found["differences"]] == [[["0", "1"], ["0"]], [["kernel"], ["filter"]]]
+    best = found["groups"][0]["best"]
+    assert best["runs"] == 2
+    assert best["test_accuracy"]["mean"] == 0.97, "the second generations are the last within the budget"
     page = render_comparison(found)
     assert [row[0] for row in cells(page, "bests")] == [str(0.97)] * 3
+    assert cells(page, "means") == [[str(0.97), str(44 / 24), "1.0"]] * 2
+    text = io.StringIO()
+    print_comparison(Console(file=text, width=160), found)
+    assert "cluster kernel: mean ± s.d. of r0, r1" in text.getvalue()
+    assert "97.00 ± 0.00" in text.getvalue()
+
+
+def named(tmp_path: Path, plans: list[Plan]) -> list[str]:
+    runs = [make_run(tmp_path / f"r{number}", plan) for number, plan in enumerate(plans)]
+    return [group["name"] for group in compare([summarise(run) for run in runs])["groups"]]
+
+
+def test_groups_are_named_by_what_sets_them_apart(tmp_path: Path) -> None:
+    sharp, paper = (compose(preset=name, sets=["seed=1"]) for name in ("sharp", "paper"))
+    assert named(tmp_path / "presets", [sharp, paper, compose(preset="sharp")]) == ["preset sharp", "preset paper"]
+    many = ["training.growth=0.9", "encoding.truncation=2.0", "training.epochs=9"]
+    same = [compose(preset="sharp"), sharp, compose(preset="sharp", sets=many)]
+    assert named(tmp_path / "one preset", same) == ["r0 and 1 more", "r2"]
+    assert named(tmp_path / "alone", [sharp]) == ["r0"]
+
+
+def test_a_run_without_a_plan_is_alone_and_differs_in_nothing(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"r{seed}", compose(sets=[f"seed={seed}"])) for seed in (0, 1, 2)]
+    damage(runs[1].path / "plan.toml")
+    found = compare([summarise(run) for run in runs])
+    assert [group["runs"] for group in found["groups"]] == [["r0", "r2"], ["r1"]]
+    assert found["differences"] == [{"field": "seed", "values": [0, None, 2], "of_groups": [["0", "2"], []]}]
+    assert "r1, plan: " in render_comparison(found)
+
+
+def test_the_best_of_a_lineage_that_goes_on_is_not_known_yet(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"r{seed}", compose(sets=[f"seed={seed}"])) for seed in (0, 1)]
+    lines = (runs[1].path / "lineage.jsonl").read_text().splitlines()
+    (runs[1].path / "lineage.jsonl").write_text("\n".join(lines[:2]) + "\n")
+    (group,) = compare([summarise(run) for run in runs])["groups"]
+    assert [row["runs"] for row in group["generations"]] == [2, 2, 1]
+    assert group["best"]["runs"] == 1
 
 
 def test_a_folder_of_runs_counts_as_its_runs(tmp_path: Path) -> None:

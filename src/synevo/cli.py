@@ -46,6 +46,9 @@ DataDir = Annotated[
     str | None,
     typer.Option("--data-dir", metavar="DIR", help="Folder of prepared TFDS data sets [env: TFDS_DATA_DIR]."),
 ]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write the curves to RUN/tensorboard as they grow, for TensorBoard.")
+]
 
 
 def main() -> None:
@@ -141,6 +144,7 @@ def train_ancestor(
     ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Train the ancestor: generation 1 of a new run, or go on training it."""
     from synevo.plan import compose
@@ -148,19 +152,21 @@ def train_ancestor(
     options = {"data.dataset": dataset, "ancestor.name": ancestor, "seed": seed, "data.data_dir": data_dir}
     plan = compose(preset=preset, options=options, sets=sets or ())
     target = _directory(run or Path("runs") / f"{Path(plan.data.dataset).stem}-{plan.ancestor.name.replace(':', '.')}")
+    record = _recorder(target, wanted=tensorboard)
     _prepare_jax()
     from synevo import stages
 
     if ancestor_of is not None:
         _follow(
-            stages.adopt_ancestor(target, plan, _open(ancestor_of)),
+            record(stages.adopt_ancestor(target, plan, _open(ancestor_of))),
             generations=1,
             nothing=f"{target.path} has its ancestor already.",
         )
         return
     if target.exists():
         plan = _saved_plan(target, plan, asked=any([dataset, ancestor, preset, seed is not None, sets]))
-    _follow(stages.train_ancestor(target, plan), generations=1, nothing=f"{target.path} has its ancestor already.")
+    ancestry = record(stages.train_ancestor(target, plan))
+    _follow(ancestry, generations=1, nothing=f"{target.path} has its ancestor already.")
     typer.echo(f"Ancestor of {target.path} is ready. Next: synevo evolve {target.path}", err=True)
 
 
@@ -193,6 +199,7 @@ def evolve(
     ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Evolve a run to a generation: synthesise, compact, train and score one offspring after the other."""
     from synevo import course
@@ -209,12 +216,13 @@ def evolve(
         "data.data_dir": data_dir,
     }
     plan = change(target.load_plan(), options=options, sets=sets or ())
+    record = _recorder(target, wanted=tensorboard)
     _prepare_jax()
     from synevo import stages
 
     generations = plan.evolution.generations
     _follow(
-        stages.evolve(target, plan),
+        record(stages.evolve(target, plan)),
         generations=generations,
         nothing=f"{target.path} has nothing left to evolve.",
         lineage=target.load_lineage(),
@@ -352,6 +360,17 @@ def _follow(happenings: Any, *, generations: int, nothing: str, **known: Any) ->
 
     if follow(happenings, Console(stderr=True), generations=generations, **known) == 0:
         typer.echo(nothing, err=True)
+
+
+def _recorder(run: Any, *, wanted: bool) -> Callable[[Any], Any]:
+    """What writes a run's happenings to its event file as they pass, where that is wanted."""
+    if not wanted:
+        return lambda happenings: happenings
+    from synevo import curves
+
+    curves.require()
+    typer.echo(f"To see the curves: tensorboard --logdir {run.path}", err=True)
+    return functools.partial(curves.record, run)
 
 
 def _prepare_jax() -> None:

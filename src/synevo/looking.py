@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synevo.errors import PlanError
+from synevo.errors import PlanError, RunError
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -130,7 +130,13 @@ def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show
     from synevo.rundir import save_report
 
     page = render_page(found[0], numbers) if len(found) == 1 else render_comparison(numbers)
-    path = save_report(folder, page, numbers)
+    try:
+        path = save_report(folder, page, numbers)
+    except OSError as error:
+        raise RunError(
+            f"The page cannot be written to {folder}: {error.strerror}.",
+            remedy="Name a folder of your own with --output FOLDER; the run itself is only read.",
+        ) from None
     typer.echo(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
     if problem := drawing_problem():
         typer.echo(problem, err=True)

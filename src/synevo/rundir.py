@@ -7,16 +7,14 @@
     training/                 the training in progress (Orbax), gone when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
     report/                   index.html, report.json
+    tensorboard/              an event file, where one was asked for
 
 Nothing here executes what it loads. A file is written under a temporary name and renamed; one process writes at a time.
 """
 
-import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +26,7 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from synevo.errors import RunError, damaged
+from synevo.files import canonical, hash_of, pretty, read_checked, read_json, write, write_folder, write_json
 from synevo.holder import holder_file, introduce, who_holds
 from synevo.lineage import Individual, Lineage, from_table, to_table
 from synevo.plan import FORMAT, Plan, flatten, validate
@@ -68,7 +67,7 @@ class RunDir:
     def save_plan(self, plan: Plan) -> None:
         """Write the plan, before any work."""
         table = plan.model_dump(exclude_none=True)
-        _write(self.path / "plan.toml", tomli_w.dumps(table).encode())
+        write(self.path / "plan.toml", tomli_w.dumps(table).encode())
         _point_latest(self.path)
 
     def load_plan(self) -> Plan:
@@ -91,12 +90,12 @@ class RunDir:
 
     def save_machine(self, machine: Mapping[str, Any]) -> None:
         """Write what the run was made on."""
-        _write_json(self.path / "machine.json", machine)
+        write_json(self.path / "machine.json", machine)
 
     def load_machine(self) -> dict[str, Any]:
         """What the run was made on; empty where that is unknown."""
         path = self.path / "machine.json"
-        return _read_json(path) if path.is_file() else {}
+        return read_json(path) if path.is_file() else {}
 
     # lineage and individuals
 
@@ -132,15 +131,15 @@ class RunDir:
             contents = {
                 "weights.safetensors": pack_tensors(weights),
                 "masks.safetensors": pack_masks(masks),
-                "scores.json": _pretty(to_table(individual)),
+                "scores.json": pretty(to_table(individual)),
             }
-            files = {name: _hash(content) for name, content in contents.items()}
-            _write_folder(folder, contents)
+            files = {name: hash_of(content) for name, content in contents.items()}
+            write_folder(folder, contents)
         entry = {"individual": to_table(individual), "files": files, "plan": fingerprint(plan, individual.generation)}
-        line = {**entry, "check": _hash(_canonical(entry))}
+        line = {**entry, "check": hash_of(canonical(entry))}
         path = self.path / "lineage.jsonl"
         before = path.read_bytes() if path.is_file() else b""
-        _write(path, before + json.dumps(line).encode() + b"\n")
+        write(path, before + json.dumps(line).encode() + b"\n")
 
     def load_individual(self, which: int | str) -> tuple[Tensors, Tensors]:
         """Weights and boolean masks of an individual, by its name or as the head of a generation.
@@ -154,7 +153,7 @@ class RunDir:
         for individual, entry in zip(lineage.individuals, entries, strict=True):
             if individual.name == name and entry["files"]:
                 folder = self.path / "individuals" / individual.name
-                files = {name: _read_checked(folder / name, sha) for name, sha in entry["files"].items()}
+                files = {name: read_checked(folder / name, sha) for name, sha in entry["files"].items()}
                 weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
                 return weights, unpack_masks(folder / "masks.safetensors", files["masks.safetensors"])
         raise RunError(
@@ -167,7 +166,7 @@ class RunDir:
         path = self.path / "individuals" / from_table(entry["individual"]).name / "masks.safetensors"
         if path.name not in entry["files"]:
             raise damaged(path, "the lineage has no hash of it")
-        return unpack_masks(path, _read_checked(path, entry["files"][path.name]))
+        return unpack_masks(path, read_checked(path, entry["files"][path.name]))
 
     def check_plan(self, plan: Plan) -> None:
         """RunError where the lineage was evolved under another plan than this."""
@@ -189,9 +188,9 @@ class RunDir:
         contents = {"weights.safetensors": pack_tensors(weights)}
         if predictions is not None:
             contents[_PREDICTIONS] = pack_tensors(predictions)
-        contents |= {f"{name}.json": _pretty(document) for name, document in documents.items()}
-        contents["hashes.json"] = _pretty({name: _hash(content) for name, content in contents.items()})
-        _write_folder(folder, contents)
+        contents |= {f"{name}.json": pretty(document) for name, document in documents.items()}
+        contents["hashes.json"] = pretty({name: hash_of(content) for name, content in contents.items()})
+        write_folder(folder, contents)
         return folder
 
     def load_compact(self, generation: int) -> tuple[Tensors, dict[str, Any]]:
@@ -201,8 +200,8 @@ class RunDir:
             raise RunError(
                 f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first."
             )
-        hashes = _read_json(folder / "hashes.json")
-        files = {name: _read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
+        hashes = read_json(folder / "hashes.json")
+        files = {name: read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
         weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
         return weights, {
             name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
@@ -215,8 +214,8 @@ class RunDir:
             RunError: where they are missing or damaged.
         """
         folder = self.compact_folder(generation)
-        sha = _read_json(folder / "hashes.json").get(_PREDICTIONS)
-        return None if sha is None else unpack_tensors(folder / _PREDICTIONS, _read_checked(folder / _PREDICTIONS, sha))
+        sha = read_json(folder / "hashes.json").get(_PREDICTIONS)
+        return None if sha is None else unpack_tensors(folder / _PREDICTIONS, read_checked(folder / _PREDICTIONS, sha))
 
     def compacted(self) -> list[int]:
         """The generations that have been compacted, oldest first."""
@@ -237,6 +236,11 @@ class RunDir:
     def report_folder(self) -> Path:
         """Where the page of the run is kept."""
         return self.path / "report"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """Where the event file of the run is kept."""
+        return self.path / "tensorboard"
 
     @property
     def training_folder(self) -> Path:
@@ -270,7 +274,7 @@ class RunDir:
                 f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it."
             ) from None
         try:
-            _write(holder, introduce())
+            write(holder, introduce())
             if self.exists():
                 _point_latest(self.path)
             yield
@@ -281,8 +285,8 @@ class RunDir:
 
 def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
     """Write the page of a report beside its numbers, and return where the page is."""
-    _write_json(folder / "report.json", summary)
-    _write(folder / "index.html", page.encode())
+    write_json(folder / "report.json", summary)
+    write(folder / "index.html", page.encode())
     return folder / "index.html"
 
 
@@ -308,7 +312,7 @@ def fingerprint(plan: Plan, generation: int) -> str:
         for name, value in flatten(plan).items()
         if name not in _OPEN_ENDED and value != usual[name] and (generation > 1 or name.split(".")[0] in _ANCESTRAL)
     }
-    return _hash(_canonical(decisive))
+    return hash_of(canonical(decisive))
 
 
 def _read_entry(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -318,7 +322,7 @@ def _read_entry(path: Path, number: int, line: str) -> dict[str, Any]:
         from_table(entry["individual"])
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         raise damaged(path, f"line {number} cannot be read") from None
-    if check != _hash(_canonical(entry)):
+    if check != hash_of(canonical(entry)):
         raise damaged(path, f"line {number} was changed")
     return entry
 
@@ -332,68 +336,3 @@ def _point_latest(path: Path) -> None:
             temporary = RUNS / f".latest-{os.getpid()}"
             temporary.symlink_to(os.path.relpath(path.resolve(), RUNS.resolve()))
             temporary.replace(link)
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _pretty(value: Any) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()
-
-
-def _read_checked(path: Path, sha: str) -> bytes:
-    if not path.is_file():
-        raise damaged(path, "it is missing")
-    content = path.read_bytes()
-    if _hash(content) != sha:
-        raise damaged(path, "it is not the file that was written (its hash differs)")
-    return content
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        table: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise damaged(path, str(error)) from None
-    return table
-
-
-def _write_json(path: Path, value: Any) -> None:
-    _write(path, _pretty(value))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write a folder of files whole or not at all; one that a killed process left without its line is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        for name, content in contents.items():
-            _write(temporary / name, content)
-        temporary.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

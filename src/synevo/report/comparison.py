@@ -5,26 +5,38 @@ from collections.abc import Mapping
 from typing import Any
 
 Summary = dict[str, Any]
+Plan = dict[str, Any]
 
 _QUANTITIES = ("test_accuracy", "validation_accuracy", "synaptic_efficiency", "cluster_efficiency")
 _NOT_THE_METHOD = {
     *("seed", "format", "preset", "data.data_dir"),
     *("evolution.generations", "evolution.max_drop"),  # how far a lineage goes, not what it is
 }
+_ENDED = {"finished", "over budget", "failed"}
 _FEW = 2
 
 
 def compare(summaries: list[Summary]) -> Summary:
     """Groups of replicates with their means, the best of each run, and where the plans differ."""
     names = _names(summaries)
-    plans = [_flat(summary["plan"] or {}) for summary in summaries]
-    fields = list(dict.fromkeys(field for plan in plans for field in plan))
-    different = [field for field in fields if len({repr(plan.get(field)) for plan in plans}) > 1]
+    plans = [_flat(summary["plan"]) if summary["plan"] else None for summary in summaries]
+    known = [plan for plan in plans if plan is not None]
+    fields = list(dict.fromkeys(field for plan in known for field in plan))
+    different = [field for field in fields if len({repr(plan.get(field)) for plan in known}) > 1]
+    groups = _groups(plans, [field for field in different if field not in _NOT_THE_METHOD])
     return {
         "runs": names,
-        "groups": _groups(names, summaries, plans, [field for field in different if field not in _NOT_THE_METHOD]),
+        "groups": [
+            {
+                "name": name,
+                "runs": [names[place] for place in places],
+                "generations": _means([summaries[place] for place in places]),
+                "best": _mean_best([summaries[place] for place in places]),
+            }
+            for name, places in _named(groups, names, plans)
+        ],
         "bests": [_best(name, summary) for name, summary in zip(names, summaries, strict=True)],
-        "differences": [{"field": field, "values": [plan.get(field) for plan in plans]} for field in different],
+        "differences": [_difference(field, plans, [places for _, places in groups]) for field in different],
         "missing": [
             {"run": name, **gap} for name, summary in zip(names, summaries, strict=True) for gap in summary["missing"]
         ],
@@ -46,29 +58,40 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _groups(
-    names: list[str], summaries: list[Summary], plans: list[dict[str, Any]], fields: list[str]
-) -> list[dict[str, Any]]:
-    members: dict[tuple[str, ...], list[int]] = {}
+def _groups(plans: list[Plan | None], fields: list[str]) -> list[tuple[dict[str, Any], list[int]]]:
+    """The runs (by place) whose plans agree in all `fields`, under what they agree in; an unknown plan is alone."""
+    members: dict[str, tuple[dict[str, Any], list[int]]] = {}
     for place, plan in enumerate(plans):
-        members.setdefault(tuple(repr(plan.get(field)) for field in fields), []).append(place)
-    return [
-        {
-            "name": _group_name(
-                [names[place] for place in places], {field: plans[places[0]].get(field) for field in fields}
-            ),
-            "runs": [names[place] for place in places],
-            "generations": _means([summaries[place] for place in places]),
-        }
-        for places in members.values()
+        shared = {field: plan.get(field) for field in fields} if plan else {}
+        name = repr(shared) if plan else f"unknown {place}"
+        members.setdefault(name, (shared, []))[1].append(place)
+    return list(members.values())
+
+
+def _named(
+    groups: list[tuple[dict[str, Any], list[int]]], names: list[str], plans: list[Plan | None]
+) -> list[tuple[str, list[int]]]:
+    """The groups, each named by what sets it apart where that is short, else by its preset, else by its first run."""
+    presets = [{repr((plans[place] or {}).get("preset")) for place in places} for _, places in groups]
+    telling = all(len(one) == 1 for one in presets) and len(set.union(*presets)) == len(groups)
+    named = []
+    for shared, places in groups:
+        first = names[places[0]] if len(places) == 1 else f"{names[places[0]]} and {len(places) - 1} more"
+        if 0 < len(shared) <= _FEW:
+            first = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in shared.items())
+        elif shared and telling:
+            first = f"preset {(plans[places[0]] or {})['preset']}"
+        named.append((first, places))
+    return named
+
+
+def _difference(field: str, plans: list[Plan | None], groups: list[list[int]]) -> Summary:
+    """The values of a field, one a run, and of each group the different ones."""
+    values = [plan.get(field) if plan else None for plan in plans]
+    of_groups = [
+        list(dict.fromkeys(str(values[place]) for place in places if values[place] is not None)) for places in groups
     ]
-
-
-def _group_name(names: list[str], differing: dict[str, Any]) -> str:
-    """What sets a group apart, where that is short, or else its first run."""
-    if 0 < len(differing) <= _FEW:
-        return ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in differing.items())
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return {"field": field, "values": values, "of_groups": of_groups}
 
 
 def _means(summaries: list[Summary]) -> list[dict[str, Any]]:
@@ -98,9 +121,22 @@ def _spread(values: list[float]) -> dict[str, float | None]:
     }
 
 
-def _best(name: str, summary: Summary) -> dict[str, Any]:
-    rows = [row for row in summary["generations"] if row["chosen"] and row["generation"] == summary["best"]]
-    row = rows[0] if rows else dict[str, Any]()
+def _best_row(summary: Summary) -> Summary:
+    """The best generation of a run; empty where there is none."""
+    rows = (row for row in summary["generations"] if row["chosen"] and row["generation"] == summary["best"])
+    return next(rows, dict[str, Any]())
+
+
+def _mean_best(summaries: list[Summary]) -> Summary:
+    """Mean, deviation and range of each quantity over the best generations of the runs that have ended."""
+    bests = [_best_row(summary) for summary in summaries if summary["state"] in _ENDED]
+    rows = [row for row in bests if row and all(row[quantity] is not None for quantity in _QUANTITIES)]
+    spreads = {quantity: _spread([row[quantity] for row in rows]) for quantity in _QUANTITIES} if rows else {}
+    return {"runs": len(rows), **spreads}
+
+
+def _best(name: str, summary: Summary) -> Summary:
+    row = _best_row(summary)
     fields = ("generation", "test_accuracy", "synaptic_efficiency", "cluster_efficiency")
     return {
         "run": name,

@@ -15,7 +15,7 @@ from typing import Any
 Spec = dict[str, Any]
 Row = dict[str, Any]
 
-INK, MUTED, GRID = "#1b2127", "#5b6570", "#e4e7eb"
+PAPER, INK, MUTED, GRID = "#ffffff", "#1b2127", "#5b6570", "#e4e7eb"
 OURS, SOFT = "#0b62c4", "#8fb8e8"
 OTHERS = ("#d55e00", "#9c4f96", "#6b7280", "#00795c", "#b58900")
 
@@ -106,7 +106,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
         _line(ours, "y", "this run, test", {"strokeWidth": 2.2}),
         _points(ours, "y", "this run, test", {"filled": True, "size": 42}),
     ]
-    layers += _budget_layers(summary, width)
+    layers += _budget_layers(summary)
     layers += _best_layers(rows, summary, field)
     names = ["this run, test", "this run, validation", *(_family_name(entry) for entry in summary["family"])]
     return {
@@ -119,7 +119,13 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
                 "type": "quantitative",
                 "scale": {"type": "log", "nice": False, "padding": 14},
                 "title": f"{kind} efficiency: times fewer than the ancestor",
-                "axis": {"values": _TICKS, "labelExpr": "datum.label + '×'", "grid": False},
+                "axis": {
+                    "values": _TICKS,
+                    "labelExpr": "datum.label + '×'",
+                    "grid": False,
+                    "labelOverlap": "greedy",
+                    "labelSeparation": 8,
+                },
             },
             "y": {"type": "quantitative", "scale": {"zero": False}, "title": "accuracy, %", "axis": {"tickCount": 6}},
             "color": {
@@ -174,12 +180,12 @@ def _points(rows: list[Row], field: str, name: str, mark: Spec) -> Spec:
     }
 
 
-def _budget_layers(summary: Row, width: int) -> list[Spec]:
+def _budget_layers(summary: Row) -> list[Spec]:
     if summary["floor"] is None:
         return []
     floor = 100 * summary["floor"]
     data = {"values": [{"y": floor, "text": f"budget: validation of at least {floor:.2f} %"}]}
-    label = {"type": "text", "align": "right", "dy": -6, "x": width - 2, "fontSize": 11, "color": MUTED}
+    label = {"type": "text", "align": "left", "dy": -6, "x": 4, "fontSize": 11, "color": MUTED}
     return [
         {
             "data": data,
@@ -219,9 +225,12 @@ def _best_layers(rows: list[Row], summary: Row, field: str) -> list[Spec]:
         "opacity": 1,
     }
     label = {"type": "text", **side, "fontSize": 12, "fontWeight": 600, "color": INK, "aria": False}
+    halo = {**label, "color": PAPER, "stroke": PAPER, "strokeWidth": 4, "strokeJoin": "round"}
+    named = {**position, "text": {"field": "text"}}
     return [
         {"data": {"values": points}, "mark": ring, "encoding": position},
-        {"data": {"values": points}, "mark": label, "encoding": {**position, "text": {"field": "text"}}},
+        {"data": {"values": points}, "mark": halo, "encoding": named},
+        {"data": {"values": points}, "mark": label, "encoding": named},
     ]
 
 

@@ -23,6 +23,7 @@ from synevo.report.tree import tree
 from synevo.rundir import RunDir
 
 _DARK = {
+    figures.PAPER: "#14181d",
     figures.INK: "#e8ebee",
     figures.MUTED: "#9aa5b1",
     figures.GRID: "#2c333b",
@@ -127,11 +128,12 @@ def _cost(_: RunDir, summary: Row) -> Any:
 
 
 def _proof(_: RunDir, summary: Row) -> Row:
-    compact: Row | None = summary["compact"]
-    if compact is None:
+    for gap in summary["missing"]:
+        if gap["part"] == "compact":
+            raise absent(gap["problem"])
+    if summary["compact"] is None:
         raise absent("No network of this run is compacted yet: `synevo compact` does that, and proves it.")
-    if "problem" in compact:
-        raise absent(compact["problem"])
+    compact: Row = summary["compact"]
     return compact
 
 

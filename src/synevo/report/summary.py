@@ -47,7 +47,11 @@ def summarise(run: RunDir) -> dict[str, Any]:
         found.note("lineage", problem)
     lineage = _lineage(entries, found)
     best = lineage.best(plan.evolution.max_drop) if plan and lineage.individuals else None
-    compact = found.attempt("compact", lambda: _compact(run, best, lineage))
+    for problem in _lost_weights(run, entries):
+        found.note("weights", problem)
+    compact, architecture = found.attempt("compact", lambda: _compact(run, best, lineage), (None, {}))
+    if compact and "problem" in compact:
+        found.note("compact", compact["problem"])
     alive, problems = found.attempt("survival", lambda: survival.survive(run, entries), (None, []))
     for problem in problems:
         found.note("survival", problem)
@@ -66,8 +70,8 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "cost": _cost(entries),
         "family": family.beside(plan.data.dataset if plan else ""),
         "survival": alive,
-        "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact)),
-        "frozen": found.attempt("frozen", lambda: _frozen(run, compact), []),
+        "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact, architecture)),
+        "frozen": found.attempt("frozen", lambda: architecture["frozen"] if architecture else [], []),
         "hashes": {from_table(entry["individual"]).name: entry["files"] for entry in entries},
         "commands": found.attempt("plan", lambda: recipe.commands(plan, run.name), []) if plan else [],
         "missing": found.missing,
@@ -110,19 +114,21 @@ def _cost(entries: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _outcomes(run: RunDir, compact: dict[str, Any] | None) -> dict[str, Any] | None:
+def _lost_weights(run: RunDir, entries: list[dict[str, Any]]) -> list[str]:
+    """Which generations' weights are no longer there; their content is checked where it is read."""
+    folders = [
+        run.path / "individuals" / one.name for one, entry in zip(_all(entries), entries, strict=True) if entry["files"]
+    ]
+    lost = [folder for folder in folders if run.weights_size(folder) is None]
+    return [f"{folder} has no weights." for folder in lost]
+
+
+def _outcomes(run: RunDir, compact: dict[str, Any] | None, architecture: dict[str, Any]) -> dict[str, Any] | None:
     if compact is None or "problem" in compact:
         return None
     generation = compact["generation"]
-    said, classes = run.load_predictions(generation), run.load_compact(generation)[1]["architecture"]["classes"]
+    said, classes = run.load_predictions(generation), architecture["classes"]
     return None if said is None else {"generation": generation, **outcomes.tally(said, classes)}
-
-
-def _frozen(run: RunDir, compact: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if compact is None or "problem" in compact:
-        return []
-    frozen: list[dict[str, Any]] = run.load_compact(compact["generation"])[1]["architecture"]["frozen"]
-    return frozen
 
 
 def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> dict[str, Any]:
@@ -185,20 +191,23 @@ def _layer(layer: LayerCount) -> dict[str, int]:
     }
 
 
-def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> dict[str, Any] | None:
-    """The compacted network: of the best generation, or the youngest that there is; None where there is none."""
+def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """The compacted network (of the best generation, or the youngest that there is) and its architecture.
+
+    None where there is none; where its files are damaged, its `problem`.
+    """
     made = run.compacted()
     if not made:
-        return None
+        return None, {}
     generation = best.generation if best and best.generation in made else made[-1]
     try:
         _, documents = run.load_compact(generation)
     except SynevoError as error:
-        return {"generation": generation, "problem": error.problem}
+        return {"generation": generation, "problem": error.problem}, {}
     counts = {individual.generation: individual.counts for individual in lineage.line}
     own, first = counts.get(generation), counts.get(1)
     proof, measures = documents["proof"], documents["measures"]
-    return {
+    compact = {
         "generation": generation,
         "parameters": own and own.parameters,
         "synapses": own and own.synapses,
@@ -222,3 +231,4 @@ def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> dict[str
         "proof": proof,
         "measures": measures,
     }
+    return compact, documents["architecture"]

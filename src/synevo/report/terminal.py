@@ -17,7 +17,7 @@ def render(summary: Summary) -> RenderableType:
     parts: list[RenderableType] = [_headline(summary), lineage_table(summary["generations"], summary["best"])]
     if summary["layers"]:
         parts.append(_layer_table(summary["layers"], summary["best"]))
-    if summary["compact"] is not None:
+    if summary["compact"] is not None and "problem" not in summary["compact"]:
         parts.append(_compact_part(summary["compact"]))
     parts += [Text(f"Missing ({gap['part']}): {gap['problem']}", style="yellow") for gap in summary["missing"]]
     return Group(*parts)
@@ -93,8 +93,6 @@ def _layer_table(layers: list[Summary], best: int) -> Table:
 
 
 def _compact_part(compact: Summary) -> RenderableType:
-    if "problem" in compact:
-        return Text(compact["problem"], style="red")
     table = Table(title=f"Compacted generation {compact['generation']}", title_justify="left")
     for name in ("", "ancestor", "masked", "compact", "ancestor / compact"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
@@ -139,12 +137,13 @@ def print_comparison(console: Console, comparison: Summary) -> None:
         )
     console.print(table)
     for group in comparison["groups"]:
-        console.print(Text(f"Mean ± s.d. of {', '.join(group['runs'])}", style="italic"), _group_table(group), sep="\n")
+        title = f"{group['name']}: mean ± s.d. of {', '.join(group['runs'])}"
+        console.print(Text(title, style="italic"), _group_table(group), sep="\n")
     differences = Table()
-    for name in ("field", *comparison["runs"]):
+    for name in ("field", *(group["name"] for group in comparison["groups"])):
         differences.add_column(Text(name))
     for row in comparison["differences"]:
-        differences.add_row(row["field"], *(Text("–" if value is None else str(value)) for value in row["values"]))
+        differences.add_row(row["field"], *(Text(", ".join(values) or "–") for values in row["of_groups"]))
     if comparison["differences"]:
         console.print(Text("Where the plans differ", style="italic"), differences, sep="\n")
     else:
@@ -159,17 +158,21 @@ def _group_table(group: Summary) -> Table:
     for name in ("gen", "runs", "test %", "syn ×", "clu ×"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in group["generations"]:
-        accuracy = row["test_accuracy"]
-        table.add_row(
-            str(row["generation"]),
-            str(row["runs"]),
-            f"{percent(accuracy['mean'])} ± {percent(accuracy['deviation'])}",
-            *(
-                f"{hundredths(row[field]['mean'])} ± {hundredths(row[field]['deviation'])}"
-                for field in ("synaptic_efficiency", "cluster_efficiency")
-            ),
-        )
+        table.add_row(str(row["generation"]), *_spreads(row))
+    if group["best"]["runs"]:
+        table.add_section()
+        table.add_row("best", *_spreads(group["best"]))
     return table
+
+
+def _spreads(row: Summary) -> list[str]:
+    """How many runs, and the mean and deviation of their accuracies and efficiencies."""
+    accuracy, synaptic, cluster = (row[f] for f in ("test_accuracy", "synaptic_efficiency", "cluster_efficiency"))
+    return [
+        str(row["runs"]),
+        f"{percent(accuracy['mean'])} ± {percent(accuracy['deviation'])}",
+        *(f"{hundredths(one['mean'])} ± {hundredths(one['deviation'])}" for one in (synaptic, cluster)),
+    ]
 
 
 def runs_table(glances: list[Glance]) -> Table:

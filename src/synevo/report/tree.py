@@ -5,6 +5,9 @@ from typing import Any
 
 from synevo.report.figures import INK, MUTED, NARROW, OURS, SOFT, Row, Spec
 
+_LABEL = 36
+"""Pixels across that a label needs."""
+
 
 def tree(summary: Row, width: int) -> Spec:
     """The family tree of a run."""
@@ -107,11 +110,13 @@ def _circles(nodes: list[Row], width: int) -> Spec:
 
 
 def _labels(nodes: list[Row], width: int) -> list[Spec]:
-    if len(nodes) > (30 if width > NARROW else 8):
-        return []
+    """The efficiencies below the circles; where there is no room for all, those of every few generations."""
+    generations = sorted({node["x"] for node in nodes})
+    step = -(-len(generations) * _LABEL // width)
+    best = next((node["x"] for node in nodes if node["kind"] == "best"), generations[-1])
     return [
         {
-            "data": {"values": nodes},
+            "data": {"values": [node for node in nodes if (node["x"] - best) % step == 0]},
             "mark": {"type": "text", "dy": 24, "fontSize": 11, "color": INK, "aria": False},
             "encoding": {"x": {"field": "x"}, "y": {"field": "y"}, "text": {"field": "label"}},
         }
