@@ -63,7 +63,7 @@ LAYERS = {
         "synevo.report",
         "synevo.report.*",
     },
-    "cli": {"synevo.cli", "synevo.looking", "synevo.__main__"},
+    "cli": {"synevo.cli", "synevo.evolving", "synevo.looking", "synevo.__main__"},
 }
 
 WORLD = {"pathlib", "os", "json", "time", "rich", "typer", "tensorflow_datasets"}

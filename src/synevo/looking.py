@@ -23,6 +23,16 @@ def complete_run(incomplete: str) -> list[str]:
     return sorted(path for path in found if path.startswith(incomplete) or Path(path).name.startswith(incomplete))
 
 
+Run = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Run directory; the latest run where none is given.",
+        show_default=False,
+        autocompletion=complete_run,
+    ),
+]
+
+
 def report(
     runs: Annotated[
         list[Path] | None,
@@ -89,18 +99,13 @@ def runs(
 
 
 def watch(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Run directory; the latest run where none is given.", show_default=False, autocompletion=complete_run
-        ),
-    ] = None,
+    run: Run = None,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
 ) -> None:
     """Watch a run that another process is working on, until nobody is."""
     from synevo import watching
 
-    watching.watch(_open_runs(None if run is None else [run])[0], _console(), every=every)
+    watching.watch(open_run(run), _console(), every=every)
 
 
 def _open_runs(paths: list[Path] | None) -> list[Any]:
@@ -108,6 +113,15 @@ def _open_runs(paths: list[Path] | None) -> list[Any]:
     from synevo.shelf import open_all
 
     return open_all(paths) if paths else [latest()]
+
+
+def open_run(path: Path | None) -> Any:
+    """The run at a path, which must exist, or the latest."""
+    from synevo.rundir import RunDir, latest
+
+    run = latest() if path is None else RunDir(path)
+    run.load_plan()
+    return run
 
 
 def _numbers(summaries: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,236 @@
+"""The commands that make a run: train-ancestor, evolve, compact.
+
+They are plain functions; `synevo.cli` makes commands of them.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synevo.errors import DivergenceError, RunError
+from synevo.looking import Run, open_run
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Any field of the plan, as listed by `synevo fields`; repeatable."
+    ),
+]
+DataDir = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="DIR", help="Folder of prepared TFDS data sets [env: TFDS_DATA_DIR]."),
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write the curves to RUN/tensorboard as they grow, for TensorBoard.")
+]
+
+
+def train_ancestor(
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run directory [default: runs/DATASET-ANCESTOR].")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="digits, a TFDS name, an .npz file or a folder of class folders.", show_default=False),
+    ] = None,
+    ancestor: Annotated[
+        str | None,
+        typer.Option(
+            help="The network of generation 1, H_1: a built-in name or package.module:factory.", show_default=False
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Where the plan starts from, as listed by `synevo presets`.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The only source of randomness.", show_default=False)] = None,
+    ancestor_of: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Take the trained ancestor of another run, with its data and its seed."),
+    ] = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+    tensorboard: TensorBoard = False,
+) -> None:
+    """Train the ancestor: generation 1 of a new run, or go on training it."""
+    from synevo.plan import compose
+    from synevo.rundir import RunDir
+
+    options = {"data.dataset": dataset, "ancestor.name": ancestor, "seed": seed, "data.data_dir": data_dir}
+    plan = compose(preset=preset, options=options, sets=sets or ())
+    target = RunDir(run or Path("runs") / f"{Path(plan.data.dataset).stem}-{plan.ancestor.name.replace(':', '.')}")
+    record = _recorder(target, wanted=tensorboard)
+    from synevo import stages
+
+    if ancestor_of is not None:
+        _follow(
+            record(stages.adopt_ancestor(target, plan, open_run(ancestor_of))),
+            generations=1,
+            nothing=f"{target.path} has its ancestor already.",
+        )
+        return
+    if target.exists():
+        plan = _saved_plan(target, plan, asked=any([dataset, ancestor, preset, seed is not None, sets]))
+    ancestry = record(stages.train_ancestor(target, plan))
+    _follow(ancestry, generations=1, nothing=f"{target.path} has its ancestor already.")
+    typer.echo(f"Ancestor of {target.path} is ready. Next: synevo evolve {target.path}", err=True)
+
+
+def evolve(
+    run: Run = None,
+    generations: Annotated[
+        int | None, typer.Option(min=1, help="The generation g to reach; the ancestor is 1.", show_default=False)
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Stop this far below the ancestor's validation accuracy.", show_default=False),
+    ] = None,
+    keep_synapses: Annotated[
+        float | None, typer.Option(help="R^s: share of the parent's synapses expected to survive.", show_default=False)
+    ] = None,
+    keep_clusters: Annotated[
+        float | None, typer.Option(help="R^c: share of the parent's clusters expected to survive.", show_default=False)
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="c: what lives or dies together, kernel or filter.", show_default=False)
+    ] = None,
+    population: Annotated[
+        int | None,
+        typer.Option(help="Offspring a generation; the best on validation is the parent.", show_default=False),
+    ] = None,
+    adaptive: Annotated[
+        bool | None,
+        typer.Option(
+            "--adaptive/--constant",
+            help="Press harder while accuracy holds, and half as hard where it does not.",
+            show_default=False,
+        ),
+    ] = None,
+    target_synapses: Annotated[
+        int | None, typer.Option(help="Stop once so few synapses are left.", show_default=False)
+    ] = None,
+    target_macs: Annotated[
+        int | None, typer.Option(help="Stop once an image costs so few multiply-adds.", show_default=False)
+    ] = None,
+    target_kb: Annotated[
+        float | None, typer.Option(help="Stop once the weights take so few kilobytes.", show_default=False)
+    ] = None,
+    target_latency: Annotated[
+        float | None, typer.Option(help="Stop once an image takes so few milliseconds.", show_default=False)
+    ] = None,
+    heredity: Annotated[
+        str | None,
+        typer.Option(
+            help="Who survives: by cluster (the paper), synapse, magnitude, taylor, random, shuffled or scratch.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+    tensorboard: TensorBoard = False,
+) -> None:
+    """Evolve a run to a generation: synthesise, compact, train and score one offspring after the other."""
+    from synevo import course
+    from synevo.plan import change
+
+    target = open_run(run)
+    options = {
+        "evolution.generations": generations,
+        "evolution.max_drop": max_drop,
+        "environment.keep_synapses": keep_synapses,
+        "environment.keep_clusters": keep_clusters,
+        "encoding.cluster": cluster,
+        "encoding.heredity": heredity,
+        "evolution.population": population,
+        "evolution.adaptive": adaptive,
+        "evolution.target_synapses": target_synapses,
+        "evolution.target_macs": target_macs,
+        "evolution.target_kb": target_kb,
+        "evolution.target_latency": target_latency,
+        "data.data_dir": data_dir,
+    }
+    plan = change(target.load_plan(), options=options, sets=sets or ())
+    record = _recorder(target, wanted=tensorboard)
+    from synevo import stages
+
+    generations = plan.evolution.generations
+    _follow(
+        record(stages.evolve(target, plan)),
+        generations=generations,
+        nothing=f"{target.path} has nothing left to evolve.",
+        lineage=target.load_lineage(),
+    )
+    lineage = target.load_lineage()
+    state = course.state(lineage, plan)
+    if state == "failed":
+        raise DivergenceError(
+            f"Generation {lineage.last.label} failed. {lineage.last.problem}",
+            remedy="The generations before it are whole.",
+        )
+    typer.echo(f"The lineage of {target.path} is {state} at generation {lineage.last.generation}.", err=True)
+    typer.echo(f"Next: synevo compact {target.path}; synevo report {target.path}", err=True)
+
+
+def compact(
+    run: Run = None,
+    generation: Annotated[
+        int | None,
+        typer.Option(min=1, help="Which generation g [default: the best within the budget].", show_default=False),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write the best network physically smaller, proven equal to the masked one and timed beside its ancestor."""
+    from synevo.plan import change
+
+    target = open_run(run)
+    plan = change(target.load_plan(), options={"data.data_dir": data_dir})
+    from synevo import stages
+
+    documents = stages.compact(target, plan, generation=generation)
+    number, proof = documents["architecture"]["generation"], documents["proof"]
+    typer.echo(f"Generation {number} is compacted and proven: {target.compact_folder(number)}")
+    typer.echo(
+        f"The logits differ by at most {proof['max_difference']:.1e} on {proof['images']} real and "
+        f"{proof['random_images']} random images; top-1 agreement {100 * proof['top1_agreement']:.2f} %."
+    )
+
+
+def _saved_plan(run: Any, plan: Any, *, asked: bool) -> Any:
+    """The plan that a run has; RunError where another one was asked for."""
+    from synevo import stages
+    from synevo.plan import flatten
+
+    saved = run.load_plan()
+    if asked:
+        before, after = flatten(saved), flatten(stages.resolve(plan))
+        different = [
+            f"{name} is {before[name]!r}, not {after[name]!r}" for name in before if before[name] != after[name]
+        ]
+        if different:
+            raise RunError(
+                f"{run.path} was started with another plan: {'; '.join(different)}.",
+                remedy="Name a new run with --run DIR, or leave the options out to go on with this one.",
+            )
+    return saved
+
+
+def _follow(happenings: Any, *, generations: int, nothing: str, **known: Any) -> None:
+    from rich.console import Console
+
+    from synevo.progress import follow
+
+    if follow(happenings, Console(stderr=True), generations=generations, **known) == 0:
+        typer.echo(nothing, err=True)
+
+
+def _recorder(run: Any, *, wanted: bool) -> Callable[[Any], Any]:
+    """What writes a run's happenings to its event file as they pass, where that is wanted."""
+    if not wanted:
+        return lambda happenings: happenings
+    from synevo import curves
+
+    curves.require()
+    typer.echo(f"To see the curves: tensorboard --logdir {run.path}", err=True)
+    return functools.partial(curves.record, run)
