@@ -239,7 +239,7 @@ class Stage:
     epochs: list[int] = field(default_factory=list)
 
     def fit(
-        self, _key: Array, _blueprint: Any, state: State, _masks: Any, _dataset: Dataset, plan: TrainingPlan
+        self, _key: Array, _blueprint: Any, state: State, _masks: Any, _data: Dataset, plan: TrainingPlan, _teacher: Any
     ) -> Iterator[State]:
         self.asked.append(plan.learning_rate)
         self.epochs.append(plan.epochs)

@@ -16,7 +16,7 @@ from synevo.images import Dataset, Images
 from synevo.masks import Masks
 from synevo.network import Network
 from synevo.plan import TrainingPlan
-from synevo.training import State, augment
+from synevo.training import State, Teacher, augment
 
 PLAN = TrainingPlan(epochs=3, batch_size=16, learning_rate=1e-2, shift=1)
 DECAYING = PLAN.model_copy(update={"weight_decay": 0.5})
@@ -243,3 +243,44 @@ def test_augmentation_depends_on_the_key_alone() -> None:
     one, again, other = (np.asarray(augment(keys.root(seed), picture(), shift=2, flip=True)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
+
+
+def test_distillation_is_the_divergence_of_softened_answers() -> None:
+    """By hand, in NumPy: T^2 * sum of q (log q - log p), the mean over images."""
+    random = np.random.default_rng(3)
+    logits, lesson = random.normal(size=(2, 5, 4)) * 3
+    temperature = 2.5
+    q, p = (np.exp(values / temperature) for values in (lesson, logits))
+    q, p = (values / values.sum(axis=1, keepdims=True) for values in (q, p))
+    expected = temperature**2 * (q * (np.log(q) - np.log(p))).sum(axis=1).mean()
+    found = training.distil(jnp.asarray(logits), jnp.asarray(lesson), temperature=temperature)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert float(training.distil(jnp.asarray(lesson), jnp.asarray(lesson), temperature=4.0)) == pytest.approx(0)
+
+
+def test_a_network_learns_what_its_teacher_says_where_the_labels_say_nothing(tiny: Specimen, digits: Dataset) -> None:
+    longer = PLAN.model_copy(update={"epochs": 12})
+    everything = masks.full(tiny.wiring, tiny.network)
+    teacher = Teacher(tiny.blueprint, train(tiny, digits, everything, longer)[-1].network)
+    labels = np.random.default_rng(0).permutation(digits.train.labels)
+    muddled = replace(digits, train=Images(digits.train.pixels, labels))
+    plan = longer.model_copy(update={"distillation": 1.0})
+    said = training.predict(tiny.blueprint, teacher.network, digits.test, digits)
+
+    def agreement(teacher: Teacher | None, plan: TrainingPlan) -> float:
+        state = training.start(copy(tiny.network), muddled, plan, tiny.blueprint)
+        for after in training.fit(keys.root(0), tiny.blueprint, state, everything, muddled, plan, teacher):
+            network = copy(after.network)
+        return float((training.predict(tiny.blueprint, network, digits.test, digits) == said).mean())
+
+    assert agreement(teacher, plan) > 0.85
+    assert agreement(teacher, plan.model_copy(update={"distillation": 0.0})) < 0.6
+
+
+def test_a_plan_that_does_not_distil_trains_the_same_with_a_teacher(
+    tiny: Specimen, digits: Dataset, alive: Masks, sparse: Network, states: list[State]
+) -> None:
+    teacher = Teacher(tiny.blueprint, copy(states[-1].network))
+    start = training.start(copy(sparse), digits, PLAN, tiny.blueprint)
+    *_, last = training.fit(keys.root(0), tiny.blueprint, start, alive, digits, PLAN, teacher)
+    assert same(last.network, states[-1].network)

@@ -31,7 +31,7 @@ from synevo.masks import Masks
 from synevo.network import Blueprint, Network, normalise
 from synevo.plan import Plan, TrainingPlan
 from synevo.synthesis import synthesise
-from synevo.training import State
+from synevo.training import State, Teacher
 from synevo.wiring import Anatomy, fitted
 
 PROOF_IMAGES = 128
@@ -137,18 +137,20 @@ def offspring(
     conception: Conception,
     *,
     spent: int,
+    teacher: Network | None = None,
     resume: Resumption | None = None,
 ) -> Iterator[Event]:
     """Conceive an offspring of `parent` and let it grow up.
 
-    `spent` is how many epochs the parent was trained, for a heredity without inheritance; `resume` is a training of
-    this offspring that was interrupted.
+    `spent` is how many epochs the parent was trained, for a heredity without inheritance; `teacher` is the trained
+    ancestor, for a plan that distils; `resume` is a training of this offspring that was interrupted.
     """
     own_key = individual_key(key, conception)
     embryo = conceive(own_key, species, parent, dataset, plan, pressure=conception.pressure)
     epochs = embryo.lifetime(plan.training) + (0 if HEREDITIES[plan.encoding.heredity].inherited else spent)
     training_plan = plan.training.model_copy(update={"epochs": epochs})
-    yield from _grow(own_key, conception, species, embryo, dataset, training_plan, plan, resume)
+    tutor = None if teacher is None else Teacher(species.blueprint, teacher)
+    yield from _grow(own_key, conception, species, embryo, dataset, training_plan, plan, resume, tutor)
 
 
 def individual_key(key: Array, conception: Conception) -> Array:
@@ -203,6 +205,7 @@ def _grow(
     training_plan: TrainingPlan,
     plan: Plan,
     resume: Resumption | None,
+    teacher: Teacher | None = None,
 ) -> Iterator[Event]:
     """Train an embryo; where that diverges, again with a quarter of the learning rate, as often as the plan allows."""
     organism = embryo.organism
@@ -218,7 +221,7 @@ def _grow(
             state = state.filled(resume.leaves, epoch=resume.epoch)
         try:
             training_key = derive(key, "training", attempt)
-            for after in training.fit(training_key, blueprint, state, living, dataset, gentler):
+            for after in training.fit(training_key, blueprint, state, living, dataset, gentler, teacher):
                 yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:

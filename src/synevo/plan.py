@@ -63,6 +63,10 @@ class TrainingPlan(Section):
     batch_size: Count = Field(128, description="images a step")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of the synapses")
+    distillation: float = Field(
+        0.0, ge=0, le=1, description="share of the loss that asks for the ancestor's answers, not for the labels"
+    )
+    temperature: float = Field(4.0, gt=0, le=100, description="how far distillation softens both answers")
     shift: int = Field(0, ge=0, le=8, description="augmentation: random translation by up to this many pixels")
     flip: bool = Field(False, description="augmentation: random left-right mirror image")
 
@@ -136,6 +140,12 @@ class Plan(Section):
     encoding: EncodingPlan = EncodingPlan()
     environment: EnvironmentPlan = EnvironmentPlan()
     evolution: EvolutionPlan = EvolutionPlan()
+
+    @model_validator(mode="after")
+    def _the_ancestor_has_no_teacher(self) -> "Plan":
+        if self.ancestor_training.distillation:
+            raise ValueError("ancestor_training.distillation must be 0: the ancestor has nobody to learn from")
+        return self
 
     @model_validator(mode="after")
     def _clusters_bound_synapses(self) -> "Plan":

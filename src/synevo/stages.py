@@ -120,6 +120,7 @@ def _bear(run: RunDir, habitat: Habitat, conception: Conception, parent: Individ
         habitat.plan,
         conception,
         spent=parent.epochs,
+        teacher=load_organism(run, habitat.species, 1).network if habitat.plan.training.distillation else None,
         resume=checkpoints.load(run.training_folder, generation=conception.generation, number=conception.number),
     )
     yield from _keep(run, habitat, events)

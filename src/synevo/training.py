@@ -53,6 +53,14 @@ class State:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A trained network whose answers another one learns, and how it runs."""
+
+    blueprint: Blueprint
+    network: Network
+
+
+@dataclass(frozen=True)
 class _Recipe:
     """All that is constant while a network trains; hashable, so that it selects the compiled step."""
 
@@ -61,6 +69,7 @@ class _Recipe:
     steps: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    teacher: Blueprint | None = None
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -79,17 +88,25 @@ def start(network: Network, dataset: Dataset, plan: TrainingPlan, blueprint: Blu
 
 
 def fit(
-    key: Array, blueprint: Blueprint, state: State, masks: dict[str, Any], dataset: Dataset, plan: TrainingPlan
+    key: Array,
+    blueprint: Blueprint,
+    state: State,
+    masks: dict[str, Any],
+    dataset: Dataset,
+    plan: TrainingPlan,
+    teacher: Teacher | None = None,
 ) -> Iterator[State]:
     """Train from `state` to the plan's last epoch, yielding the state after each; resuming from any is exact.
 
-    `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive. The next
-    epoch reuses the memory of the state before it: copy what is to be kept.
+    `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive. A
+    `teacher` is asked where the plan distils. The next epoch reuses the memory of the state before it: copy what is to
+    be kept.
 
     Raises:
         DivergenceError: when the loss is no longer finite.
     """
-    recipe = _recipe(blueprint, dataset, plan)
+    recipe = _recipe(blueprint, dataset, plan, teacher if plan.distillation else None)
+    lessons = teacher.network if teacher is not None and plan.distillation else None
     pixels, labels = jnp.asarray(dataset.train.pixels), jnp.asarray(dataset.train.labels)
     masks = {name: jnp.asarray(mask) for name, mask in masks.items()}
     network, optimiser = state.network, state.optimiser
@@ -98,7 +115,7 @@ def fit(
         order = jax.random.permutation(derive(epoch_key, "order"), len(dataset.train))
         batches = order[: recipe.steps * _batch_size(plan, dataset)].reshape(recipe.steps, -1)
         network, optimiser, loss = drive(
-            recipe, network, optimiser, masks, pixels, labels, batches, derive(epoch_key, "augmentation")
+            recipe, network, optimiser, masks, lessons, pixels, labels, batches, derive(epoch_key, "augmentation")
         )
         if not np.isfinite(loss):
             raise DivergenceError(
@@ -113,6 +130,7 @@ def drive(
     network: Network,
     optimiser: Any,
     masks: dict[str, Array],
+    teacher: Network | None,
     pixels: Array,
     labels: Array,
     batches: Array,
@@ -120,11 +138,13 @@ def drive(
 ) -> tuple[Network, Any, float]:
     """One epoch over `batches` of image numbers [steps, batch], and its mean loss."""
     if jax.default_backend() != "cpu":
-        network, optimiser, losses = _scan(recipe, network, optimiser, masks, pixels, labels, batches, key)
+        network, optimiser, losses = _scan(recipe, network, optimiser, masks, teacher, pixels, labels, batches, key)
         return network, optimiser, float(losses.mean())
     total = jnp.zeros(())
     for number, batch in enumerate(np.asarray(batches)):
-        network, optimiser, loss = _dispatch(recipe, network, optimiser, masks, pixels, labels, batch, key, number)
+        network, optimiser, loss = _dispatch(
+            recipe, network, optimiser, masks, teacher, pixels, labels, batch, key, number
+        )
         total = total + loss
     return network, optimiser, float(total) / len(batches)
 
@@ -170,9 +190,15 @@ def augment(key: Array, pixels: Array, *, shift: int, flip: bool) -> Array:
     return pixels
 
 
-def _recipe(blueprint: Blueprint, dataset: Dataset, plan: TrainingPlan) -> _Recipe:
+def distil(logits: Array, lesson: Array, *, temperature: float) -> Array:
+    """T² · KL(lesson || answer) of logits [n, classes] softened by T, the mean over images (arXiv 1503.02531)."""
+    answer, wanted = (jax.nn.log_softmax(values / temperature) for values in (logits, lesson))
+    return temperature**2 * (jnp.exp(wanted) * (wanted - answer)).sum(axis=-1).mean()
+
+
+def _recipe(blueprint: Blueprint, dataset: Dataset, plan: TrainingPlan, teacher: Teacher | None = None) -> _Recipe:
     steps = len(dataset.train) // _batch_size(plan, dataset)
-    return _Recipe(blueprint, plan, steps, dataset.mean, dataset.deviation)
+    return _Recipe(blueprint, plan, steps, dataset.mean, dataset.deviation, teacher.blueprint if teacher else None)
 
 
 def _batch_size(plan: TrainingPlan, dataset: Dataset) -> int:
@@ -184,7 +210,14 @@ def _is_matrix(parameters: dict[str, Array]) -> dict[str, bool]:
 
 
 def _step(
-    recipe: _Recipe, network: Network, optimiser: Any, masks: dict[str, Array], pixels: Array, labels: Array, key: Array
+    recipe: _Recipe,
+    network: Network,
+    optimiser: Any,
+    masks: dict[str, Array],
+    teacher: Network | None,
+    pixels: Array,
+    labels: Array,
+    key: Array,
 ) -> tuple[Network, Any, Array]:
     pixels = augment(derive(key, "augment"), pixels, shift=recipe.plan.shift, flip=recipe.plan.flip)
     x = normalise(pixels, recipe.mean, recipe.deviation)
@@ -192,7 +225,11 @@ def _step(
     def loss_of(parameters: dict[str, Array]) -> tuple[Array, Network]:
         candidate = Network(parameters, network.statistics)
         logits, updated = forward_training(recipe.blueprint, candidate, x, derive(key, "dropout"))
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updated
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        if recipe.teacher is not None and teacher is not None:
+            lesson = distil(logits, forward(recipe.teacher, teacher, x), temperature=recipe.plan.temperature)
+            loss = (1 - recipe.plan.distillation) * loss + recipe.plan.distillation * lesson
+        return loss, updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(network.parameters)
     updates, optimiser = recipe.optimiser.update(gradient, optimiser, network.parameters)
@@ -207,6 +244,7 @@ def _dispatch(
     network: Network,
     optimiser: Any,
     masks: dict[str, Array],
+    teacher: Network | None,
     pixels: Array,
     labels: Array,
     batch: Array,
@@ -214,7 +252,7 @@ def _dispatch(
     number: Array,
 ) -> tuple[Network, Any, Array]:
     step_key = jax.random.fold_in(key, number)
-    return _step(recipe, network, optimiser, masks, pixels[batch], labels[batch], step_key)
+    return _step(recipe, network, optimiser, masks, teacher, pixels[batch], labels[batch], step_key)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
@@ -223,6 +261,7 @@ def _scan(
     network: Network,
     optimiser: Any,
     masks: dict[str, Array],
+    teacher: Network | None,
     pixels: Array,
     labels: Array,
     batches: Array,
@@ -231,7 +270,7 @@ def _scan(
     def body(carry: tuple[Network, Any], item: tuple[Array, Array]) -> tuple[tuple[Network, Any], Array]:
         batch, number = item
         step_key = jax.random.fold_in(key, number)
-        network, optimiser, loss = _step(recipe, *carry, masks, pixels[batch], labels[batch], step_key)
+        network, optimiser, loss = _step(recipe, *carry, masks, teacher, pixels[batch], labels[batch], step_key)
         return (network, optimiser), loss
 
     numbers = jnp.arange(len(batches))
