@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 SEEDS := 0 1 2
+CASES := 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format paper sharp bench clean
+.PHONY: help install demo test check format paper sharp bench fuzz clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +50,10 @@ paper sharp: install  ## the MNIST lineages of a preset, a seed after the other 
 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench_networks.py
+
+fuzz: install  ## compact random architectures by the thousand (CASES=3000)
+	SYNEVO_FUZZ=$(CASES) $(BIN)/python -m pytest tests/test_wiring_real.py -k random_architectures
 
 clean:  ## remove what was installed and built, not the runs
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
