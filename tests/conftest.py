@@ -1,5 +1,7 @@
 """Strict JAX, repeatable Hypothesis, and the two things that most tests start from: images, and a tiny network."""
 
+from pathlib import Path
+
 import hypothesis
 import jax
 import numpy as np
@@ -7,7 +9,10 @@ import pytest
 from sklearn.datasets import load_digits
 from specimens import CLASSES, Specimen, Tiny, specimen
 
+from synevo import stages
 from synevo.images import Dataset, Images
+from synevo.plan import AncestorPlan, DataPlan, EncodingPlan, EnvironmentPlan, EvolutionPlan, Plan, TrainingPlan
+from synevo.rundir import RunDir
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -37,3 +42,30 @@ def digits() -> Dataset:
 def tiny() -> Specimen:
     """The tiny network that most tests evolve, as it is before any training."""
     return specimen(Tiny)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A compacted run of two generations on small digits: a convolution in groups, a normalisation, a flatten."""
+    return compacted_run(tmp_path_factory.mktemp("runs") / "grouped", "specimens:Pipeline")
+
+
+def compacted_run(path: Path, ancestor: str) -> RunDir:
+    """A run of two generations, the second without half of its filters, compacted; not to be written to."""
+    run = RunDir(path)
+    short = {"epochs": 1, "learning_rate": 0.01, "batch_size": 64}
+    plan = Plan().model_copy(
+        update={
+            "data": DataPlan(image_size=8, normalise="standardise"),
+            "ancestor": AncestorPlan(name=ancestor),
+            "ancestor_training": TrainingPlan(**short),
+            "training": TrainingPlan(**short),
+            "encoding": EncodingPlan(cluster="filter", cluster_sharpness=20.0),
+            "environment": EnvironmentPlan(keep_clusters=0.5, keep_synapses=0.4),
+            "evolution": EvolutionPlan(generations=2, max_drop=1.0),
+        }
+    )
+    list(stages.train_ancestor(run, plan))
+    list(stages.evolve(run, run.load_plan()))
+    stages.compact(run, run.load_plan())
+    return run

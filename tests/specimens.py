@@ -239,6 +239,17 @@ class Attentive(nnx.Module):
         return self.classifier(nnx.softmax(self.hidden2(x)))
 
 
+class Softened(nnx.Module):
+    """A softmax over all units that there are: every one is frozen."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.hidden = nnx.Linear(int(np.prod(shape)), 6, rngs=rngs)
+        self.classifier = nnx.Linear(6, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.classifier(nnx.softmax(self.hidden(x.reshape(x.shape[0], -1))))
+
+
 class Strange(nnx.Module):
     """Primitives without a rule: a Fourier transform over units, and a scatter into them."""
 
@@ -309,6 +320,24 @@ class Grouped(nnx.Module):
     def __call__(self, x: Array) -> Array:
         x = self.last(nnx.relu(self.groups(nnx.relu(self.first(x)))))
         return self.out(nnx.relu(x).mean((1, 2)))
+
+
+class Pipeline(nnx.Module):
+    """What most deployed networks are made of: normalised convolutions, some in groups, pooling, a flatten, dropout."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Conv(shape[-1], 8, (3, 3), use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.groups = nnx.Conv(8, 16, (3, 3), strides=2, feature_group_count=8, rngs=rngs)
+        self.full = nnx.Linear(2 * 2 * 16, 16, rngs=rngs)
+        self.dropout = nnx.Dropout(0.1, rngs=rngs)
+        self.classifier = nnx.Linear(16, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        x = nnx.relu(self.norm(self.first(x)))
+        x = nnx.max_pool(nnx.relu(self.groups(x)), (2, 2), (2, 2))
+        x = self.dropout(nnx.relu(self.full(x.reshape(x.shape[0], -1))))
+        return self.classifier(x)
 
 
 class LayerNormed(nnx.Module):

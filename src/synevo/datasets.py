@@ -51,7 +51,7 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
     source = _open(plan)
     size, fit = _settle(plan, source.shape, native_size=None)
     splits = _decoded(source)
-    train, test = (_brought_to(images, size, fit) for images in (splits.train, splits.test))
+    train, test = (brought_to(images, size, fit) for images in (splits.train, splits.test))
     train, validation = divide(train, plan.validation, classes=source.classes, entropy=(_VALIDATION, seed))
     mean, deviation = _normalisation(train.pixels, plan.normalise)
     return Dataset(source.name, source.classes, train, validation, test, mean, deviation)
@@ -70,6 +70,11 @@ def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
     plan = _locate(plan)
     size, fit = _settle(plan, _open(plan).shape, native_size=native_size)
     return plan.model_copy(update={"image_size": size, "fit": fit})
+
+
+def native_shape(plan: DataPlan) -> tuple[int, int, int]:
+    """Height, width and channels of the images as the source holds them; DataError where it is missing or unfit."""
+    return _open(_locate(plan)).shape
 
 
 def _locate(plan: DataPlan) -> DataPlan:
@@ -146,7 +151,7 @@ def _automatic_fit(height: int, width: int, size: int | None) -> Fit:
     return "pad" if 0 < size - height <= WIDEST_PADDING else "resize"
 
 
-def _brought_to(images: Images, size: int | None, fit: Fit) -> Images:
+def brought_to(images: Images, size: int | None, fit: Fit) -> Images:
     """Every image with `size` pixels a side: as it is, with zeros around it, or resized bilinearly."""
     if size is None or fit == "none":
         return images

@@ -41,6 +41,10 @@ class ProofError(SynevoError):
     """A compacted network is not the network that it came from; nothing was written."""
 
 
+class CompactionError(SynevoError):
+    """Nothing of a network can be removed, or what to remove is not said in its terms."""
+
+
 class DivergenceError(SynevoError):
     """Training left the finite numbers."""
 

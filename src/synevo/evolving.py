@@ -190,6 +190,9 @@ def compact(
 
     documents = stages.compact(target, plan, generation=generation)
     number, proof = documents["architecture"]["generation"], documents["proof"]
+    units = documents["architecture"]["units"]
+    if units["alive"] == units["all"]:
+        typer.echo(f"Nothing was removed: all {units['all']} units of generation {number} live. It is written whole.")
     typer.echo(f"Generation {number} is compacted and proven: {target.compact_folder(number)}")
     typer.echo(
         f"The logits differ by at most {proof['max_difference']:.1e} on {proof['images']} real and "

@@ -34,6 +34,9 @@ from synevo.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpa
 
 RUNS = Path("runs")
 
+ARCHITECTURE_FORMAT = 2
+"""Of architecture.json: 1 stated neither the groups of convolutions nor how images are brought to size."""
+
 _PREDICTIONS = "predictions.safetensors"
 _CHECKPOINT = re.compile(r"g(\d+)(?:-\d+)?-a\d+-e(\d+)")
 
@@ -200,12 +203,7 @@ class RunDir:
             raise RunError(
                 f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first."
             )
-        hashes = read_json(folder / "hashes.json")
-        files = {name: read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
-        weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
-        return weights, {
-            name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
-        }
+        return read_compact(folder)
 
     def load_predictions(self, generation: int) -> Tensors | None:
         """What ancestor and compacted network say to the test images; None where an older version compacted it.
@@ -281,6 +279,16 @@ class RunDir:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+
+def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Weights and JSON documents of a folder that `save_compact` wrote, wherever it is now; RunError where damaged."""
+    hashes = read_json(folder / "hashes.json")
+    files = {name: read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
+    weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+    return weights, {
+        name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
+    }
 
 
 def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:

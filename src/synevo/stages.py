@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch, training
 from synevo.course import Conception, next_conception
-from synevo.errors import DivergenceError, RunError
+from synevo.errors import CompactionError, DivergenceError, RunError
 from synevo.evolution import Birth, Event, Organism, Species, Training
 from synevo.happenings import Epoch, Grown, Happening
 from synevo.images import Dataset, Images
@@ -24,9 +24,9 @@ from synevo.lineage import Counts, Individual, Scores
 from synevo.machine import describe
 from synevo.network import Blueprint, Network, build, forward, normalise
 from synevo.plan import Plan
-from synevo.rundir import RunDir
+from synevo.rundir import ARCHITECTURE_FORMAT, RunDir
 from synevo.tensors import Tensors
-from synevo.wiring import dissect
+from synevo.wiring import dissect, groups_left
 
 LATENCY_BATCHES = (1, 256)
 CHECKPOINT_EVERY = 2.0
@@ -219,6 +219,7 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[s
             raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
         habitat = settle(plan)
         organism, first = (load_organism(run, habitat.species, number) for number in (generation, 1))
+        _check_removed(run, habitat.species, organism, generation, asked=best is None)
         proof, masked = prove(habitat, organism)
         blueprint = habitat.species.blueprint
         networks = {
@@ -235,6 +236,21 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[s
         said = predictions(habitat, first, organism)
         run.save_compact(generation, weights=weights, documents=documents, predictions=said)
         return documents
+
+
+def _check_removed(run: RunDir, species: Species, organism: Organism, generation: int, *, asked: bool) -> None:
+    """CompactionError where nothing is removed, unless this generation was `asked` for and something could be."""
+    wiring = species.anatomy.wiring
+    if not wiring.units:
+        raise compaction.nothing_to_remove(f"Generation {generation} of {run.path}", wiring, wiring.frozen)
+    if organism.units.all() and not asked:
+        name = "the ancestor, " if generation == 1 else ""
+        raise CompactionError(
+            f"Generation {generation} of {run.path}, {name}the best within the budget, has nothing to remove: "
+            f"all of its {wiring.units} units live.",
+            remedy=f"Evolve it further with `synevo evolve {run.path}`, "
+            f"or write it whole with `synevo compact {run.path} --generation {generation}`.",
+        )
 
 
 def prove(habitat: Habitat, organism: Organism) -> tuple[compaction.Proof, Network]:
@@ -262,8 +278,8 @@ def predictions(habitat: Habitat, first: Organism, organism: Organism) -> Tensor
     """What ancestor and organism say to each test image, and some of the images that only one of them gets right."""
     species, dataset = habitat.species, habitat.dataset
     said = {
-        name: training.predict(species.blueprint, network, dataset.test, dataset)
-        for name, network in (("ancestor", first.network), ("best", organism.network))
+        name: training.predict(*_runnable(species, one), dataset.test, dataset)
+        for name, one in (("ancestor", first), ("best", organism))
     }
     right = {name: classes == dataset.test.labels for name, classes in said.items()}
     lost = np.flatnonzero(right["ancestor"] & ~right["best"])
@@ -285,13 +301,21 @@ def architecture(habitat: Habitat, organism: Organism, generation: int) -> dict[
     """All that is needed, beside the weights, to run a compacted network."""
     dataset = habitat.dataset
     return {
-        "format": 1,
+        "format": ARCHITECTURE_FORMAT,
         "synevo": __version__,
         "generation": generation,
         "ancestor": habitat.plan.ancestor.name,
-        "input": {"shape": dataset.shape, "mean": dataset.mean, "deviation": dataset.deviation},
+        "input": {
+            "shape": dataset.shape,
+            "mean": dataset.mean,
+            "deviation": dataset.deviation,
+            "source_shape": datasets.native_shape(habitat.plan.data),
+            "fit": habitat.plan.data.fit,
+        },
         "classes": dataset.classes,
         "arrays": {name: list(array.shape) for name, array in organism.network.arrays.items()},
+        "units": {"all": len(organism.units), "alive": int(organism.units.sum())},
+        "groups": groups_left(habitat.species.anatomy.wiring, organism.units),
         "layers": [asdict(layer) for layer in counts_of(habitat.species, organism).layers],
         "frozen": [asdict(frozen) for frozen in habitat.species.anatomy.wiring.frozen],
     }

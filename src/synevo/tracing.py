@@ -5,7 +5,7 @@ predicted, and how units are followed through a model that nobody annotated.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import jax
@@ -48,6 +48,7 @@ class Step:
     results: tuple[int, ...]
     parameters: Mapping[str, Any]
     where: str
+    operation: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,18 @@ def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any)
     """The program of `function(arrays, *inputs)`; arrays and inputs may be abstract (shape and dtype alone)."""
     closed = jax.make_jaxpr(function)(dict(arrays), *inputs)
     return _Inliner().program(closed, sorted(arrays))
+
+
+def evaluate(program: Program, arrays: Mapping[str, Any], *inputs: Any) -> dict[int, Any]:
+    """Every value of a program, by its number, where its arrays and inputs are these."""
+    values: dict[int, Any] = dict(program.constants)
+    values |= {number: arrays[name] for name, number in program.arrays.items()}
+    values |= dict(zip(program.inputs, inputs, strict=True))
+    for step in program.steps:
+        operands = [o.value if isinstance(o, Constant) else values[o] for o in step.operands]
+        made = step.operation.bind(*operands, **step.parameters)
+        values |= zip(step.results, made if step.operation.multiple_results else [made], strict=True)
+    return values
 
 
 class _Inliner:
@@ -113,7 +126,9 @@ class _Inliner:
                 scope.update(zip(equation.outvars, results, strict=True))
             else:
                 made = tuple(self._value(variable) for variable in equation.outvars)
-                self.steps.append(Step(equation.primitive.name, operands, made, equation.params, where))
+                self.steps.append(
+                    Step(equation.primitive.name, operands, made, equation.params, where, equation.primitive)
+                )
                 scope.update(zip(equation.outvars, made, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
 

@@ -56,32 +56,37 @@ def make_viable(
     return masks, alive, restored
 
 
-def trim(wiring: Wiring, masks: Masks) -> tuple[Masks, Flags]:
-    """The masks without the synapses that carry no signal to any output, and the units [units] that are left."""
-    return _trim(wiring, masks, np.zeros(wiring.units, bool))
+def trim(wiring: Wiring, masks: Masks, *, loud: Flags | None = None) -> tuple[Masks, Flags]:
+    """The masks without the synapses that carry no signal to any output, and the units [units] that are left.
+
+    `loud` units [units] count as signals of their own: they say something even where nothing reaches them.
+    """
+    return _trim(wiring, masks, np.zeros(wiring.units, bool), loud)
 
 
-def _trim(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
+def _trim(wiring: Wiring, masks: Masks, kept: Flags, loud: Flags | None = None) -> tuple[Masks, Flags]:
     """Trim all but the `kept` units, until nothing changes: a derived unit hides which of its synapses are left."""
-    masks, alive = _trim_once(wiring, masks, kept)
+    masks, alive = _trim_once(wiring, masks, kept, loud)
     while wiring.derived:
         before = alive
-        masks, alive = _trim_once(wiring, masks, kept)
+        masks, alive = _trim_once(wiring, masks, kept, loud)
         if (alive == before).all():
             break
     return masks, alive
 
 
-def _trim_once(wiring: Wiring, masks: Masks, kept: Flags) -> tuple[Masks, Flags]:
+def _trim_once(wiring: Wiring, masks: Masks, kept: Flags, loud: Flags | None) -> tuple[Masks, Flags]:
     connected = {layer.name: by_unit(layer, masks[layer.name]).any(axis=2) for layer in wiring.layers}
     carries, serves = ~_touched(wiring, "outputs"), ~_touched(wiring, "inputs")
+    if loud is not None:
+        carries |= loud
     read = np.zeros(wiring.units, bool)
     for layer in wiring.layers:
         heard = _flags(wiring, layer.inputs, carries)[:, None] & connected[layer.name]
         reached = heard.any(axis=0)
         if layer.groups is not None:
             reached &= _flags(wiring, layer.groups, carries)
-            _silence_groups(wiring, layer, carries, reached, read)
+            _silence_groups(wiring, layer, carries, reached, read if loud is None else read | loud)
         wiring.mark(carries, layer.outputs, reached)
         wiring.mark(read, layer.inputs, np.ones(len(layer.inputs), bool))
     for layer in reversed(wiring.layers):

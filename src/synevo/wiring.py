@@ -158,7 +158,13 @@ def fitted(blueprint: Blueprint, wiring: Wiring, alive: Flags) -> Blueprint:
         return blueprint
     fates = wiring.fates(alive)
     shapes = {name: tuple(int(survives(axis, fates).sum()) for axis in axes) for name, axes in wiring.slots.items()}
-    return refit(blueprint, shapes, {name: int(survives(axis, fates).sum()) for name, axis in wiring.groups.items()})
+    return refit(blueprint, shapes, groups_left(wiring, alive))
+
+
+def groups_left(wiring: Wiring, alive: Flags) -> dict[str, int]:
+    """In how many groups each grouped kernel is divided where only the `alive` units [units] are left."""
+    fates = wiring.fates(alive)
+    return {name: int(survives(axis, fates).sum()) for name, axis in wiring.groups.items()}
 
 
 def dissect(blueprint: Blueprint, network: Network, shape: tuple[int, int, int]) -> Anatomy:
