@@ -50,6 +50,7 @@ LAYERS = {
         "synevo.files",
         "synevo.rundir",
         "synevo.reload",
+        "synevo.classification",
         "synevo.checkpoints",
         "synevo.stages",
         "synevo.stopwatch",
@@ -65,7 +66,7 @@ LAYERS = {
         "synevo.report",
         "synevo.report.*",
     },
-    "cli": {"synevo.cli", "synevo.evolving", "synevo.looking", "synevo.__main__"},
+    "cli": {"synevo.cli", "synevo.deploying", "synevo.evolving", "synevo.looking", "synevo.__main__"},
 }
 
 WORLD = {"pathlib", "os", "json", "time", "rich", "typer", "tensorflow_datasets"}

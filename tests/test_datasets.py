@@ -379,8 +379,8 @@ class TestCache:
     @pytest.fixture
     def decoded(self, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         files: list[Path] = []
-        decode = sources._decode
-        monkeypatch.setattr(sources, "_decode", lambda file: files.append(file) or decode(file))
+        decode = sources.decode
+        monkeypatch.setattr(sources, "decode", lambda file: files.append(file) or decode(file))
         return files
 
     def test_images_are_decoded_once_whatever_size_they_are_brought_to(

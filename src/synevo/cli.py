@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synevo import evolving, looking
+from synevo import deploying, evolving, looking
 from synevo.errors import SynevoError
 
 app = typer.Typer(
@@ -110,6 +110,7 @@ def synevo(
 app.command("train-ancestor")(_answering(_with_jax(evolving.train_ancestor)))
 app.command()(_answering(_with_jax(evolving.evolve)))
 app.command()(_answering(_with_jax(evolving.compact)))
+app.command()(_answering(_with_jax(deploying.predict)))
 app.command()(_answering(looking.report))
 app.command()(_answering(looking.runs))
 app.command()(_answering(looking.watch))

@@ -129,7 +129,7 @@ def open_folder(path: Path) -> Source:
         )
     classes = tuple(listings[0])
     files = [file for listing in listings for members in listing.values() for file in members]
-    height, width, channels = _decode(files[0]).shape
+    height, width, channels = decode(files[0]).shape
 
     def read() -> Splits:
         parts = [_read_folder(listing, example=files[0]) for listing in listings]
@@ -283,10 +283,10 @@ def _read_folder(listing: Mapping[str, Sequence[Path]], *, example: Path) -> Ima
     """The images of class folders, mixed; DataError where one is not of the shape of `example`."""
     files = [(label, file) for label, members in enumerate(listing.values()) for file in members]
     files = [files[place] for place in _order(len(files), _FILES)]
-    shape = _decode(example).shape
+    shape = decode(example).shape
     pixels = np.empty((len(files), *shape), np.uint8)
     for place, (_, file) in enumerate(files):
-        image = _decode(file)
+        image = decode(file)
         if image.shape != shape:
             raise DataError(
                 f"All images must have one size and mode: {example} has {_words(shape)}, "
@@ -302,7 +302,7 @@ def _words(shape: Sequence[int]) -> str:
     return f"{height}x{width} pixels in {'greyscale' if channels == 1 else 'RGB'}"
 
 
-def _decode(file: Path) -> NDArray[np.uint8]:
+def decode(file: Path) -> NDArray[np.uint8]:
     """The pixels [height, width, 1 or 3] of an image file."""
     try:
         with Image.open(file) as image:
