@@ -51,6 +51,8 @@ LAYERS = {
         "synevo.rundir",
         "synevo.reload",
         "synevo.classification",
+        "synevo.export",
+        "synevo.export.*",
         "synevo.checkpoints",
         "synevo.stages",
         "synevo.stopwatch",

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from synevo.errors import PlanError
 from synevo.looking import complete_run
 
 
@@ -52,6 +53,68 @@ def predict(
         for place, (name, probability) in enumerate(verdict.classes):
             table.add_row("" if place else verdict.file, name, f"{100 * probability:.2f} %")
     _console().print(table)
+
+
+def export(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Run directory; the latest run where none is given.", show_default=False, autocompletion=complete_run
+        ),
+    ] = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="safetensors, stablehlo, onnx, tflite or tflite-int8.",
+            show_default=False,
+        ),
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write [default: RUN/exports/gNN.FORMAT].", show_default=False),
+    ] = None,
+    generation: Annotated[
+        int | None,
+        typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option("--data-dir", metavar="DIR", help="Folder of prepared TFDS data sets [env: TFDS_DATA_DIR]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test images."""
+    from synevo import datasets
+    from synevo.export.delivery import FORMATS, deliver
+    from synevo.plan import change
+    from synevo.reload import best_compacted, reload
+    from synevo.rundir import RunDir, latest
+
+    if to not in FORMATS:
+        raise PlanError(
+            f"There is no format {to!r}." if to else "No format was named.",
+            remedy=f"Choose one with --to: {', '.join(FORMATS)}.",
+        )
+    target = latest() if run is None else RunDir(run)
+    plan = change(target.load_plan(), options={"data.data_dir": data_dir})
+    number = best_compacted(target) if generation is None else generation
+    path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
+    done = deliver(reload(target.path, generation=number), datasets.load(plan.data, seed=plan.seed), to, path)
+    found = done.comparison
+    if as_json:
+        typer.echo(json.dumps({"file": str(path), "bytes": done.size, **asdict(found)}, indent=2))
+        return
+    typer.echo(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
+    typer.echo(
+        f"On {found.images:,} test images its logits differ from the source's by at most {found.max_difference:.1e} "
+        f"(largest {found.largest_logit:.1f}); top-1 agreement {100 * found.top1_agreement:.2f} %."
+    )
+    typer.echo(
+        f"It classifies {100 * found.accuracy:.2f} % of them right (its source {100 * found.source_accuracy:.2f} %), "
+        f"and takes {found.latency_ms:.3f} ms at batch 1 (its source in JAX {found.source_latency_ms:.3f} ms)."
+    )
 
 
 def _named(classes: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:

@@ -45,6 +45,10 @@ class CompactionError(SynevoError):
     """Nothing of a network can be removed, or what to remove is not said in its terms."""
 
 
+class ExportError(SynevoError):
+    """A network cannot be written in a format, or the file that was written is not the network."""
+
+
 class DivergenceError(SynevoError):
     """Training left the finite numbers."""
 
