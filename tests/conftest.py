@@ -9,10 +9,13 @@ import pytest
 from sklearn.datasets import load_digits
 from specimens import CLASSES, Specimen, Tiny, specimen
 
-from synevo import stages
+from synevo import compaction, masks, stages
+from synevo.evolution import Organism
 from synevo.images import Dataset, Images
-from synevo.plan import AncestorPlan, DataPlan, EncodingPlan, EnvironmentPlan, EvolutionPlan, Plan, TrainingPlan
+from synevo.lineage import Individual, Scores
+from synevo.plan import AncestorPlan, DataPlan, Plan
 from synevo.rundir import RunDir
+from synevo.wiring import keep_one
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -46,26 +49,32 @@ def tiny() -> Specimen:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A compacted run of two generations on small digits: a convolution in groups, a normalisation, a flatten."""
-    return compacted_run(tmp_path_factory.mktemp("runs") / "grouped", "specimens:Pipeline")
-
-
-def compacted_run(path: Path, ancestor: str) -> RunDir:
-    """A run of two generations, the second without half of its filters, compacted; not to be written to."""
-    run = RunDir(path)
-    short = {"epochs": 1, "learning_rate": 0.01, "batch_size": 64}
-    plan = Plan().model_copy(
-        update={
-            "data": DataPlan(image_size=8, normalise="standardise"),
-            "ancestor": AncestorPlan(name=ancestor),
-            "ancestor_training": TrainingPlan(**short),
-            "training": TrainingPlan(**short),
-            "encoding": EncodingPlan(cluster="filter", cluster_sharpness=20.0),
-            "environment": EnvironmentPlan(keep_clusters=0.5, keep_synapses=0.4),
-            "evolution": EvolutionPlan(generations=2, max_drop=1.0),
-        }
-    )
-    list(stages.train_ancestor(run, plan))
-    list(stages.evolve(run, run.load_plan()))
+    """A run on small digits whose second generation has lost filters and whole groups, compacted; not to be changed."""
+    run = two_generations(tmp_path_factory.mktemp("runs") / "pipeline", "specimens:Pipeline")
     stages.compact(run, run.load_plan())
+    return run
+
+
+def two_generations(path: Path, ancestor: str) -> RunDir:
+    """A run of an ancestor of random weights and an offspring without half of its units: nothing is trained."""
+    run = RunDir(path)
+    data = DataPlan(image_size=8, fit="none", normalise="standardise")
+    plan = Plan().model_copy(update={"data": data, "ancestor": AncestorPlan(name=ancestor)})
+    run.save_plan(plan)
+    species = stages.settle(plan).species
+    whole, wiring = species.template, species.anatomy.wiring
+    synapses = masks.full(wiring, whole)
+    alive = keep_one(wiring, np.arange(wiring.units) % 2 == 1)
+    small = compaction.cut_masks(synapses, wiring, alive)
+    offspring = compaction.uncut_masks(small, wiring, alive, whole)
+    organisms = [
+        Organism(whole, synapses, species.everyone),
+        Organism(compaction.cut(whole, wiring, alive), offspring, alive),
+    ]
+    for generation, organism in enumerate(organisms, 1):
+        counts, scores = stages.counts_of(species, organism), Scores(0.9, 0.9)
+        parents = (generation - 1,) if generation > 1 else ()
+        individual = Individual(generation, parents, True, counts, scores, None, None, 0.001, 1, 1.0)
+        weights, bits = stages.dismantle(organism)
+        run.save_individual(individual, plan, weights=weights, masks=bits)
     return run

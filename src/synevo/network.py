@@ -73,6 +73,25 @@ def build(
     return dismantle(model)
 
 
+def outline(factory: Callable[..., nnx.Module], shape: tuple[int, int, int], classes: int) -> tuple[Blueprint, Network]:
+    """The blueprint of a factory's model, and its network of shapes alone: nothing is initialised where that can be.
+
+    Errors are those of `build`.
+    """
+    blueprints = []
+
+    def trace() -> Network:
+        blueprint, network = build(factory, shape, classes, jax.random.key(0))
+        blueprints.append(blueprint)
+        return network
+
+    try:
+        network = jax.eval_shape(trace)
+    except AncestorError:  # the factory looks at its numbers
+        return build(factory, shape, classes, jax.random.key(0))
+    return blueprints[0], network
+
+
 def dismantle(model: nnx.Module) -> tuple[Blueprint, Network]:
     """The blueprint and the arrays of a model in memory, which is left as it was."""
     graphs = {}

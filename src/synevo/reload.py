@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -25,7 +24,7 @@ from jax import Array
 from synevo import ancestors
 from synevo.errors import RunError, damaged
 from synevo.fitting import refit
-from synevo.network import Blueprint, Network, assemble, build, forward, normalise
+from synevo.network import Blueprint, Network, assemble, forward, normalise, outline
 from synevo.rundir import ARCHITECTURE_FORMAT, RunDir, read_compact
 from synevo.tensors import Tensors, unpack_tensors
 
@@ -82,7 +81,7 @@ def reload(path: str | Path, *, generation: int | None = None) -> Reloaded:
     weights, architecture = _read(Path(path), generation)
     _check_format(Path(path), architecture.get("format"))
     shape, classes = architecture["input"]["shape"], len(architecture["classes"])
-    blueprint, whole = build(ancestors.find(architecture["ancestor"]), tuple(shape), classes, jax.random.key(0))
+    blueprint, whole = outline(ancestors.find(architecture["ancestor"]), tuple(shape), classes)
     if set(weights) != set(whole.arrays):
         raise RunError(
             f"The ancestor's model {architecture['ancestor']} has changed since {path} was made.",

@@ -6,6 +6,7 @@
     individuals/g07/          weights.safetensors, masks.safetensors, scores.json
     training/                 the training in progress (Orbax), gone when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
+    exports/                  files for other software, each with its contract as JSON
     report/                   index.html, report.json
     tensorboard/              an event file, where one was asked for
 
