@@ -74,7 +74,17 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
     for generation, organism in enumerate(organisms, 1):
         counts, scores = stages.counts_of(species, organism), Scores(0.9, 0.9)
         parents = (generation - 1,) if generation > 1 else ()
-        individual = Individual(generation, parents, True, counts, scores, None, None, 0.001, 1, 1.0)
+        individual = Individual(
+            generation=generation,
+            parents=parents,
+            counts=counts,
+            scores=scores,
+            expected_synapses=None,
+            sampled_synapses=None,
+            learning_rate=0.001,
+            epochs=1,
+            seconds=1.0,
+        )
         weights, bits = stages.dismantle(organism)
         run.save_individual(individual, plan, weights=weights, masks=bits)
     return run
