@@ -20,6 +20,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bench_formats import bench_formats
 from flax import nnx
 
 from synevo import compaction, keys, masks, network, stages, stopwatch, synthesis, training
@@ -46,6 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(options.run) if options.run else evolve_demo(Path(folder) / "demo")
         bench_training(run)
+        bench_formats(run)
     bench_synthesis()
 
 

@@ -1,0 +1,77 @@
+"""How much of the saved multiply-adds becomes time where networks run: JAX, StableHLO and ONNX Runtime.
+
+Part of `bench.py`. The ancestor and the best generation of a run are written in each format, opened again, and take
+turns on the same images; the ratio of times stands beside the ratio of multiply-adds.
+"""
+
+import importlib
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from synevo import stages, stopwatch
+from synevo.reload import Reloaded
+from synevo.rundir import RunDir
+from synevo.stopwatch import Timing
+
+BATCHES = (1, 256)
+ROUNDS = 50
+FORMATS = {"StableHLO": "stablehlo", "ONNX Runtime": "onnx", "TFLite": "tflite"}
+
+
+def bench_formats(run: RunDir) -> None:
+    """Latency of the ancestor and the best generation in every format that is installed, at each batch size."""
+    habitat = stages.settle(plan := run.load_plan())
+    best = run.load_lineage().best(plan.evolution.max_drop)
+    assert best is not None, "the run has no ancestor yet"
+    networks = {"ancestor": reloaded(run, habitat, 1), "compact": reloaded(run, habitat, best.generation)}
+    costs = [sum(layer["multiply_adds"] for layer in one.architecture["layers"]) for one in networks.values()]
+    print(f"\nRunning, {run.name}, generation {best.generation} beside its ancestor: {costs[0] / costs[1]:.1f} times")
+    print(
+        f"fewer multiply-adds. {machine['device']}, {machine['threads']} threads, 3 rounds of warm-up, {ROUNDS} counted"
+    )
+    runners = {"JAX": {name: in_jax(one) for name, one in networks.items()}}
+    with tempfile.TemporaryDirectory() as folder:
+        for title, name in FORMATS.items():
+            try:
+                module = importlib.import_module(f"synevo.export.{name}")
+            except ImportError as error:
+                print(f"  {title}: {error.name} is not installed")
+                continue
+            runners[title] = {who: opened(module, one, Path(folder) / f"{who}.{name}") for who, one in networks.items()}
+    for batch in BATCHES:
+        pixels = np.resize(habitat.dataset.test.pixels, (batch, *habitat.dataset.shape))
+        for title, pair in runners.items():
+            calls = {who: partial(runner, pixels) for who, runner in pair.items()}
+            timings = stopwatch.race(calls, rounds=ROUNDS)
+            ratio = timings["ancestor"].median / timings["compact"].median
+            print(
+                f"  {title:14s} batch {batch:3d}: ancestor {spread(timings['ancestor'])}, "
+                f"compact {spread(timings['compact'])} ms: {ratio:.1f} times faster"
+            )
+
+
+def reloaded(run: RunDir, habitat: stages.Habitat, generation: int) -> Reloaded:
+    organism = stages.load_organism(run, habitat.species, generation)
+    blueprint = habitat.species.blueprint_of(organism.units)
+    return Reloaded(blueprint, organism.network, stages.architecture(habitat, organism, generation))
+
+
+def in_jax(one: Reloaded) -> Callable[[np.ndarray], np.ndarray]:
+    compiled = jax.jit(one.logits)
+    return lambda pixels: np.asarray(compiled(one.network, jnp.asarray(pixels)))
+
+
+def opened(module: object, one: Reloaded, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as whoever gets the file runs it."""
+    path.write_bytes(module.write(one))  # type: ignore[attr-defined]
+    return module.open_file(path)  # type: ignore[attr-defined]
+
+
+def spread(timing: Timing) -> str:
+    return f"{timing.median:.3f} ({timing.lower:.3f}-{timing.upper:.3f})"
