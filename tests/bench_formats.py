@@ -32,9 +32,7 @@ def bench_formats(run: RunDir) -> None:
     networks = {"ancestor": reloaded(run, habitat, 1), "compact": reloaded(run, habitat, best.generation)}
     costs = [sum(layer["multiply_adds"] for layer in one.architecture["layers"]) for one in networks.values()]
     print(f"\nRunning, {run.name}, generation {best.generation} beside its ancestor: {costs[0] / costs[1]:.1f} times")
-    print(
-        f"fewer multiply-adds. {machine['device']}, {machine['threads']} threads, 3 rounds of warm-up, {ROUNDS} counted"
-    )
+    print(f"  fewer multiply-adds; 3 rounds of warm-up, {ROUNDS} counted, in turns")
     runners = {"JAX": {name: in_jax(one) for name, one in networks.items()}}
     with tempfile.TemporaryDirectory() as folder:
         for title, name in FORMATS.items():

@@ -335,3 +335,32 @@ def test_numbers_that_are_joined_to_units_cannot_be_cut_by_surprise(monkeypatch:
     for unit in free:
         with pytest.raises(ProofError):
             prove(of, without(of, unit))
+
+
+@pytest.mark.parametrize("name", ["plain", "residual", "concatenated", "normalised"])
+@pytest.mark.parametrize("multiple", [1, 3, 4, 100])
+def test_widths_are_rounded_up_with_dead_units_and_the_network_stays_the_same(name: str, multiple: int) -> None:
+    of = MODELS[name]()
+    alive = keep_one(of.wiring, np.random.default_rng(1).random(of.wiring.units) < 0.4)
+    rounded = compaction.round_up(of.wiring, alive, multiple)
+    assert (alive <= rounded).all()
+    if multiple == 1:
+        assert (alive == rounded).all()
+    small = compaction.cut(of.network, of.wiring, alive)
+    masked = compaction.uncut(small, of.wiring, alive, of.network)
+    wide = compaction.cut(masked, of.wiring, rounded)
+    for layer in of.wiring.layers:
+        axes = layer.output_axis if isinstance(layer.output_axis, tuple) else (layer.output_axis,)
+        width = np.prod([wide.parameters[layer.name].shape[axis] for axis in axes])
+        assert width % multiple == 0 or width == len(layer.outputs) or len(set(layer.outputs)) < len(layer.outputs)
+    proof = compaction.prove(
+        of.blueprint,
+        of.anatomy,
+        rounded,
+        masked=masked,
+        compact=wide,
+        images=jnp.asarray(images(4, of.shape)),
+        shape=of.shape,
+        key=keys.root(0),
+    )
+    assert proof.top1_agreement == 1

@@ -151,6 +151,17 @@ def cut_masks(masks: Masks, wiring: Wiring, alive: Flags) -> Masks:
     return {name: _slice(mask, wiring.slots[name], fates) for name, mask in masks.items()}
 
 
+def round_up(wiring: Wiring, alive: Flags, multiple: int) -> Flags:
+    """The `alive` units [units] with dead ones, until each layer has a multiple of units, or all that it ever had."""
+    alive = alive.copy()
+    for layer in wiring.layers:
+        living = survives(layer.outputs, wiring.fates(alive))
+        missing = -int(living.sum()) % multiple
+        for unit in layer.outputs[~living][:missing]:
+            alive[list(wiring.parts(int(unit)))] = True
+    return alive
+
+
 def uncut(network: Network, wiring: Wiring, alive: Flags, like: Network) -> Network:
     """The masked network in the shapes of `like`, of which `cut` left `network`; `wiring` is that of `like`."""
     small, fates = network.arrays, wiring.fates(alive)

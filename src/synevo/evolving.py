@@ -179,6 +179,9 @@ def compact(
         int | None,
         typer.Option(min=1, help="Which generation g [default: the best within the budget].", show_default=False),
     ] = None,
+    round_to: Annotated[
+        int, typer.Option(min=1, help="Keep dead filters until each layer has a multiple of these.")
+    ] = 1,
     data_dir: DataDir = None,
 ) -> None:
     """Write the best network physically smaller, proven equal to the masked one and timed beside its ancestor."""
@@ -188,7 +191,7 @@ def compact(
     plan = change(target.load_plan(), options={"data.data_dir": data_dir})
     from synevo import stages
 
-    documents = stages.compact(target, plan, generation=generation)
+    documents = stages.compact(target, plan, generation=generation, round_to=round_to)
     number, proof = documents["architecture"]["generation"], documents["proof"]
     units = documents["architecture"]["units"]
     if units["alive"] == units["all"]:

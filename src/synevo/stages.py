@@ -206,10 +206,11 @@ def assembled(template: Network, weights: Tensors) -> Network:
     )
 
 
-def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[str, Any]:
+def compact(run: RunDir, plan: Plan, *, generation: int | None = None, round_to: int = 1) -> dict[str, Any]:
     """Compact a generation (the best one where unsaid), prove it, time it beside its ancestor, and write it.
 
-    Returns the documents that were written: `architecture`, `proof`, `measures`.
+    Each layer keeps a multiple of `round_to` filters, dead ones among them, or all that the ancestor has. Returns the
+    documents that were written: `architecture`, `proof`, `measures`.
     """
     with run.writing():
         lineage = run.load_lineage()
@@ -220,6 +221,7 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[s
         habitat = settle(plan)
         organism, first = (load_organism(run, habitat.species, number) for number in (generation, 1))
         _check_removed(run, habitat.species, organism, generation, asked=best is None)
+        organism = rounded(habitat.species, organism, round_to)
         proof, masked = prove(habitat, organism)
         blueprint = habitat.species.blueprint
         networks = {
@@ -228,7 +230,7 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[s
             "compact": _runnable(habitat.species, organism),
         }
         documents = {
-            "architecture": architecture(habitat, organism, generation),
+            "architecture": {**architecture(habitat, organism, generation), "round_to": round_to},
             "proof": asdict(proof),
             "measures": measure(habitat, networks),
         }
@@ -236,6 +238,14 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None) -> dict[s
         said = predictions(habitat, first, organism)
         run.save_compact(generation, weights=weights, documents=documents, predictions=said)
         return documents
+
+
+def rounded(species: Species, organism: Organism, multiple: int) -> Organism:
+    """The organism with dead units among its living ones, so that the widths of its layers are multiples."""
+    wiring = species.anatomy.wiring
+    units = compaction.round_up(wiring, organism.units, multiple)
+    masked = compaction.uncut(organism.network, wiring, organism.units, species.template)
+    return Organism(compaction.cut(masked, wiring, units), organism.masks, units)
 
 
 def _check_removed(run: RunDir, species: Species, organism: Organism, generation: int, *, asked: bool) -> None:

@@ -67,6 +67,7 @@ def _verify_compact(run: RunDir, habitat: Any, generation: int) -> Iterator[Chec
     name = f"compacted generation {generation}"
     weights, documents = run.load_compact(generation)
     organism = stages.load_organism(run, habitat.species, generation)
+    organism = stages.rounded(habitat.species, organism, documents["architecture"].get("round_to", 1))
     own, _ = stages.dismantle(organism)
     same = all(np.array_equal(weights[array], own[array]) for array in own)
     yield Check(f"{name}: weights are the individual's", same)

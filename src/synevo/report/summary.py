@@ -6,6 +6,7 @@ times seconds, and what is unknown is null.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from synevo import course
@@ -209,11 +210,7 @@ def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[di
     proof, measures = documents["proof"], documents["measures"]
     compact = {
         "generation": generation,
-        "parameters": own and own.parameters,
-        "synapses": own and own.synapses,
-        "stored_weights": own and own.stored_weights,
-        "kernels": own and own.kernels,
-        "multiply_adds": own and own.multiply_adds,
+        **_sizes(own, documents["architecture"]),
         "bytes": run.weights_size(run.compact_folder(generation)),
         "ancestor": {
             "parameters": first and first.parameters,
@@ -232,3 +229,15 @@ def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[di
         "measures": measures,
     }
     return compact, documents["architecture"]
+
+
+def _sizes(own: Counts | None, architecture: dict[str, Any]) -> dict[str, int | None]:
+    """What a compacted network is made of: what the individual is, and dead filters where its widths were rounded."""
+    names = ("parameters", "synapses", "stored_weights", "kernels", "multiply_adds")
+    if architecture.get("round_to", 1) == 1:
+        return {name: getattr(own, name, None) for name in names}
+    layers, shapes = architecture["layers"], architecture["arrays"].values()
+    return {
+        "parameters": sum(prod(shape) for shape in shapes),
+        **{name: sum(layer[name] for layer in layers) for name in names[1:]},
+    }
