@@ -1,6 +1,7 @@
 """The genetic encoding, against the oracle and against what the equations promise."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from jax import Array
 from specimens import Specimen, chain
 
 from synevo import encoding
@@ -24,7 +26,24 @@ CHANNELS = {"conv2/kernel": 6, "full/kernel": 8}
 
 
 survival = jax.jit(encoding.survival, static_argnames="normaliser")
-encode_clusters = jax.jit(encoding.encode_clusters, static_argnames=("count", "normaliser"))
+
+
+@partial(jax.jit, static_argnames=("count", "normaliser"))
+def encode_clusters(
+    weights: Array,
+    alive: Array,
+    groups: Array,
+    *,
+    count: int,
+    truncation: float,
+    sharpness: float,
+    normaliser: encoding.Normaliser,
+) -> tuple[Array, Array]:
+    """P(s_c = 1) of each cluster of one layer, and its number of living synapses: both [count, outputs]."""
+    strengths, synapses = encoding.sum_clusters(weights, alive, groups, count=count, truncation=truncation)
+    return encoding.survival(strengths, synapses > 0, sharpness=sharpness, normaliser=normaliser), synapses
+
+
 encode_synapses = jax.jit(encoding.encode_synapses, static_argnames="normaliser")
 
 

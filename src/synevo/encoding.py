@@ -21,21 +21,6 @@ from jax import Array
 Normaliser = Literal["max", "rms"]
 
 
-def encode_clusters(
-    weights: Array,
-    alive: Array,
-    groups: Array,
-    *,
-    count: int,
-    truncation: float,
-    sharpness: float,
-    normaliser: Normaliser,
-) -> tuple[Array, Array]:
-    """P(s_c = 1) of each cluster, 0 where it is dead, and its number of living synapses: both [count, outputs]."""
-    strengths, synapses = sum_clusters(weights, alive, groups, count=count, truncation=truncation)
-    return survival(strengths, synapses > 0, sharpness=sharpness, normaliser=normaliser), synapses
-
-
 def sum_clusters(weights: Array, alive: Array, groups: Array, *, count: int, truncation: float) -> tuple[Array, Array]:
     """Σ⌊w⌋ of each cluster, and its number of living synapses: both [count, outputs]."""
     strong = truncate(weights, alive, truncation)
