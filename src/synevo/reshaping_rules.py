@@ -169,6 +169,14 @@ def split(walk: Walk, step: Step) -> list[Axes]:
     return [tuple(piece if k == place else axis for k, axis in enumerate(axes)) for piece in pieces]
 
 
+def unstack(walk: Walk, step: Step) -> list[Axes]:
+    """An axis is taken apart, an element a result: all of them are asked for, so none can die."""
+    gone, axes = step.parameters["axis"], walk.axes(step.operands[0])
+    walk.freeze(axes[gone], step, "taken apart one by one")
+    left = tuple(axis for place, axis in enumerate(axes) if place != gone)
+    return [left for _ in step.results]
+
+
 def concatenate(walk: Walk, step: Step) -> list[Axes]:
     """Axes one behind the other; the other axes share their fates."""
     joined = step.parameters["dimension"]

@@ -28,6 +28,7 @@ from synevo.reshaping_rules import (
     squeeze,
     tile,
     transpose,
+    unstack,
 )
 from synevo.tracing import Program, Step
 from synevo.walking import Contraction, Rule, Walk
@@ -215,6 +216,7 @@ RULES: dict[str, Rule] = {
     "reshape": reshape,
     "slice": slice_,
     "split": split,
+    "unstack": unstack,
     "pad": pad,
     "rev": reverse,
     "concatenate": concatenate,

@@ -123,6 +123,14 @@ def _split(writer: Writer, step: Step) -> Made:
     return [Tensor(name, tensor.order) for name in writer.split("Split", tensor.name, sizes, results=names, axis=axis)]
 
 
+def _unstack(writer: Writer, step: Step) -> Made:
+    axis, name = step.parameters["axis"], writer.plain(step.operands[0])
+    names = [f"t{len(writer.nodes)}_{number}" for number in range(len(step.results))]
+    parts = writer.split("Split", name, writer.integers([1] * len(names)), results=names, axis=axis)
+    order = identity(len(writer.graph.shapes[step.results[0]]))
+    return [Tensor(writer.node("Squeeze", part, writer.integers(axis)), order) for part in parts]
+
+
 def _pad(writer: Writer, step: Step) -> Tensor:
     tensor, edges = _keep(writer, step), step.parameters["padding_config"]
     if any(inside or low < 0 or high < 0 for low, high, inside in edges):
@@ -303,6 +311,7 @@ RULES: dict[str, Rule] = {
     "tile": _tile,
     "rev": _reverse,
     "split": _split,
+    "unstack": _unstack,
     "pad": _pad,
     **{f"reduce_{name}": _reduce(f"Reduce{name.title()}") for name in ("sum", "max", "min", "prod")},
     "dot_general": _dot,
