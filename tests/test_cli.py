@@ -303,6 +303,19 @@ def test_a_users_own_ancestor_and_images_evolve_and_compact(tmp_path: Path) -> N
     assert report["compact"]["parameters"] < report["compact"]["ancestor"]["parameters"]
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    words = " ".join(f"'{word}'" for word in command("fields"))
+    done = subprocess.run(
+        ["bash", "-c", f"{words} | true; echo ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""
+
+
 def test_every_command_and_option_has_help(tmp_path: Path) -> None:
     import typer
 

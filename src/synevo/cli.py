@@ -46,6 +46,9 @@ def _answering(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             typer.echo(f"\nInterrupted. Nothing is lost; to go on: {_again()}", err=True)
             raise typer.Exit(130) from None
+        except BrokenPipeError:  # whoever read the output has seen enough, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
