@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from specimens import CLASSES, Specimen, Tiny, specimen
+from specimens import CLASSES, Specimen, Tiny, lay_out, specimen
 
 from synevo import compaction, masks, stages
 from synevo.evolution import Organism
@@ -66,7 +66,7 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
     synapses = masks.full(wiring, whole)
     alive = keep_one(wiring, np.arange(wiring.units) % 2 == 1)
     small = compaction.cut_masks(synapses, wiring, alive)
-    offspring = compaction.uncut_masks(small, wiring, alive, whole)
+    offspring = lay_out(small, wiring, alive, whole)
     organisms = [
         Organism(whole, synapses, species.everyone),
         Organism(compaction.cut(whole, wiring, alive), offspring, alive),

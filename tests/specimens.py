@@ -97,6 +97,15 @@ def random_masks(of: Specimen, density: float, seed: int) -> Masks:
     return {name: random.random(mask.shape) < density for name, mask in whole.items()}
 
 
+def lay_out(masks: Masks, wiring: Wiring, alive: np.ndarray, like: Network) -> Masks:
+    """Masks of a compacted network in the shapes of `like`, where all that was cut is dead."""
+    fates = wiring.fates(alive)
+    whole = {name: np.zeros(like.parameters[name].shape, bool) for name in masks}
+    for name, mask in masks.items():
+        whole[name][np.ix_(*(np.flatnonzero(survives(axis, fates)) for axis in wiring.slots[name]))] = mask
+    return whole
+
+
 def chain(*widths: int) -> Wiring:
     """Dense layers `layer0`, `layer1`, … between inputs and outputs that stay, with hidden units numbered from 0."""
     hidden = iter(range(sum(widths)))

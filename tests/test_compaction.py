@@ -29,6 +29,7 @@ from specimens import (
     halves,
     hatch,
     images,
+    lay_out,
     line_of,
     random_masks,
     silence,
@@ -145,7 +146,7 @@ def test_masks_are_cut_and_laid_out_as_their_network_is(name: str) -> None:
     compact = compaction.cut(of.network, of.wiring, alive)
     assert all(mask.shape == compact.parameters[key].shape for key, mask in small.items())
     assert sum(mask.sum() for mask in small.values()) == sum(mask.sum() for mask in viable.values())
-    again = compaction.uncut_masks(small, of.wiring, alive, of.network)
+    again = lay_out(small, of.wiring, alive, of.network)
     assert all((again[key] == viable[key]).all() for key in viable)
 
 

@@ -170,12 +170,6 @@ def uncut(network: Network, wiring: Wiring, alive: Flags, like: Network) -> Netw
     )
 
 
-def uncut_masks(masks: Masks, wiring: Wiring, alive: Flags, like: Network) -> Masks:
-    """The masks in the shapes of `like`, where all that was cut is dead."""
-    fates = wiring.fates(alive)
-    return {name: _scatter(mask, like.parameters[name], wiring.slots[name], fates) for name, mask in masks.items()}
-
-
 def prove(
     blueprint: Blueprint,
     anatomy: Anatomy,
