@@ -26,7 +26,7 @@ from flax import nnx
 from synevo import compaction, keys, masks, network, stages, stopwatch, synthesis, training
 from synevo.images import Dataset, Images
 from synevo.machine import describe
-from synevo.plan import EncodingPlan, EnvironmentPlan, TrainingPlan
+from synevo.plan import EncodingPlan, Environment, TrainingPlan
 from synevo.rundir import RunDir
 from synevo.stopwatch import Timing
 from synevo.wiring import dissect
@@ -163,7 +163,7 @@ def synthesis_of(width: int, depth: int) -> Callable[[], object]:
     wiring = dissect(blueprint, arrays, (1, 1, width)).wiring
     everything = masks.full(wiring, arrays)
     weights = {layer: np.asarray(array) for layer, array in arrays.parameters.items()}
-    encoding, environment = EncodingPlan(), EnvironmentPlan(cluster_scope="network", synapse_scope="network")
+    encoding, environment = EncodingPlan(), Environment(0.95, 0.67, "network", "network")
 
     def conceive() -> object:
         key = keys.root(1)

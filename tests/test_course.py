@@ -146,7 +146,7 @@ def test_the_last_step_aims_at_the_synapses_that_are_wanted() -> None:
 
 
 def test_pressure_is_a_power_of_what_the_environment_keeps() -> None:
-    environment = EnvironmentPlan(keep_clusters=0.9, keep_synapses=0.6)
+    environment = EnvironmentPlan(keep_clusters=0.9, keep_synapses=0.6).of(2)
     assert environment.under(1.0) == environment
     assert environment.under(2.0).keep_synapses == pytest.approx(0.36)
     assert environment.under(0.5).keep_clusters == pytest.approx(0.9**0.5)

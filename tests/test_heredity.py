@@ -14,11 +14,11 @@ from synevo.heredity import HEREDITIES
 from synevo.images import Dataset
 from synevo.masks import Masks, apply, by_unit, clusters
 from synevo.network import Network, forward, normalise
-from synevo.plan import EncodingPlan, EnvironmentPlan
+from synevo.plan import EncodingPlan, Environment
 from synevo.synthesis import Offspring, synthesise
 
 CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/kernel": 12}
-ENVIRONMENT = EnvironmentPlan(keep_clusters=0.8, keep_synapses=0.5, cluster_scope="layer", synapse_scope="network")
+ENVIRONMENT = Environment(keep_clusters=0.8, keep_synapses=0.5, cluster_scope="layer", synapse_scope="network")
 DRAWS = 400
 
 

@@ -96,6 +96,7 @@ def test_an_unknown_field_is_named_with_the_command_that_lists_all(text: str, na
         ("environment.keep_synapses", 1.01),
         ("environment.cluster_scope", "filter"),
         ("environment.synapse_scope", "filter"),
+        ("environment.keep_synapses", "[]"),
         ("evolution.generations", 0),
         ("evolution.max_drop", -0.01),
         ("evolution.retries", 6),
@@ -194,3 +195,17 @@ def test_an_unknown_preset_is_refused_with_the_list() -> None:
     with pytest.raises(PlanError, match="nonsense") as error:
         compose(preset="nonsense")
     assert all(name in error.value.remedy for name in preset_names())
+
+
+def test_an_environment_is_one_for_all_generations_or_a_list_of_which_the_last_stays() -> None:
+    plan = compose(sets=["environment.keep_synapses=[0.3, 0.5]", "environment.keep_clusters=0.8"])
+    met = [plan.environment.of(generation) for generation in (2, 3, 4)]
+    assert [one.keep_synapses for one in met] == [0.3, 0.5, 0.5]
+    assert [one.keep_clusters for one in met] == [0.8, 0.8, 0.8]
+
+
+def test_each_environment_of_a_list_is_checked_and_the_wrong_one_is_named() -> None:
+    with pytest.raises(PlanError, match=r"environment\.keep_synapses\.1 = 2"):
+        compose(sets=["environment.keep_synapses=[0.5, 2]"])
+    with pytest.raises(PlanError, match="generation 3"):
+        compose(sets=["environment.keep_synapses=0.5", "environment.keep_clusters=[0.9, 0.4]"])

@@ -15,16 +15,16 @@ from specimens import Residual, Specimen, chain, random_masks, specimen
 
 from synevo import keys
 from synevo.masks import Masks
-from synevo.plan import EncodingPlan, EnvironmentPlan
+from synevo.plan import EncodingPlan, Environment
 from synevo.synthesis import Offspring, synthesise
 from synevo.wiring import Wiring
 
 CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/kernel": 12}
 
 ENCODING = EncodingPlan(cluster="kernel", cluster_sharpness=2.0, synapse_sharpness=3.0)
-ENVIRONMENT = EnvironmentPlan(keep_clusters=0.8, keep_synapses=0.5)
-SHARED = ENVIRONMENT.model_copy(update={"cluster_scope": "network", "synapse_scope": "network"})
-MIXED = ENVIRONMENT.model_copy(update={"synapse_scope": "network"})
+ENVIRONMENT = Environment(keep_clusters=0.8, keep_synapses=0.5)
+SHARED = ENVIRONMENT._replace(cluster_scope="network", synapse_scope="network")
+MIXED = ENVIRONMENT._replace(synapse_scope="network")
 
 DRAWS = 600
 
@@ -35,7 +35,7 @@ def weights_of(tiny: Specimen) -> dict[str, np.ndarray]:
     return weights | {"conv1/kernel": np.sign(weights["conv1/kernel"])}
 
 
-def draw(tiny: Specimen, parent: Masks, environment: EnvironmentPlan, *seeds: int) -> list[Offspring]:
+def draw(tiny: Specimen, parent: Masks, environment: Environment, *seeds: int) -> list[Offspring]:
     weights = weights_of(tiny)
     return [
         synthesise(keys.root(seed), tiny.wiring, weights, parent, encoding=ENCODING, environment=environment)
@@ -51,7 +51,7 @@ def parent(tiny: Specimen) -> Masks:
     return masks
 
 
-def expect(tiny: Specimen, parent: Masks, environment: EnvironmentPlan) -> list[oracle.Survival]:
+def expect(tiny: Specimen, parent: Masks, environment: Environment) -> list[oracle.Survival]:
     """What the oracle expects of the plans of this module."""
     weights = weights_of(tiny)
     layers = [
@@ -96,7 +96,7 @@ TIED = {"stem": 1, "block1": 5, "inner2": 5, "outer2": 7, "classifier": 5}
 def test_filters_that_a_residual_sum_ties_together_survive_as_often_as_the_oracle_says() -> None:
     of = specimen(Residual)
     parent, weights = random_masks(of, 0.8, 1), {name: np.asarray(a) for name, a in of.network.parameters.items()}
-    plan = ENVIRONMENT.model_copy(update={"keep_clusters": 0.7, "synapse_scope": "network"})
+    plan = ENVIRONMENT._replace(keep_clusters=0.7, synapse_scope="network")
     encoding = ENCODING.model_copy(update={"cluster": "filter"})
     layers = [
         oracle.Layer(weights[f"{name}/kernel"].astype(float), parent[f"{name}/kernel"], channels, "filter")
@@ -124,7 +124,7 @@ def test_filters_that_a_residual_sum_ties_together_live_or_die_together() -> Non
     of = specimen(Residual)
     parent = random_masks(of, 2.0, 0)
     weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
-    half = EnvironmentPlan(keep_clusters=0.5, keep_synapses=0.5, cluster_scope="network", synapse_scope="network")
+    half = Environment(keep_clusters=0.5, keep_synapses=0.5, cluster_scope="network", synapse_scope="network")
     child = synthesise(
         keys.root(1), of.wiring, weights, parent, encoding=EncodingPlan(cluster="filter"), environment=half
     )
@@ -136,7 +136,7 @@ def test_filters_that_a_residual_sum_ties_together_live_or_die_together() -> Non
 
 @pytest.mark.parametrize("environment", [ENVIRONMENT, MIXED, SHARED], ids=["layer", "mixed", "network"])
 def test_as_many_synapses_survive_as_the_environment_allows(
-    tiny: Specimen, parent: Masks, environment: EnvironmentPlan
+    tiny: Specimen, parent: Masks, environment: Environment
 ) -> None:
     """Means of 200 draws, within 4 standard errors of independent clusters of independent synapses."""
     draws = 200
@@ -166,9 +166,7 @@ def test_a_cluster_lives_or_dies_whole(tiny: Specimen, kind: str) -> None:
     wiring = replace(tiny.wiring, layers=tiny.wiring.layers[1:3])
     parent = {layer.name: np.ones(tiny.network.parameters[layer.name].shape, bool) for layer in wiring.layers}
     weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
-    environment = EnvironmentPlan(
-        keep_clusters=0.5, keep_synapses=0.5, cluster_scope="network", synapse_scope="network"
-    )
+    environment = Environment(keep_clusters=0.5, keep_synapses=0.5, cluster_scope="network", synapse_scope="network")
     offspring = synthesise(
         keys.root(3), wiring, weights, parent, encoding=EncodingPlan(cluster=kind), environment=environment
     )
@@ -183,7 +181,7 @@ def test_a_cluster_lives_or_dies_whole(tiny: Specimen, kind: str) -> None:
 
 @pytest.mark.parametrize("environment", [ENVIRONMENT, SHARED], ids=["layer", "network"])
 def test_an_offspring_holds_no_synapse_that_its_parent_does_not(
-    tiny: Specimen, parent: Masks, environment: EnvironmentPlan
+    tiny: Specimen, parent: Masks, environment: Environment
 ) -> None:
     for child in draw(tiny, parent, environment, *range(20)):
         for name, mask in child.masks.items():
@@ -195,7 +193,7 @@ def test_an_offspring_holds_no_synapse_that_its_parent_does_not(
 def test_where_all_may_survive_all_do() -> None:
     """One draw of 2^32 decides each synapse, so a chance of 1 must mean certainty, not almost."""
     wiring, weights, parent = matrices()
-    everyone = EnvironmentPlan(keep_clusters=1, keep_synapses=1)
+    everyone = Environment(keep_clusters=1, keep_synapses=1)
     for seed in range(10):
         child = synthesise(keys.root(seed), wiring, weights, parent, encoding=ENCODING, environment=everyone)
         for name, mask in child.masks.items():

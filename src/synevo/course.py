@@ -47,7 +47,9 @@ def next_conception(lineage: Lineage, plan: Plan) -> Conception | None:
     head = lineage.head(last.generation)
     if not lineage.within_budget(head, limits.max_drop):
         softer = last.pressure * SOFTER
-        if last.generation == 1 or not limits.adaptive or plan.environment.keep_synapses**softer > limits.finest:
+        if last.generation == 1 or not limits.adaptive:
+            return None
+        if plan.environment.of(last.generation).keep_synapses ** softer > limits.finest:
             return None
         return Conception(last.generation, len(brood) + 1, softer)
     if last.generation >= limits.generations or _reached(head, limits):
@@ -77,7 +79,7 @@ def _pressure(lineage: Lineage, head: Individual, limits: EvolutionPlan) -> floa
 
 def _aimed(pressure: float, head: Individual, plan: Plan) -> float:
     """The pressure, or less where it would leave far fewer synapses than are wanted."""
-    wanted, keep = plan.evolution.target_synapses, plan.environment.keep_synapses
+    wanted, keep = plan.evolution.target_synapses, plan.environment.of(head.generation + 1).keep_synapses
     if wanted is None or head.counts is None or wanted >= head.counts.synapses or keep == 1:
         return pressure
     return min(pressure, log(AIM * wanted / head.counts.synapses) / log(keep))

@@ -146,7 +146,7 @@ def offspring(
     ancestor, for a plan that distils; `resume` is a training of this offspring that was interrupted.
     """
     own_key = individual_key(key, conception)
-    embryo = conceive(own_key, species, parent, dataset, plan, pressure=conception.pressure)
+    embryo = conceive(own_key, species, parent, dataset, plan, conception)
     epochs = embryo.lifetime(plan.training) + (0 if HEREDITIES[plan.encoding.heredity].inherited else spent)
     training_plan = plan.training.model_copy(update={"epochs": epochs})
     tutor = None if teacher is None else Teacher(species.blueprint, teacher)
@@ -160,7 +160,7 @@ def individual_key(key: Array, conception: Conception) -> Array:
 
 
 def conceive(
-    key: Array, species: Species, parent: Organism, dataset: Dataset, plan: Plan, *, pressure: float = 1.0
+    key: Array, species: Species, parent: Organism, dataset: Dataset, plan: Plan, conception: Conception
 ) -> _Embryo:
     """Synthesise an offspring, trim and repair it, and cut it to its physical size, proven equal to the masked one."""
     anatomy = species.anatomy
@@ -174,7 +174,7 @@ def conceive(
         strengths.parameters,
         parent.masks,
         encoding=plan.encoding,
-        environment=plan.environment.under(pressure),
+        environment=plan.environment.of(conception.generation).under(conception.pressure),
     )
     alive_masks, units, _ = viability.make_viable(wiring, strengths.parameters, parent.masks, sampled.masks)
     if heredity.inherited:

@@ -88,10 +88,20 @@ def evolve(
         typer.Option(min=0, max=1, help="Stop this far below the ancestor's validation accuracy.", show_default=False),
     ] = None,
     keep_synapses: Annotated[
-        float | None, typer.Option(help="R^s: share of the parent's synapses expected to survive.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="SHARE[,SHARE…]",
+            help="R^s: share of the parent's synapses expected to survive, or one a generation.",
+            show_default=False,
+        ),
     ] = None,
     keep_clusters: Annotated[
-        float | None, typer.Option(help="R^c: share of the parent's clusters expected to survive.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="SHARE[,SHARE…]",
+            help="R^c: share of the parent's clusters expected to survive, or one a generation.",
+            show_default=False,
+        ),
     ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="c: what lives or dies together, kernel or filter.", show_default=False)
@@ -139,8 +149,8 @@ def evolve(
     options = {
         "evolution.generations": generations,
         "evolution.max_drop": max_drop,
-        "environment.keep_synapses": keep_synapses,
-        "environment.keep_clusters": keep_clusters,
+        "environment.keep_synapses": _shares(keep_synapses),
+        "environment.keep_clusters": _shares(keep_clusters),
         "encoding.cluster": cluster,
         "encoding.heredity": heredity,
         "evolution.population": population,
@@ -201,6 +211,11 @@ def compact(
         f"The logits differ by at most {proof['max_difference']:.1e} on {proof['images']} real and "
         f"{proof['random_images']} random images; top-1 agreement {100 * proof['top1_agreement']:.2f} %."
     )
+
+
+def _shares(text: str | None) -> str | list[str] | None:
+    """A share, or one for each generation; the plan checks them."""
+    return text.split(",") if text and "," in text else text
 
 
 def _saved_plan(run: Any, plan: Any, *, asked: bool) -> Any:

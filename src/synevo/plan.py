@@ -8,15 +8,20 @@ paper (arXiv 1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from synevo.errors import PlanError
 
 FORMAT = 1
 
 Share = Annotated[float, Field(gt=0, le=1)]
+ONE, MANY = "one share", "list of shares"
+Shares = Annotated[
+    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)],
+    Discriminator(lambda value: MANY if isinstance(value, (list, tuple)) else ONE),
+]
 Count = Annotated[int, Field(ge=1)]
 Scope = Literal["layer", "network"]
 HeredityName = Literal["cluster", "synapse", "magnitude", "taylor", "random", "shuffled", "scratch"]
@@ -92,18 +97,46 @@ class EncodingPlan(Section):
     normaliser: Literal["max", "rms"] = Field("max", description="Z and z: a layer's largest strength, or its rms")
 
 
-class EnvironmentPlan(Section):
-    """The environment R = (R^c, R^s): how much of a parent is expected to survive in its offspring."""
+class Environment(NamedTuple):
+    """R = (R^c, R^s) as one generation meets it: shares of its parent that it is expected to keep."""
 
-    keep_clusters: Share = Field(0.95, description="R^c: expected share of the parent's clusters that survives")
-    keep_synapses: Share = Field(0.67, description="R^s: expected share of the parent's synapses that survives")
+    keep_clusters: float
+    keep_synapses: float
+    cluster_scope: Scope = "layer"
+    synapse_scope: Scope = "layer"
+
+    def under(self, pressure: float) -> "Environment":
+        """The environment that keeps k^pressure where this one keeps the share k."""
+        return self._replace(keep_clusters=self.keep_clusters**pressure, keep_synapses=self.keep_synapses**pressure)
+
+
+class EnvironmentPlan(Section):
+    """The environment R = (R^c, R^s) of every generation: how much of a parent is expected to survive in its offspring.
+
+    A share may be a list: one for generation 2, one for generation 3 and so on, the last one for all that follow.
+    """
+
+    keep_clusters: Shares = Field(
+        0.95, description="R^c: expected share of the parent's clusters that survives, or a list by generation"
+    )
+    keep_synapses: Shares = Field(
+        0.67, description="R^s: expected share of the parent's synapses that survives, or a list by generation"
+    )
     cluster_scope: Scope = Field("layer", description="one F_c for each layer, or one for all")
     synapse_scope: Scope = Field("layer", description="one F_s for each layer, or one for all")
 
-    def under(self, pressure: float) -> "EnvironmentPlan":
-        """The environment that keeps k^pressure where this one keeps the share k."""
-        shares = {name: getattr(self, name) ** pressure for name in ("keep_clusters", "keep_synapses")}
-        return self.model_copy(update=shares)
+    def of(self, generation: int) -> Environment:
+        """The environment of the offspring of a `generation`, 2 or later."""
+        clusters, synapses = (
+            share if isinstance(share, float) else share[min(generation - 2, len(share) - 1)]
+            for share in (self.keep_clusters, self.keep_synapses)
+        )
+        return Environment(clusters, synapses, self.cluster_scope, self.synapse_scope)
+
+    @property
+    def changes(self) -> int:
+        """How many generations, from the second on, have an environment of their own."""
+        return max(len(s) if isinstance(s, tuple) else 1 for s in (self.keep_clusters, self.keep_synapses))
 
 
 class EvolutionPlan(Section):
@@ -149,11 +182,13 @@ class Plan(Section):
 
     @model_validator(mode="after")
     def _clusters_bound_synapses(self) -> "Plan":
-        if self.environment.keep_synapses > self.environment.keep_clusters:
-            raise ValueError(
-                "environment.keep_synapses must not exceed environment.keep_clusters: "
-                "a synapse survives only within a surviving cluster"
-            )
+        for generation in range(2, self.environment.changes + 2):
+            meets = self.environment.of(generation)
+            if meets.keep_synapses > meets.keep_clusters:
+                raise ValueError(
+                    f"environment.keep_synapses must not exceed environment.keep_clusters (generation {generation}): "
+                    "a synapse survives only within a surviving cluster"
+                )
         return self
 
 
@@ -264,7 +299,7 @@ def _parse(text: str) -> Any:
 
 
 def _describe(detail: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in detail["loc"])
+    name = ".".join(str(part) for part in detail["loc"] if part not in (ONE, MANY))
     if detail["type"] == "extra_forbidden":
         return f"{name}: there is no such field."
     message = str(detail["msg"]).removeprefix("Value error, ")

@@ -23,7 +23,7 @@ from synevo.environment import select, soften
 from synevo.heredity import HEREDITIES
 from synevo.keys import derive
 from synevo.masks import Masks, by_unit, clusters, from_units, ties
-from synevo.plan import EncodingPlan, EnvironmentPlan, Scope
+from synevo.plan import EncodingPlan, Environment, Scope
 from synevo.wiring import Wiring
 
 
@@ -42,7 +42,7 @@ def synthesise(
     masks: Masks,
     *,
     encoding: EncodingPlan,
-    environment: EnvironmentPlan,
+    environment: Environment,
 ) -> Offspring:
     """Sample an offspring of the parent with these `weights` and `masks` (arrays by layer name, in the layers' shapes).
 
