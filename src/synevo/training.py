@@ -10,7 +10,7 @@ Dead synapses are exactly zero after every step: the optimiser starts fresh and 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,15 @@ class _Recipe:
         return optax.adam(schedule)
 
 
+class _School(NamedTuple):
+    """What stays as it is while a network trains: images, labels, the living synapses, and who teaches it."""
+
+    pixels: Array
+    labels: Array
+    masks: dict[str, Array]
+    teacher: Network | None
+
+
 def start(network: Network, dataset: Dataset, plan: TrainingPlan, blueprint: Blueprint) -> State:
     """A network before its first epoch, with a fresh optimiser."""
     optimiser = _recipe(blueprint, dataset, plan).optimiser.init(network.parameters)
@@ -106,17 +115,18 @@ def fit(
         DivergenceError: when the loss is no longer finite.
     """
     recipe = _recipe(blueprint, dataset, plan, teacher if plan.distillation else None)
-    lessons = teacher.network if teacher is not None and plan.distillation else None
-    pixels, labels = jnp.asarray(dataset.train.pixels), jnp.asarray(dataset.train.labels)
-    masks = {name: jnp.asarray(mask) for name, mask in masks.items()}
+    school = _School(
+        jnp.asarray(dataset.train.pixels),
+        jnp.asarray(dataset.train.labels),
+        {name: jnp.asarray(mask) for name, mask in masks.items()},
+        teacher.network if teacher is not None and plan.distillation else None,
+    )
     network, optimiser = state.network, state.optimiser
     for epoch in range(state.epoch, plan.epochs):
         epoch_key = derive(key, "epoch", epoch)
         order = jax.random.permutation(derive(epoch_key, "order"), len(dataset.train))
         batches = order[: recipe.steps * _batch_size(plan, dataset)].reshape(recipe.steps, -1)
-        network, optimiser, loss = drive(
-            recipe, network, optimiser, masks, lessons, pixels, labels, batches, derive(epoch_key, "augmentation")
-        )
+        network, optimiser, loss = drive(recipe, network, optimiser, school, batches, derive(epoch_key, "augmentation"))
         if not np.isfinite(loss):
             raise DivergenceError(
                 f"The loss was {loss} in epoch {epoch + 1}.",
@@ -126,25 +136,15 @@ def fit(
 
 
 def drive(
-    recipe: _Recipe,
-    network: Network,
-    optimiser: Any,
-    masks: dict[str, Array],
-    teacher: Network | None,
-    pixels: Array,
-    labels: Array,
-    batches: Array,
-    key: Array,
+    recipe: _Recipe, network: Network, optimiser: Any, school: _School, batches: Array, key: Array
 ) -> tuple[Network, Any, float]:
     """One epoch over `batches` of image numbers [steps, batch], and its mean loss."""
     if jax.default_backend() != "cpu":
-        network, optimiser, losses = _scan(recipe, network, optimiser, masks, teacher, pixels, labels, batches, key)
+        network, optimiser, losses = _scan(recipe, network, optimiser, school, batches, key)
         return network, optimiser, float(losses.mean())
     total = jnp.zeros(())
     for number, batch in enumerate(np.asarray(batches)):
-        network, optimiser, loss = _dispatch(
-            recipe, network, optimiser, masks, teacher, pixels, labels, batch, key, number
-        )
+        network, optimiser, loss = _dispatch(recipe, network, optimiser, school, batch, key, number)
         total = total + loss
     return network, optimiser, float(total) / len(batches)
 
@@ -210,69 +210,41 @@ def _is_matrix(parameters: dict[str, Array]) -> dict[str, bool]:
 
 
 def _step(
-    recipe: _Recipe,
-    network: Network,
-    optimiser: Any,
-    masks: dict[str, Array],
-    teacher: Network | None,
-    pixels: Array,
-    labels: Array,
-    key: Array,
+    recipe: _Recipe, network: Network, optimiser: Any, school: _School, batch: Array, key: Array, number: Array
 ) -> tuple[Network, Any, Array]:
-    pixels = augment(derive(key, "augment"), pixels, shift=recipe.plan.shift, flip=recipe.plan.flip)
+    """Step `number` of an epoch, on the images of `batch` [n]: the network and optimiser after it, and its loss."""
+    key = jax.random.fold_in(key, number)
+    labels = school.labels[batch]
+    pixels = augment(derive(key, "augment"), school.pixels[batch], shift=recipe.plan.shift, flip=recipe.plan.flip)
     x = normalise(pixels, recipe.mean, recipe.deviation)
 
     def loss_of(parameters: dict[str, Array]) -> tuple[Array, Network]:
         candidate = Network(parameters, network.statistics)
         logits, updated = forward_training(recipe.blueprint, candidate, x, derive(key, "dropout"))
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        if recipe.teacher is not None and teacher is not None:
-            lesson = distil(logits, forward(recipe.teacher, teacher, x), temperature=recipe.plan.temperature)
+        if recipe.teacher is not None and school.teacher is not None:
+            lesson = distil(logits, forward(recipe.teacher, school.teacher, x), temperature=recipe.plan.temperature)
             loss = (1 - recipe.plan.distillation) * loss + recipe.plan.distillation * lesson
         return loss, updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(network.parameters)
     updates, optimiser = recipe.optimiser.update(gradient, optimiser, network.parameters)
     parameters = optax.apply_updates(network.parameters, updates)
-    parameters = {name: jnp.where(masks[name], p, 0) if name in masks else p for name, p in parameters.items()}
+    alive = school.masks
+    parameters = {name: jnp.where(alive[name], p, 0) if name in alive else p for name, p in parameters.items()}
     return Network(parameters, updated.statistics), optimiser, loss
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
-def _dispatch(
-    recipe: _Recipe,
-    network: Network,
-    optimiser: Any,
-    masks: dict[str, Array],
-    teacher: Network | None,
-    pixels: Array,
-    labels: Array,
-    batch: Array,
-    key: Array,
-    number: Array,
-) -> tuple[Network, Any, Array]:
-    step_key = jax.random.fold_in(key, number)
-    return _step(recipe, network, optimiser, masks, teacher, pixels[batch], labels[batch], step_key)
+_dispatch = partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))(_step)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
 def _scan(
-    recipe: _Recipe,
-    network: Network,
-    optimiser: Any,
-    masks: dict[str, Array],
-    teacher: Network | None,
-    pixels: Array,
-    labels: Array,
-    batches: Array,
-    key: Array,
+    recipe: _Recipe, network: Network, optimiser: Any, school: _School, batches: Array, key: Array
 ) -> tuple[Network, Any, Array]:
     def body(carry: tuple[Network, Any], item: tuple[Array, Array]) -> tuple[tuple[Network, Any], Array]:
-        batch, number = item
-        step_key = jax.random.fold_in(key, number)
-        network, optimiser, loss = _step(recipe, *carry, masks, teacher, pixels[batch], labels[batch], step_key)
+        network, optimiser, loss = _step(recipe, *carry, school, item[0], key, item[1])
         return (network, optimiser), loss
 
-    numbers = jnp.arange(len(batches))
-    (network, optimiser), losses = jax.lax.scan(body, (network, optimiser), (batches, numbers))
+    (network, optimiser), losses = jax.lax.scan(body, (network, optimiser), (batches, jnp.arange(len(batches))))
     return network, optimiser, losses
