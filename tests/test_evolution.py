@@ -240,7 +240,7 @@ class Stage:
     epochs: list[int] = field(default_factory=list)
 
     def fit(
-        self, _key: Array, _blueprint: Any, state: State, _masks: Any, _data: Dataset, plan: TrainingPlan, _teacher: Any
+        self, _key: Array, _blueprint: Any, state: State, _masks: Any, _data: Dataset, plan: TrainingPlan, _lessons: Any
     ) -> Iterator[State]:
         self.asked.append(plan.learning_rate)
         self.epochs.append(plan.epochs)

@@ -16,7 +16,7 @@ from synevo.images import Dataset, Images
 from synevo.masks import Masks
 from synevo.network import Network
 from synevo.plan import TrainingPlan
-from synevo.training import State, Teacher, augment
+from synevo.training import State, augment
 
 PLAN = TrainingPlan(epochs=3, batch_size=16, learning_rate=1e-2, shift=1)
 DECAYING = PLAN.model_copy(update={"weight_decay": 0.5})
@@ -261,26 +261,27 @@ def test_distillation_is_the_divergence_of_softened_answers() -> None:
 def test_a_network_learns_what_its_teacher_says_where_the_labels_say_nothing(tiny: Specimen, digits: Dataset) -> None:
     longer = PLAN.model_copy(update={"epochs": 12})
     everything = masks.full(tiny.wiring, tiny.network)
-    teacher = Teacher(tiny.blueprint, train(tiny, digits, everything, longer)[-1].network)
+    teacher = train(tiny, digits, everything, longer)[-1].network
+    lessons = training.answer(tiny.blueprint, teacher, digits.train, digits)
     labels = np.random.default_rng(0).permutation(digits.train.labels)
     muddled = replace(digits, train=Images(digits.train.pixels, labels))
     plan = longer.model_copy(update={"distillation": 1.0})
-    said = training.predict(tiny.blueprint, teacher.network, digits.test, digits)
+    said = training.predict(tiny.blueprint, teacher, digits.test, digits)
 
-    def agreement(teacher: Teacher | None, plan: TrainingPlan) -> float:
+    def agreement(plan: TrainingPlan) -> float:
         state = training.start(copy(tiny.network), muddled, plan, tiny.blueprint)
-        for after in training.fit(keys.root(0), tiny.blueprint, state, everything, muddled, plan, teacher):
+        for after in training.fit(keys.root(0), tiny.blueprint, state, everything, muddled, plan, lessons):
             network = copy(after.network)
         return float((training.predict(tiny.blueprint, network, digits.test, digits) == said).mean())
 
-    assert agreement(teacher, plan) > 0.85
-    assert agreement(teacher, plan.model_copy(update={"distillation": 0.0})) < 0.6
+    assert agreement(plan) > 0.85
+    assert agreement(plan.model_copy(update={"distillation": 0.0})) < 0.6
 
 
-def test_a_plan_that_does_not_distil_trains_the_same_with_a_teacher(
+def test_a_plan_that_does_not_distil_trains_the_same_with_lessons(
     tiny: Specimen, digits: Dataset, alive: Masks, sparse: Network, states: list[State]
 ) -> None:
-    teacher = Teacher(tiny.blueprint, copy(states[-1].network))
+    lessons = training.answer(tiny.blueprint, states[-1].network, digits.train, digits)
     start = training.start(copy(sparse), digits, PLAN, tiny.blueprint)
-    *_, last = training.fit(keys.root(0), tiny.blueprint, start, alive, digits, PLAN, teacher)
+    *_, last = training.fit(keys.root(0), tiny.blueprint, start, alive, digits, PLAN, lessons)
     assert same(last.network, states[-1].network)

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo import census, compaction, masks, training, viability
+from synevo import census, compaction, masks, mutation, training, viability
 from synevo.course import Conception
 from synevo.errors import DivergenceError
 from synevo.heredity import HEREDITIES, deal
@@ -31,7 +31,7 @@ from synevo.masks import Masks
 from synevo.network import Blueprint, Network, normalise
 from synevo.plan import Plan, TrainingPlan
 from synevo.synthesis import synthesise
-from synevo.training import State, Teacher
+from synevo.training import State
 from synevo.wiring import Anatomy, fitted
 
 PROOF_IMAGES = 128
@@ -62,6 +62,21 @@ class Organism:
     network: Network
     masks: Masks
     units: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Legacy:
+    """What all offspring have of their ancestor beside its genes, where the plan asks for it.
+
+    `lessons` are its logits [images, classes] for the training images, `origin` is its network as it once was, in the
+    ancestor's shapes.
+    """
+
+    lessons: NDArray[np.float32] | None = None
+    origin: Network | None = None
+
+
+NOTHING = Legacy()
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,18 @@ def ancestor(
     yield from _grow(individual_key(key, first), first, species, embryo, dataset, plan.ancestor_training, plan, resume)
 
 
+def bequeath(key: Array, species: Species, grown: Organism, dataset: Dataset, plan: Plan) -> Legacy:
+    """The legacy of a `grown` ancestor. To rewind, its first epochs are trained again, to the bit."""
+    lessons = None
+    if plan.training.distillation:
+        lessons = training.answer(species.blueprint, grown.network, dataset.train, dataset)
+    origin = None if plan.evolution.rewind is None else species.template
+    if plan.evolution.rewind:
+        events = (event for event in ancestor(key, species, dataset, plan) if isinstance(event, Training))
+        origin = next(event.state.network for event in events if event.state.epoch == plan.evolution.rewind)
+    return Legacy(lessons, origin)
+
+
 def offspring(
     key: Array,
     species: Species,
@@ -137,20 +164,19 @@ def offspring(
     conception: Conception,
     *,
     spent: int,
-    teacher: Network | None = None,
+    legacy: Legacy = NOTHING,
     resume: Resumption | None = None,
 ) -> Iterator[Event]:
     """Conceive an offspring of `parent` and let it grow up.
 
-    `spent` is how many epochs the parent was trained, for a heredity without inheritance; `teacher` is the trained
-    ancestor, for a plan that distils; `resume` is a training of this offspring that was interrupted.
+    `spent` is how many epochs the parent was trained, for a heredity without inheritance; `resume` a training of this
+    offspring that was interrupted.
     """
     own_key = individual_key(key, conception)
-    embryo = conceive(own_key, species, parent, dataset, plan, conception)
+    embryo = conceive(own_key, species, parent, dataset, plan, conception, origin=legacy.origin)
     epochs = embryo.lifetime(plan.training) + (0 if HEREDITIES[plan.encoding.heredity].inherited else spent)
     training_plan = plan.training.model_copy(update={"epochs": epochs})
-    tutor = None if teacher is None else Teacher(species.blueprint, teacher)
-    yield from _grow(own_key, conception, species, embryo, dataset, training_plan, plan, resume, tutor)
+    yield from _grow(own_key, conception, species, embryo, dataset, training_plan, plan, resume, legacy.lessons)
 
 
 def individual_key(key: Array, conception: Conception) -> Array:
@@ -160,27 +186,41 @@ def individual_key(key: Array, conception: Conception) -> Array:
 
 
 def conceive(
-    key: Array, species: Species, parent: Organism, dataset: Dataset, plan: Plan, conception: Conception
+    key: Array,
+    species: Species,
+    parent: Organism,
+    dataset: Dataset,
+    plan: Plan,
+    conception: Conception,
+    *,
+    origin: Network | None = None,
 ) -> _Embryo:
-    """Synthesise an offspring, trim and repair it, and cut it to its physical size, proven equal to the masked one."""
+    """Synthesise an offspring, trim, repair and mutate it, and cut it to its physical size, proven equal to the masked.
+
+    It has the weights of its parent, those of `origin` where that is given, or new ones where its heredity says so.
+    """
     anatomy = species.anatomy
     wiring = anatomy.wiring
     heredity = HEREDITIES[plan.encoding.heredity]
     worth = heredity.worth(species.blueprint_of(parent.units), parent.network, dataset)
     strengths = compaction.uncut(Network(worth, parent.network.statistics), wiring, parent.units, species.template)
+    environment = plan.environment.of(conception.generation).under(conception.pressure)
+    inherited = environment.keep_synapses * (1 - plan.evolution.mutation)
     sampled = synthesise(
         derive(key, "synthesis"),
         wiring,
         strengths.parameters,
         parent.masks,
         encoding=plan.encoding,
-        environment=plan.environment.of(conception.generation).under(conception.pressure),
+        environment=environment._replace(keep_synapses=inherited),
     )
     alive_masks, units, _ = viability.make_viable(wiring, strengths.parameters, parent.masks, sampled.masks)
-    if heredity.inherited:
-        weights = compaction.uncut(parent.network, wiring, parent.units, species.template)
-    else:
+    grown = round((environment.keep_synapses - inherited) * census.synapses(parent.masks))
+    alive_masks = mutation.regrow(derive(key, "mutation"), wiring, alive_masks, units, grown) if grown else alive_masks
+    if not heredity.inherited:
         weights = deal(derive(key, "weights"), species.template)
+    else:
+        weights = origin or compaction.uncut(parent.network, wiring, parent.units, species.template)
     child = Organism(compaction.cut(masks.apply(alive_masks, weights), wiring, units), alive_masks, units)
     images = jnp.asarray(dataset.validation.first(PROOF_IMAGES).pixels)
     compaction.prove(
@@ -193,7 +233,7 @@ def conceive(
         shape=dataset.shape,
         key=derive(key, "proof"),
     )
-    return _Embryo(child, sampled.expected_synapses, census.synapses(sampled.masks))
+    return _Embryo(child, sampled.expected_synapses + grown, census.synapses(sampled.masks) + grown)
 
 
 def _grow(
@@ -205,7 +245,7 @@ def _grow(
     training_plan: TrainingPlan,
     plan: Plan,
     resume: Resumption | None,
-    teacher: Teacher | None = None,
+    lessons: NDArray[np.float32] | None = None,
 ) -> Iterator[Event]:
     """Train an embryo; where that diverges, again with a quarter of the learning rate, as often as the plan allows."""
     organism = embryo.organism
@@ -221,7 +261,7 @@ def _grow(
             state = state.filled(resume.leaves, epoch=resume.epoch)
         try:
             training_key = derive(key, "training", attempt)
-            for after in training.fit(training_key, blueprint, state, living, dataset, gentler, teacher):
+            for after in training.fit(training_key, blueprint, state, living, dataset, gentler, lessons):
                 yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:

@@ -154,6 +154,17 @@ class EvolutionPlan(Section):
     finest: Share = Field(
         0.97, description="an adaptive lineage stops where a step would keep more than this share of the synapses"
     )
+    mutation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the synapses expected in an offspring that grow anew, between living units",
+    )
+    rewind: int | None = Field(
+        None,
+        ge=0,
+        description="offspring start from the ancestor's weights after so many epochs, not from their parent's",
+    )
     target_synapses: int | None = Field(None, ge=1, description="stop once so few synapses are left")
     target_macs: int | None = Field(None, ge=1, description="stop once an image costs so few multiply-adds")
     target_kb: float | None = Field(None, gt=0, description="stop once the weights take so few kilobytes (1024 bytes)")
@@ -178,6 +189,12 @@ class Plan(Section):
     def _the_ancestor_has_no_teacher(self) -> "Plan":
         if self.ancestor_training.distillation:
             raise ValueError("ancestor_training.distillation must be 0: the ancestor has nobody to learn from")
+        return self
+
+    @model_validator(mode="after")
+    def _the_past_that_is_gone_back_to_exists(self) -> "Plan":
+        if self.evolution.rewind is not None and self.evolution.rewind > self.ancestor_training.epochs:
+            raise ValueError("evolution.rewind must not exceed ancestor_training.epochs")
         return self
 
     @model_validator(mode="after")

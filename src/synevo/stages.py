@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch, training
 from synevo.course import Conception, next_conception
 from synevo.errors import CompactionError, DivergenceError, RunError
-from synevo.evolution import Birth, Event, Organism, Species, Training
+from synevo.evolution import Birth, Event, Legacy, Organism, Species, Training
 from synevo.happenings import Epoch, Grown, Happening
 from synevo.images import Dataset, Images
 from synevo.lineage import Counts, Individual, Scores
@@ -105,12 +105,16 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
         if conception is None:
             return
         habitat = settle(plan)
+        first = load_organism(run, habitat.species, 1)
+        legacy = evolution.bequeath(keys.root(plan.seed), habitat.species, first, habitat.dataset, plan)
         while conception is not None:
-            yield from _bear(run, habitat, conception, lineage.head(conception.generation - 1))
+            yield from _bear(run, habitat, legacy, conception, lineage.head(conception.generation - 1))
             conception = next_conception(lineage := run.load_lineage(), plan)
 
 
-def _bear(run: RunDir, habitat: Habitat, conception: Conception, parent: Individual) -> Iterator[Happening]:
+def _bear(
+    run: RunDir, habitat: Habitat, legacy: Legacy, conception: Conception, parent: Individual
+) -> Iterator[Happening]:
     """One offspring of a parent that is on disk, conceived, grown and kept."""
     events = evolution.offspring(
         keys.root(habitat.plan.seed),
@@ -120,7 +124,7 @@ def _bear(run: RunDir, habitat: Habitat, conception: Conception, parent: Individ
         habitat.plan,
         conception,
         spent=parent.epochs,
-        teacher=load_organism(run, habitat.species, 1).network if habitat.plan.training.distillation else None,
+        legacy=legacy,
         resume=checkpoints.load(run.training_folder, generation=conception.generation, number=conception.number),
     )
     yield from _keep(run, habitat, events)

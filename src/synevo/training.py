@@ -53,14 +53,6 @@ class State:
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """A trained network whose answers another one learns, and how it runs."""
-
-    blueprint: Blueprint
-    network: Network
-
-
-@dataclass(frozen=True)
 class _Recipe:
     """All that is constant while a network trains; hashable, so that it selects the compiled step."""
 
@@ -69,7 +61,6 @@ class _Recipe:
     steps: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
-    teacher: Blueprint | None = None
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -82,12 +73,12 @@ class _Recipe:
 
 
 class _School(NamedTuple):
-    """What stays as it is while a network trains: images, labels, the living synapses, and who teaches it."""
+    """What stays as it is while a network trains: images, what is known of them, and the living synapses."""
 
     pixels: Array
     labels: Array
+    lessons: Array | None
     masks: dict[str, Array]
-    teacher: Network | None
 
 
 def start(network: Network, dataset: Dataset, plan: TrainingPlan, blueprint: Blueprint) -> State:
@@ -103,23 +94,24 @@ def fit(
     masks: dict[str, Any],
     dataset: Dataset,
     plan: TrainingPlan,
-    teacher: Teacher | None = None,
+    lessons: NDArray[np.float32] | None = None,
 ) -> Iterator[State]:
     """Train from `state` to the plan's last epoch, yielding the state after each; resuming from any is exact.
 
-    `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive. A
-    `teacher` is asked where the plan distils. The next epoch reuses the memory of the state before it: copy what is to
-    be kept.
+    `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive.
+    `lessons` are a teacher's logits [images, classes] for the training images, for a plan that distils; an augmented
+    image has the lesson of its original. The next epoch reuses the memory of the state before it: copy what is to be
+    kept.
 
     Raises:
         DivergenceError: when the loss is no longer finite.
     """
-    recipe = _recipe(blueprint, dataset, plan, teacher if plan.distillation else None)
+    recipe = _recipe(blueprint, dataset, plan)
     school = _School(
         jnp.asarray(dataset.train.pixels),
         jnp.asarray(dataset.train.labels),
+        jnp.asarray(lessons) if lessons is not None and plan.distillation else None,
         {name: jnp.asarray(mask) for name, mask in masks.items()},
-        teacher.network if teacher is not None and plan.distillation else None,
     )
     network, optimiser = state.network, state.optimiser
     for epoch in range(state.epoch, plan.epochs):
@@ -157,21 +149,25 @@ def accuracy(blueprint: Blueprint, network: Network, images: Images, dataset: Da
 
 def predict(blueprint: Blueprint, network: Network, images: Images, dataset: Dataset) -> NDArray[np.int32]:
     """The class [n] that a network gives each image."""
-    classes = np.empty(len(images), np.int32)
+    return answer(blueprint, network, images, dataset).argmax(axis=1).astype(np.int32)
+
+
+def answer(blueprint: Blueprint, network: Network, images: Images, dataset: Dataset) -> NDArray[np.float32]:
+    """The logits [n, classes] that a network gives each image."""
+    parts = []
     for first in range(0, len(images), EVALUATION_BATCH):
         pixels = images.pixels[first : first + EVALUATION_BATCH]
         padded = np.pad(pixels, ((0, EVALUATION_BATCH - len(pixels)), (0, 0), (0, 0), (0, 0)))
-        found = classify(blueprint, network, padded, dataset.mean, dataset.deviation)
-        classes[first : first + EVALUATION_BATCH] = np.asarray(found)[: len(pixels)]
-    return classes
+        logits = _answer(blueprint, network, padded, dataset.mean, dataset.deviation)
+        parts.append(np.asarray(logits)[: len(pixels)])
+    return np.concatenate(parts)
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
-def classify(
+def _answer(
     blueprint: Blueprint, network: Network, pixels: Array, mean: tuple[float, ...], deviation: tuple[float, ...]
 ) -> Array:
-    """The class [n] of each image of `pixels` uint8 [n, height, width, channels]."""
-    return forward(blueprint, network, normalise(pixels, mean, deviation)).argmax(-1)
+    return forward(blueprint, network, normalise(pixels, mean, deviation))
 
 
 def augment(key: Array, pixels: Array, *, shift: int, flip: bool) -> Array:
@@ -196,9 +192,9 @@ def distil(logits: Array, lesson: Array, *, temperature: float) -> Array:
     return temperature**2 * (jnp.exp(wanted) * (wanted - answer)).sum(axis=-1).mean()
 
 
-def _recipe(blueprint: Blueprint, dataset: Dataset, plan: TrainingPlan, teacher: Teacher | None = None) -> _Recipe:
+def _recipe(blueprint: Blueprint, dataset: Dataset, plan: TrainingPlan) -> _Recipe:
     steps = len(dataset.train) // _batch_size(plan, dataset)
-    return _Recipe(blueprint, plan, steps, dataset.mean, dataset.deviation, teacher.blueprint if teacher else None)
+    return _Recipe(blueprint, plan, steps, dataset.mean, dataset.deviation)
 
 
 def _batch_size(plan: TrainingPlan, dataset: Dataset) -> int:
@@ -222,8 +218,8 @@ def _step(
         candidate = Network(parameters, network.statistics)
         logits, updated = forward_training(recipe.blueprint, candidate, x, derive(key, "dropout"))
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        if recipe.teacher is not None and school.teacher is not None:
-            lesson = distil(logits, forward(recipe.teacher, school.teacher, x), temperature=recipe.plan.temperature)
+        if school.lessons is not None:
+            lesson = distil(logits, school.lessons[batch], temperature=recipe.plan.temperature)
             loss = (1 - recipe.plan.distillation) * loss + recipe.plan.distillation * lesson
         return loss, updated
 
