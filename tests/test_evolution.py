@@ -11,7 +11,7 @@ import pytest
 from jax import Array
 from specimens import Specimen, silence
 
-from synevo import compaction, evolution, keys, training
+from synevo import census, compaction, evolution, keys, training
 from synevo.course import Conception
 from synevo.errors import DivergenceError
 from synevo.evolution import Birth, Organism, Resumption, Species, Training
@@ -370,3 +370,52 @@ def test_siblings_differ_and_a_pressure_that_is_half_as_high_keeps_more(
         assert found.births[2].expected_synapses == pytest.approx(918 * keep, rel=1e-6)
     assert softer.births[2].pressure == 0.5
     assert len(stage.asked) == 3
+
+
+def changed(plan: Plan, section: str, **fields: Any) -> Plan:
+    return plan.model_copy(update={section: getattr(plan, section).model_copy(update=fields)})
+
+
+def test_a_mutated_offspring_has_as_many_synapses_as_its_environment_expects_some_of_them_new(
+    life: Life, digits: Dataset
+) -> None:
+    plan = changed(PLAN, "evolution", mutation=0.25)
+    parent = life.organism(3)
+    key = keys.derive(keys.root(SEED), "generation", 4)
+    third = Conception(generation=4, number=1, pressure=1.0)
+    embryo, heir = (evolution.conceive(key, life.species, parent, digits, one, third) for one in (plan, PLAN))
+    grown = round(0.25 * PLAN.environment.of(4).keep_synapses * census.synapses(parent.masks))
+    new = sum((mask & ~parent.masks[name]).sum() for name, mask in embryo.organism.masks.items())
+    assert 0 < new <= grown
+    assert embryo.expected_synapses == pytest.approx(heir.expected_synapses, rel=0.01)
+    born = compaction.uncut(
+        embryo.organism.network, life.species.anatomy.wiring, embryo.organism.units, life.species.template
+    )
+    for name, mask in embryo.organism.masks.items():
+        assert (np.asarray(born.parameters[name])[mask & ~parent.masks[name]] == 0).all()
+
+
+def test_rewinding_trains_the_first_epochs_of_the_ancestor_again_to_the_bit(life: Life, digits: Dataset) -> None:
+    def origin(epoch: int) -> list[Any]:
+        plan = changed(PLAN, "evolution", rewind=epoch)
+        legacy = evolution.bequeath(keys.root(SEED), life.species, life.organism(1), digits, plan)
+        return jax.tree.leaves(legacy.origin)
+
+    second = next(leaves for event, leaves in life.epochs if (event.generation, event.state.epoch) == (1, 2))
+    for past, expected in ((origin(2), second), (origin(0), jax.tree.leaves(life.species.template))):
+        assert past
+        assert all(np.array_equal(one, other) for one, other in zip(past, expected, strict=False))
+
+
+def test_a_rewound_offspring_has_its_parents_genes_and_its_ancestors_weights(life: Life, digits: Dataset) -> None:
+    species = life.species
+    plan = changed(PLAN, "evolution", rewind=0)
+    key, parent = keys.root(5), life.organism(2)
+    embryo = evolution.conceive(key, species, parent, digits, plan, SECOND, origin=species.template)
+    heir = evolution.conceive(key, species, parent, digits, PLAN, SECOND)
+    wiring, organism = species.anatomy.wiring, embryo.organism
+    born = compaction.uncut(organism.network, wiring, organism.units, species.template)
+    for name, mask in organism.masks.items():
+        assert (mask == heir.organism.masks[name]).all()
+        own, past = np.asarray(born.parameters[name]), np.asarray(species.template.parameters[name])
+        np.testing.assert_array_equal(own, np.where(mask, past, 0))

@@ -209,3 +209,9 @@ def test_each_environment_of_a_list_is_checked_and_the_wrong_one_is_named() -> N
         compose(sets=["environment.keep_synapses=[0.5, 2]"])
     with pytest.raises(PlanError, match="generation 3"):
         compose(sets=["environment.keep_synapses=0.5", "environment.keep_clusters=[0.9, 0.4]"])
+
+
+def test_a_lineage_cannot_be_rewound_to_where_its_ancestor_never_was() -> None:
+    with pytest.raises(PlanError, match=r"evolution\.rewind must not exceed ancestor_training\.epochs"):
+        compose(sets=["ancestor_training.epochs=3", "evolution.rewind=4"])
+    assert compose(sets=["ancestor_training.epochs=3", "evolution.rewind=3"]).evolution.rewind == 3
