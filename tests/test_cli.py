@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -326,3 +327,16 @@ def test_every_command_and_option_has_help(tmp_path: Path) -> None:
         assert entry.help, name
         assert all(getattr(parameter, "help", None) for parameter in entry.params), name
     assert "train-ancestor" in synevo("--help", where=tmp_path).stdout
+
+
+def test_what_was_measured_with_a_preset_is_shown_and_given_as_it_is_kept(tmp_path: Path) -> None:
+    shown = synevo("presets", "sharp", where=tmp_path).stdout
+    assert "make sharp" in shown
+    assert "135.8" in shown
+    kept = (resources.files("synevo") / "presets" / "sharp.csv").read_text("utf-8")
+    assert synevo("presets", "sharp", "--csv", where=tmp_path).stdout == kept
+
+
+@pytest.mark.parametrize(("words", "problem"), [([], "No preset"), (["demo"], "'demo'"), (["no-such"], "'no-such'")])
+def test_measurements_that_nobody_kept_are_asked_for_in_vain(words: list[str], problem: str, tmp_path: Path) -> None:
+    assert problem in synevo("presets", *words, "--csv", where=tmp_path, code=2).stderr

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from synevo import deploying, evolving, looking
-from synevo.errors import SynevoError
+from synevo.errors import PlanError, SynevoError
 
 app = typer.Typer(
     name="synevo",
@@ -158,14 +158,43 @@ def fields() -> None:
 
 @app.command()
 @_answering
-def presets() -> None:
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="PRESET", help="One of them: also all that was measured with it.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print what was measured as CSV, and nothing else.")] = False,
+) -> None:
     """List the presets: their command, hardware, time and the result to expect."""
-    from synevo.plan import preset_names, preset_table
+    from synevo.plan import preset_names, preset_records, preset_table
 
-    for name in preset_names():
-        typer.echo(name)
-        for title, text in preset_table(name)["about"].items():
+    if as_csv:
+        typer.echo(_records_csv(name, preset_records(name) if name else []), nl=False)
+        return
+    for one in [name] if name else preset_names():
+        typer.echo(one)
+        for title, text in preset_table(one)["about"].items():
             typer.echo(f"  {title + ':':10s}{' '.join(text.split())}")
+    if name and (records := preset_records(name)):
+        from synevo.report.terminal import record_table
+
+        looking.console().print(record_table(records))
+
+
+def _records_csv(name: str | None, records: list[dict[str, str]]) -> str:
+    """What was measured with a preset, as CSV; PlanError where that is nothing."""
+    if not records:
+        raise PlanError(
+            "No preset was named." if name is None else f"Nothing that was measured is kept for the preset {name!r}.",
+            remedy="`synevo presets` lists them; try `synevo presets sharp --csv`.",
+        )
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
 
 
 def _prepare_jax() -> None:

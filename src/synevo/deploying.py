@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from synevo.errors import PlanError
-from synevo.looking import complete_run
+from synevo.looking import complete_run, console
 
 
 def predict(
@@ -52,7 +52,7 @@ def predict(
     for verdict in verdicts:
         for place, (name, probability) in enumerate(verdict.classes):
             table.add_row("" if place else verdict.file, name, f"{100 * probability:.2f} %")
-    _console().print(table)
+    console().print(table)
 
 
 def export(
@@ -119,10 +119,3 @@ def export(
 
 def _named(classes: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:
     return [{"class": name, "probability": probability} for name, probability in classes]
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=160)

@@ -95,7 +95,7 @@ def runs(
         return
     from synevo.report.terminal import runs_table
 
-    _console().print(runs_table(glances))
+    console().print(runs_table(glances))
 
 
 def watch(
@@ -105,7 +105,7 @@ def watch(
     """Watch a run that another process is working on, until nobody is."""
     from synevo import watching
 
-    watching.watch(open_run(run), _console(), every=every)
+    watching.watch(open_run(run), console(), every=every)
 
 
 def _open_runs(paths: list[Path] | None) -> list[Any]:
@@ -161,11 +161,12 @@ def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show
 def _print(numbers: dict[str, Any]) -> None:
     from synevo.report.terminal import print_comparison, print_report
 
-    (print_comparison if "groups" in numbers else print_report)(_console(), numbers)
+    (print_comparison if "groups" in numbers else print_report)(console(), numbers)
 
 
-def _console() -> Any:
+def console() -> Any:
+    """The terminal, or a page of 160 columns where the output goes elsewhere."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=160)

@@ -5,6 +5,7 @@ that order, and holds only resolved values: what a run did can be read from its 
 paper (arXiv 1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
 """
 
+import csv
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -286,6 +287,13 @@ def preset_table(name: str) -> dict[str, Any]:
     if name not in preset_names():
         raise PlanError(f"There is no preset {name!r}.", remedy=f"Presets: {', '.join(preset_names())}.")
     return tomllib.loads((resources.files("synevo") / "presets" / f"{name}.toml").read_text("utf-8"))
+
+
+def preset_records(name: str) -> list[dict[str, str]]:
+    """What was measured with a preset, a row a generation of each of its runs; empty where nothing is kept."""
+    preset_table(name)
+    file = resources.files("synevo") / "presets" / f"{name}.csv"
+    return list(csv.DictReader(file.read_text("utf-8").splitlines())) if file.is_file() else []
 
 
 def _flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
