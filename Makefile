@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 SEEDS := 0 1 2
+HEREDITIES := cluster magnitude synapse taylor random shuffled
 CASES := 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format paper sharp bench fuzz clean
+.PHONY: help install demo test check format frugal slim sharp paper heredity bench fuzz clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,13 +41,24 @@ format: install  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-paper sharp: install  ## the MNIST lineages of a preset, a seed after the other (needs MNIST in TFDS_DATA_DIR)
+frugal slim sharp paper: install  ## the MNIST lineages of a preset, a seed after the other (needs MNIST in TFDS_DATA_DIR)
 	for seed in $(SEEDS); do \
 	  $(BIN)/synevo train-ancestor --preset $@ --seed $$seed --run runs/$@-$$seed && \
 	  $(BIN)/synevo evolve runs/$@-$$seed && \
 	  $(BIN)/synevo compact runs/$@-$$seed && \
 	  $(BIN)/synevo report runs/$@-$$seed || exit; \
 	done
+
+heredity: install  ## every heredity on the same ancestors, a seed after the other (needs MNIST in TFDS_DATA_DIR)
+	for seed in $(SEEDS); do \
+	  $(BIN)/synevo train-ancestor --preset heredity --seed $$seed --run runs/heredity-cluster-$$seed || exit; \
+	  for name in $(HEREDITIES); do \
+	    $(BIN)/synevo train-ancestor --preset heredity --ancestor-of runs/heredity-cluster-$$seed \
+	      --set encoding.heredity=$$name --run runs/heredity-$$name-$$seed && \
+	    $(BIN)/synevo evolve runs/heredity-$$name-$$seed || exit; \
+	  done; \
+	done
+	$(BIN)/synevo report $(foreach name,$(HEREDITIES),$(foreach seed,$(SEEDS),runs/heredity-$(name)-$(seed)))
 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py

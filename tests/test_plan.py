@@ -202,6 +202,9 @@ def test_an_environment_is_one_for_all_generations_or_a_list_of_which_the_last_s
     met = [plan.environment.of(generation) for generation in (2, 3, 4)]
     assert [one.keep_synapses for one in met] == [0.3, 0.5, 0.5]
     assert [one.keep_clusters for one in met] == [0.8, 0.8, 0.8]
+    wide = compose(sets=['environment.cluster_scope=["network", "layer"]']).environment
+    assert [wide.of(generation).cluster_scope for generation in (2, 3, 4)] == ["network", "layer", "layer"]
+    assert wide.of(2).synapse_scope == "layer"
 
 
 def test_each_environment_of_a_list_is_checked_and_the_wrong_one_is_named() -> None:

@@ -18,13 +18,16 @@ from synevo.errors import PlanError
 FORMAT = 1
 
 Share = Annotated[float, Field(gt=0, le=1)]
-ONE, MANY = "one share", "list of shares"
+ONE, MANY = "one value", "list of values"
+_ONE_OR_MANY = Discriminator(lambda value: MANY if isinstance(value, (list, tuple)) else ONE)
+Scope = Literal["layer", "network"]
 Shares = Annotated[
-    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)],
-    Discriminator(lambda value: MANY if isinstance(value, (list, tuple)) else ONE),
+    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
+]
+Scopes = Annotated[
+    Annotated[Scope, Tag(ONE)] | Annotated[tuple[Scope, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
 ]
 Count = Annotated[int, Field(ge=1)]
-Scope = Literal["layer", "network"]
 HeredityName = Literal["cluster", "synapse", "magnitude", "taylor", "random", "shuffled", "scratch"]
 
 
@@ -114,7 +117,7 @@ class Environment(NamedTuple):
 class EnvironmentPlan(Section):
     """The environment R = (R^c, R^s) of every generation: how much of a parent is expected to survive in its offspring.
 
-    A share may be a list: one for generation 2, one for generation 3 and so on, the last one for all that follow.
+    Any value may be a list: one for generation 2, one for generation 3 and so on, the last one for all that follow.
     """
 
     keep_clusters: Shares = Field(
@@ -123,21 +126,23 @@ class EnvironmentPlan(Section):
     keep_synapses: Shares = Field(
         0.67, description="R^s: expected share of the parent's synapses that survives, or a list by generation"
     )
-    cluster_scope: Scope = Field("layer", description="one F_c for each layer, or one for all")
-    synapse_scope: Scope = Field("layer", description="one F_s for each layer, or one for all")
+    cluster_scope: Scopes = Field(
+        "layer", description="one F_c for each layer, or one for all; or a list by generation"
+    )
+    synapse_scope: Scopes = Field(
+        "layer", description="one F_s for each layer, or one for all; or a list by generation"
+    )
 
     def of(self, generation: int) -> Environment:
         """The environment of the offspring of a `generation`, 2 or later."""
-        clusters, synapses = (
-            share if isinstance(share, float) else share[min(generation - 2, len(share) - 1)]
-            for share in (self.keep_clusters, self.keep_synapses)
-        )
-        return Environment(clusters, synapses, self.cluster_scope, self.synapse_scope)
+        values = [getattr(self, name) for name in Environment._fields]
+        return Environment(*(v[min(generation - 2, len(v) - 1)] if isinstance(v, tuple) else v for v in values))
 
     @property
     def changes(self) -> int:
         """How many generations, from the second on, have an environment of their own."""
-        return max(len(s) if isinstance(s, tuple) else 1 for s in (self.keep_clusters, self.keep_synapses))
+        values = [getattr(self, name) for name in Environment._fields]
+        return max(len(value) if isinstance(value, tuple) else 1 for value in values)
 
 
 class EvolutionPlan(Section):
