@@ -36,6 +36,7 @@ LAYERS = {
         "synevo.encoding",
         "synevo.heredity",
         "synevo.environment",
+        "synevo.mating",
         "synevo.synthesis",
         "synevo.viability",
         "synevo.silence",

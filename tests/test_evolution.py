@@ -65,7 +65,7 @@ class Life:
             evolution.offspring(
                 keys.root(SEED),
                 self.species,
-                parent or self.organism(generation - 1),
+                [parent or self.organism(generation - 1)],
                 digits,
                 plan,
                 Conception(generation, number, pressure),
@@ -185,7 +185,7 @@ def test_an_embryo_inherits_the_weights_that_survive_in_it(
 ) -> None:
     key = keys.derive(keys.root(SEED), "generation", generation)
     parent = life.organism(generation - 1)
-    embryo = evolution.conceive(key, life.species, parent, digits, PLAN, SECOND)
+    embryo = evolution.conceive(key, life.species, [parent], digits, PLAN, SECOND)
     whole, before = (compaction.uncut(o.network, tiny.wiring, o.units, tiny.network) for o in (embryo.organism, parent))
     for name, array in whole.parameters.items():
         if name in embryo.organism.masks:
@@ -204,7 +204,7 @@ def test_an_offspring_rebuilt_alone_is_the_one_in_its_lineage(digits: Dataset, l
 
 def test_another_seed_gives_another_offspring(digits: Dataset, life: Life) -> None:
     key = keys.derive(keys.root(SEED + 1), "generation", 2)
-    embryo = evolution.conceive(key, life.species, life.organism(1), digits, PLAN, SECOND)
+    embryo = evolution.conceive(key, life.species, [life.organism(1)], digits, PLAN, SECOND)
     assert not same(embryo.organism, life.organism(2))
     assert any((embryo.organism.masks[n] != mask).any() for n, mask in life.organism(2).masks.items())
 
@@ -346,9 +346,11 @@ def test_a_heredity_without_inheritance_trains_new_weights_for_as_long_as_its_wh
     found.bear(digits, plan, 3, spent=found.births[2].epochs)
     assert stage.epochs == [3 + 2, 3 + 2 + 2]
     embryo = evolution.conceive(
-        keys.derive(keys.root(SEED), "generation", 2), life.species, parent, digits, plan, SECOND
+        keys.derive(keys.root(SEED), "generation", 2), life.species, [parent], digits, plan, SECOND
     )
-    heir = evolution.conceive(keys.derive(keys.root(SEED), "generation", 2), life.species, parent, digits, PLAN, SECOND)
+    heir = evolution.conceive(
+        keys.derive(keys.root(SEED), "generation", 2), life.species, [parent], digits, PLAN, SECOND
+    )
     assert all((embryo.organism.masks[name] == mask).all() for name, mask in heir.organism.masks.items())
     for name, array in life.species.template.parameters.items():
         new = np.asarray(embryo.organism.network.parameters[name])

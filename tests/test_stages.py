@@ -15,6 +15,7 @@ from synevo.rundir import RunDir
 from synevo.verification import verify_files, verify_numbers
 
 BROOD = {"evolution.population": 2, "evolution.generations": 3, "evolution.max_drop": 0.9}
+FAMILY = {"evolution.population": 3, "evolution.parents": 2, "evolution.generations": 4, "evolution.max_drop": 0.9}
 ADAPTIVE = {
     "evolution.adaptive": True,
     "evolution.max_drop": 0.03,
@@ -37,7 +38,7 @@ def plan_of(**fields: Any) -> Plan:
     return stages.resolve(compose(options=usual | fields))
 
 
-@pytest.fixture(scope="module", params=[BROOD, ADAPTIVE], ids=["brood", "adaptive"])
+@pytest.fixture(scope="module", params=[BROOD, FAMILY, ADAPTIVE], ids=["brood", "family", "adaptive"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """A finished lineage."""
     run = RunDir(tmp_path_factory.mktemp("runs") / "whole")

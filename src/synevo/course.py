@@ -3,11 +3,15 @@
 It is decided from the lineage and the plan alone, on the validation split, so a lineage that is taken up again goes on
 as if it had never stopped. An environment that keeps a share k of the parent keeps k^p of it under *pressure* p. An
 adaptive lineage presses harder while accuracy holds; where an offspring falls below the budget it goes back to the last
-parent and presses half as hard, and it stops where that would hardly change the network any more.
+parents and presses half as hard, and it stops where that would hardly change the network any more.
+
+The parents of a generation are the best of the one before that are within the budget, as many as the plan wants or as
+there are. The ancestor is the only parent of generation 2.
 """
 
 from dataclasses import dataclass
 from math import inf, log
+from statistics import fmean
 
 from synevo.lineage import Individual, Lineage
 from synevo.plan import EvolutionPlan, Plan
@@ -54,7 +58,16 @@ def next_conception(lineage: Lineage, plan: Plan) -> Conception | None:
         return Conception(last.generation, len(brood) + 1, softer)
     if last.generation >= limits.generations or _reached(head, limits):
         return None
-    return Conception(last.generation + 1, 1, _aimed(_pressure(lineage, head, limits), head, plan))
+    parents = choose_parents(lineage, last.generation + 1, plan)
+    return Conception(last.generation + 1, 1, _aimed(_pressure(lineage, head, limits), parents, plan))
+
+
+def choose_parents(lineage: Lineage, generation: int, plan: Plan) -> tuple[Individual, ...]:
+    """Whose offspring a `generation` is, the best on the validation split first: one at least, whatever the budget."""
+    limits = plan.evolution
+    ranked = lineage.ranked(generation - 1)
+    within = tuple(one for one in ranked if lineage.within_budget(one, limits.max_drop))
+    return within[: limits.parents] or ranked[:1]
 
 
 def state(lineage: Lineage, plan: Plan) -> str:
@@ -77,12 +90,13 @@ def _pressure(lineage: Lineage, head: Individual, limits: EvolutionPlan) -> floa
     return min(HARDEST, head.pressure * HARDER) if holds and head.generation > 1 else head.pressure
 
 
-def _aimed(pressure: float, head: Individual, plan: Plan) -> float:
-    """The pressure, or less where it would leave far fewer synapses than are wanted."""
-    wanted, keep = plan.evolution.target_synapses, plan.environment.of(head.generation + 1).keep_synapses
-    if wanted is None or head.counts is None or wanted >= head.counts.synapses or keep == 1:
+def _aimed(pressure: float, parents: tuple[Individual, ...], plan: Plan) -> float:
+    """The pressure, or less where it would leave far fewer synapses than are wanted of what the mean parent has."""
+    wanted, keep = plan.evolution.target_synapses, plan.environment.of(parents[0].generation + 1).keep_synapses
+    synapses = fmean(one.counts.synapses if one.counts else 0 for one in parents)
+    if wanted is None or wanted >= synapses or keep == 1:
         return pressure
-    return min(pressure, log(AIM * wanted / head.counts.synapses) / log(keep))
+    return min(pressure, log(AIM * wanted / synapses) / log(keep))
 
 
 def _reached(head: Individual, limits: EvolutionPlan) -> bool:

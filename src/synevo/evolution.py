@@ -3,7 +3,8 @@
 An ancestor is trained. Its genetic encoding, pressed by the environment, gives the probability that each synaptic
 cluster and each synapse survives; an offspring is sampled from it, trimmed of what carries no signal, made physically
 as small as it then is, inherits the surviving weights and is trained. It becomes the parent of the next generation,
-until the last generation is reached or accuracy has fallen below the budget.
+until the last generation is reached or accuracy has fallen below the budget. Several parents are mated to one before
+they are encoded (1709.02043).
 
 What comes next, and when to stop, is decided in `synevo.course`. `ancestor` and `offspring` are generators: they yield
 every epoch and the individual, and save, show and time nothing themselves. All randomness is derived from the seed and
@@ -20,7 +21,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo import census, compaction, masks, mutation, training, viability
+from synevo import census, compaction, masks, mating, mutation, training, viability
 from synevo.course import Conception
 from synevo.errors import DivergenceError
 from synevo.heredity import HEREDITIES, deal
@@ -29,7 +30,7 @@ from synevo.keys import derive
 from synevo.lineage import Counts, Scores
 from synevo.masks import Masks
 from synevo.network import Blueprint, Network, normalise
-from synevo.plan import Plan, TrainingPlan
+from synevo.plan import Environment, Plan, TrainingPlan
 from synevo.synthesis import synthesise
 from synevo.training import State
 from synevo.wiring import Anatomy, fitted
@@ -158,7 +159,7 @@ def bequeath(key: Array, species: Species, grown: Organism, dataset: Dataset, pl
 def offspring(
     key: Array,
     species: Species,
-    parent: Organism,
+    parents: Sequence[Organism],
     dataset: Dataset,
     plan: Plan,
     conception: Conception,
@@ -167,13 +168,13 @@ def offspring(
     legacy: Legacy = NOTHING,
     resume: Resumption | None = None,
 ) -> Iterator[Event]:
-    """Conceive an offspring of `parent` and let it grow up.
+    """Conceive an offspring of `parents`, the best first, and let it grow up.
 
-    `spent` is how many epochs the parent was trained, for a heredity without inheritance; `resume` a training of this
+    `spent` is how many epochs its line was trained, for a heredity without inheritance; `resume` a training of this
     offspring that was interrupted.
     """
     own_key = individual_key(key, conception)
-    embryo = conceive(own_key, species, parent, dataset, plan, conception, origin=legacy.origin)
+    embryo = conceive(own_key, species, parents, dataset, plan, conception, origin=legacy.origin)
     epochs = embryo.lifetime(plan.training) + (0 if HEREDITIES[plan.encoding.heredity].inherited else spent)
     training_plan = plan.training.model_copy(update={"epochs": epochs})
     yield from _grow(own_key, conception, species, embryo, dataset, training_plan, plan, resume, legacy.lessons)
@@ -185,10 +186,39 @@ def individual_key(key: Array, conception: Conception) -> Array:
     return own if conception.number == 1 else derive(own, "offspring", conception.number)
 
 
+def unite(
+    species: Species, parents: Sequence[Organism], plan: Plan, environment: Environment
+) -> tuple[Organism, Environment]:
+    """The one organism that `parents` make for synthesis, and its environment; both as they are for a single parent.
+
+    What of the mated network carries no signal is trimmed, and a path that is missing is restored from what any of the
+    parents holds. The environment keeps what it would of the mean parent, or of the mated network if that is smaller.
+    """
+    if len(parents) == 1:
+        return parents[0], environment
+    wiring, cluster = species.anatomy.wiring, plan.encoding.cluster
+    network, sampled = mating.mate(
+        wiring,
+        [
+            mating.Parent(compaction.uncut(one.network, wiring, one.units, species.template), one.masks, one.units)
+            for one in parents
+        ],
+        mating=plan.evolution.mating,
+        dominance=plan.evolution.dominance,
+        cluster=cluster,
+        tag_share=plan.evolution.tag_share,
+    )
+    together = {name: np.logical_or.reduce([one.masks[name] for one in parents]) for name in sampled}
+    alive, units, _ = viability.make_viable(wiring, network.parameters, together, sampled)
+    clusters, synapses = mating.allowance(wiring, alive, [one.masks for one in parents], cluster)
+    whole = Organism(compaction.cut(masks.apply(alive, network), wiring, units), alive, units)
+    return whole, environment.narrowed(clusters=clusters, synapses=synapses)
+
+
 def conceive(
     key: Array,
     species: Species,
-    parent: Organism,
+    parents: Sequence[Organism],
     dataset: Dataset,
     plan: Plan,
     conception: Conception,
@@ -197,14 +227,15 @@ def conceive(
 ) -> _Embryo:
     """Synthesise an offspring, trim, repair and mutate it, and cut it to its physical size, proven equal to the masked.
 
-    It has the weights of its parent, those of `origin` where that is given, or new ones where its heredity says so.
+    It has the weights of its parents, those of `origin` where that is given, or new ones where its heredity says so.
     """
+    environment = plan.environment.of(conception.generation).under(conception.pressure)
+    parent, environment = unite(species, parents, plan, environment)
     anatomy = species.anatomy
     wiring = anatomy.wiring
     heredity = HEREDITIES[plan.encoding.heredity]
     worth = heredity.worth(species.blueprint_of(parent.units), parent.network, dataset)
     strengths = compaction.uncut(Network(worth, parent.network.statistics), wiring, parent.units, species.template)
-    environment = plan.environment.of(conception.generation).under(conception.pressure)
     inherited = environment.keep_synapses * (1 - plan.evolution.mutation)
     sampled = synthesise(
         derive(key, "synthesis"),

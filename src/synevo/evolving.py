@@ -110,6 +110,10 @@ def evolve(
         int | None,
         typer.Option(help="Offspring a generation; the best on validation is the parent.", show_default=False),
     ] = None,
+    parents: Annotated[
+        int | None,
+        typer.Option(help="m: so many of the best of a generation are mated for the next one.", show_default=False),
+    ] = None,
     adaptive: Annotated[
         bool | None,
         typer.Option(
@@ -154,6 +158,7 @@ def evolve(
         "encoding.cluster": cluster,
         "encoding.heredity": heredity,
         "evolution.population": population,
+        "evolution.parents": parents,
         "evolution.adaptive": adaptive,
         "evolution.target_synapses": target_synapses,
         "evolution.target_macs": target_macs,

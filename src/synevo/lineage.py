@@ -74,14 +74,14 @@ class Scores:
 class Individual:
     """One network of a lineage. `counts` and `scores` are None where it failed to grow; `problem` then says why.
 
-    `number` tells it from the others of its generation, `parents` are generations; the environment kept k^`pressure`
-    where the plan keeps k.
+    `number` tells it from the others of its generation; `parents` are names, the best first (older versions kept
+    generations: see `Lineage.parents_of`). The environment kept k^`pressure` where the plan keeps k.
     `expected_synapses` is what the environment let the encoding expect to survive, before unviable parts were trimmed;
     `sampled_synapses` is what was sampled. `learning_rate` is the one that worked. Latencies are in milliseconds.
     """
 
     generation: int
-    parents: tuple[int, ...]
+    parents: tuple[str | int, ...]
     counts: Counts | None
     scores: Scores | None
     expected_synapses: float | None
@@ -97,16 +97,12 @@ class Individual:
     @property
     def name(self) -> str:
         """The name under which the individual is kept."""
-        return f"g{self.generation:02d}{self._suffix}"
+        return name_of(self.generation, self.number)
 
     @property
     def label(self) -> str:
         """What people call it: 7, or 7-2 for the second of generation 7."""
-        return f"{self.generation}{self._suffix}"
-
-    @property
-    def _suffix(self) -> str:
-        return "" if self.number == 1 else f"-{self.number}"
+        return label_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -141,8 +137,22 @@ class Lineage:
         return tuple(one for one in self.individuals if one.generation == generation)
 
     def head(self, generation: int) -> Individual:
-        """The individual of a generation that does best on the validation split: the parent of the next one."""
-        return max(self.brood(generation), key=lambda one: one.scores.validation_accuracy if one.scores else -1.0)
+        """The individual of a generation that does best on the validation split: the (first) parent of the next one."""
+        return self.ranked(generation)[0]
+
+    def ranked(self, generation: int) -> tuple[Individual, ...]:
+        """The individuals of a generation, the best on the validation split first; of equals, the first-born."""
+        brood = self.brood(generation)
+        return tuple(sorted(brood, key=lambda one: -one.scores.validation_accuracy if one.scores else 1.0))
+
+    def parents_of(self, individual: Individual) -> tuple[str, ...]:
+        """The names of the parents of an individual; a generation, as older versions kept it, means its head."""
+        return tuple(self._name_of(parent) for parent in individual.parents)
+
+    def _name_of(self, parent: str | int) -> str:
+        if isinstance(parent, str):
+            return parent
+        return self.head(parent).name if self.brood(parent) else name_of(parent)
 
     @property
     def line(self) -> tuple[Individual, ...]:
@@ -153,6 +163,16 @@ class Lineage:
         """The last of the line that is within the budget, or None where there is no ancestor yet."""
         within = [individual for individual in self.line if self.within_budget(individual, max_drop)]
         return within[-1] if within else None
+
+
+def name_of(generation: int, number: int = 1) -> str:
+    """The name of an individual: g07, or g07-2 for the second of generation 7."""
+    return f"g{generation:02d}" if number == 1 else f"g{generation:02d}-{number}"
+
+
+def label_of(name: str) -> str:
+    """What people call the individual of a name: 7 for g07, 7-2 for g07-2."""
+    return name.removeprefix("g").lstrip("0")
 
 
 def to_table(individual: Individual) -> dict[str, Any]:

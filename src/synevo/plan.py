@@ -28,6 +28,7 @@ Scopes = Annotated[
     Annotated[Scope, Tag(ONE)] | Annotated[tuple[Scope, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
 ]
 Count = Annotated[int, Field(ge=1)]
+Mating = Literal["sum", "product"]
 HeredityName = Literal["cluster", "synapse", "magnitude", "taylor", "random", "shuffled", "scratch"]
 
 
@@ -113,6 +114,10 @@ class Environment(NamedTuple):
         """The environment that keeps k^pressure where this one keeps the share k."""
         return self._replace(keep_clusters=self.keep_clusters**pressure, keep_synapses=self.keep_synapses**pressure)
 
+    def narrowed(self, *, clusters: float, synapses: float) -> "Environment":
+        """The environment that keeps these shares of what this one keeps."""
+        return self._replace(keep_clusters=clusters * self.keep_clusters, keep_synapses=synapses * self.keep_synapses)
+
 
 class EnvironmentPlan(Section):
     """The environment R = (R^c, R^s) of every generation: how much of a parent is expected to survive in its offspring.
@@ -154,6 +159,14 @@ class EvolutionPlan(Section):
         2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently"
     )
     population: int = Field(1, ge=1, le=64, description="offspring a generation; the best on validation is the parent")
+    parents: int = Field(
+        1, ge=1, le=64, description="m: so many of the best of a generation are mated for the next one"
+    )
+    mating: Mating = Field(
+        "sum", description="how parents are mated: the weighted sum of their weights, or the product"
+    )
+    dominance: Share = Field(1.0, description="α: the weight of a parent in that of the next better one; 1: all alike")
+    tag_share: Share = Field(0.5, description="χ: a cluster is synthesised where this share of the parents hold it")
     adaptive: bool = Field(
         False, description="press harder while accuracy holds; over the budget, go back and press half as hard"
     )
@@ -201,6 +214,16 @@ class Plan(Section):
     def _the_past_that_is_gone_back_to_exists(self) -> "Plan":
         if self.evolution.rewind is not None and self.evolution.rewind > self.ancestor_training.epochs:
             raise ValueError("evolution.rewind must not exceed ancestor_training.epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _parents_are_of_one_generation(self) -> "Plan":
+        if self.evolution.parents > self.evolution.population:
+            raise ValueError(
+                f"evolution.parents = {self.evolution.parents} must not exceed evolution.population = "
+                f"{self.evolution.population}: the parents are the best of one generation; "
+                f"make it as large with --population {self.evolution.parents}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synevo import __version__, ancestors, checkpoints, compaction, datasets, evolution, keys, stopwatch, training
-from synevo.course import Conception, next_conception
+from synevo.course import Conception, choose_parents, next_conception
 from synevo.errors import CompactionError, DivergenceError, RunError
 from synevo.evolution import Birth, Event, Legacy, Organism, Species, Training
 from synevo.happenings import Epoch, Grown, Happening
@@ -108,29 +108,31 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
         first = load_organism(run, habitat.species, 1)
         legacy = evolution.bequeath(keys.root(plan.seed), habitat.species, first, habitat.dataset, plan)
         while conception is not None:
-            yield from _bear(run, habitat, legacy, conception, lineage.head(conception.generation - 1))
+            yield from _bear(run, habitat, legacy, conception, choose_parents(lineage, conception.generation, plan))
             conception = next_conception(lineage := run.load_lineage(), plan)
 
 
 def _bear(
-    run: RunDir, habitat: Habitat, legacy: Legacy, conception: Conception, parent: Individual
+    run: RunDir, habitat: Habitat, legacy: Legacy, conception: Conception, parents: tuple[Individual, ...]
 ) -> Iterator[Happening]:
-    """One offspring of a parent that is on disk, conceived, grown and kept."""
+    """One offspring of parents that are on disk, conceived, grown and kept."""
     events = evolution.offspring(
         keys.root(habitat.plan.seed),
         habitat.species,
-        load_organism(run, habitat.species, parent.name),
+        [load_organism(run, habitat.species, parent.name) for parent in parents],
         habitat.dataset,
         habitat.plan,
         conception,
-        spent=parent.epochs,
+        spent=max(parent.epochs for parent in parents),
         legacy=legacy,
         resume=checkpoints.load(run.training_folder, generation=conception.generation, number=conception.number),
     )
-    yield from _keep(run, habitat, events)
+    yield from _keep(run, habitat, events, parents=tuple(parent.name for parent in parents))
 
 
-def _keep(run: RunDir, habitat: Habitat, events: Iterator[Event]) -> Iterator[Happening]:
+def _keep(
+    run: RunDir, habitat: Habitat, events: Iterator[Event], *, parents: tuple[str, ...] = ()
+) -> Iterator[Happening]:
     """Keep on disk what happens, and say so."""
     began = epoch_began = saved = time.monotonic()
     for event in events:
@@ -150,7 +152,7 @@ def _keep(run: RunDir, habitat: Habitat, events: Iterator[Event]) -> Iterator[Ha
                     f"The ancestor could not be trained. {event.problem}",
                     remedy="Nothing was kept. Start a new run with a smaller --set ancestor_training.learning_rate=…",
                 )
-            individual = _individual(event, habitat, now - began)
+            individual = _individual(event, habitat, parents, now - began)
             weights, bits = ({}, {}) if event.organism is None else dismantle(event.organism)
             run.save_individual(individual, habitat.plan, weights=weights, masks=bits)
             checkpoints.clear(run.training_folder)
@@ -158,14 +160,14 @@ def _keep(run: RunDir, habitat: Habitat, events: Iterator[Event]) -> Iterator[Ha
             began = epoch_began = saved = time.monotonic()
 
 
-def _individual(birth: Birth, habitat: Habitat, seconds: float) -> Individual:
+def _individual(birth: Birth, habitat: Habitat, parents: tuple[str, ...], seconds: float) -> Individual:
     latency = None
     if birth.organism is not None:
         calls = _calls({"": _runnable(habitat.species, birth.organism)}, habitat.dataset, 1)
         latency = {"1": stopwatch.race(calls, rounds=20)[""].median}
     return Individual(
         generation=birth.generation,
-        parents=() if birth.generation == 1 else (birth.generation - 1,),
+        parents=parents,
         counts=birth.counts,
         scores=birth.scores,
         expected_synapses=birth.expected_synapses,

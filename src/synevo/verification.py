@@ -44,8 +44,8 @@ def verify_numbers(run: RunDir) -> Iterator[Check]:
     """Counts, accuracies, heredity and proofs of a run whose files are whole."""
     from synevo import stages  # noqa: PLC0415  (loads JAX, which the quick part does without)
 
-    habitat = stages.settle(run.load_plan())
-    for individual in run.load_lineage().individuals:
+    habitat, lineage = stages.settle(run.load_plan()), run.load_lineage()
+    for individual in lineage.individuals:
         if individual.counts is None:
             continue
         name = f"generation {individual.label}"
@@ -53,10 +53,13 @@ def verify_numbers(run: RunDir) -> Iterator[Check]:
         counts, scores = stages.counts_of(habitat.species, organism), stages.scores_of(habitat, organism)
         yield Check(f"{name}: counts", counts == individual.counts, f"recounted {counts.synapses} synapses")
         yield Check(f"{name}: accuracies", scores == individual.scores, f"scored again: {asdict(scores)}")
-        for parent in () if habitat.plan.evolution.mutation else individual.parents:
-            held = stages.load_organism(run, habitat.species, parent).masks
-            inherited = all((held[layer] | ~mask).all() for layer, mask in organism.masks.items())
-            yield Check(f"{name}: synapses are a subset of the parent's", inherited)
+        parents = lineage.parents_of(individual)
+        if parents and not habitat.plan.evolution.mutation:
+            held = [stages.load_organism(run, habitat.species, parent).masks for parent in parents]
+            together = {layer: np.logical_or.reduce([masks[layer] for masks in held]) for layer in organism.masks}
+            inherited = all((together[layer] | ~mask).all() for layer, mask in organism.masks.items())
+            whose = "the parent's" if len(parents) == 1 else f"those of {' and '.join(parents)}"
+            yield Check(f"{name}: synapses are a subset of {whose}", inherited)
     for generation in run.compacted():
         yield from _verify_compact(run, habitat, generation)
 

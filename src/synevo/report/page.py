@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from synevo import __version__
 from synevo.errors import SynevoError
+from synevo.lineage import label_of
 from synevo.report import figures, numerals
 from synevo.report.anatomy import anatomy
 from synevo.report.figures import Row, draw
@@ -73,6 +74,7 @@ def _render(template: str, **context: Any) -> str:
     environment.filters |= {
         name: getattr(numerals, name) for name in ("percent", "ratio", "number", "hundredths", "duration", "size")
     }
+    environment.filters["label"] = label_of
     environment.globals |= {"times": numerals.times, "drawing": Markup}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)

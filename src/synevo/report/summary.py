@@ -136,13 +136,15 @@ def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> 
     counts, scores = individual.counts, individual.scores
     ancestor = lineage.ancestor.counts if lineage.individuals else None
     known = plan is not None and bool(lineage.individuals)
+    passed_on = {parent for one in lineage.individuals for parent in lineage.parents_of(one)}
     return {
         "generation": individual.generation,
         "name": individual.name,
         "label": individual.label,
-        "parents": list(individual.parents),
+        "parents": list(lineage.parents_of(individual)),
         "pressure": individual.pressure,
         "chosen": individual.problem is None and (not known or individual in lineage.line),
+        "parent": individual.name in passed_on,
         "within_budget": lineage.within_budget(individual, plan.evolution.max_drop) if plan and known else None,
         "validation_accuracy": scores and scores.validation_accuracy,
         "test_accuracy": scores and scores.test_accuracy,

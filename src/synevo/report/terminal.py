@@ -6,6 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from synevo.lineage import label_of
 from synevo.report.numerals import duration, hundredths, number, percent, ratio, times
 from synevo.shelf import Glance
 
@@ -85,7 +86,8 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
     table = Table(title="Lineage", title_justify="left", caption=_LINEAGE_CAPTION, caption_justify="left")
     for name in ("gen", "valid %", "test %", "synapses", "syn ×", "(family)", "kernels", "clu ×", "(family)"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("mult-adds", "ms", "time"):
+    mated = any(len(row["parents"]) > 1 for row in generations)
+    for name in ("mult-adds", "ms", "time", *(["parents"] if mated else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for row in generations:
         latency = (row["latency_ms"] or {}).get("1")
@@ -102,7 +104,8 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
             number(row["multiply_adds"]),
             hundredths(latency),
             duration(row["seconds"]),
-            style="bold" if _is_best(row, best) else ("" if row["within_budget"] and row["chosen"] else "dim"),
+            *([", ".join(label_of(parent) for parent in row["parents"])] if mated else []),
+            style="bold" if _is_best(row, best) else ("" if row["within_budget"] and _lives_on(row) else "dim"),
         )
     problems = [row["problem"] for row in generations if row["problem"]]
     if problems:
@@ -118,6 +121,12 @@ _RECORD_CAPTION = (
     "points: test accuracy above the ancestor's. How many times fewer synapses, kernels, stored weights and "
     "multiply-adds: every layer counted. epochs, time: of the lineage up to here, with its ancestor."
 )
+
+
+def _lives_on(row: Summary) -> bool:
+    """Whether an individual is the best of its generation, or a parent of the next one."""
+    return bool(row["chosen"] or row["parent"])
+
 
 _LINEAGE_CAPTION = (
     "* best within the budget. syn ×, clu ×: synaptic and cluster efficiency, every layer counted; (family): without "

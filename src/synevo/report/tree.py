@@ -1,7 +1,6 @@
 """The family tree: individuals by generation, lines from parents, the size of a circle its living synapses."""
 
 import math
-from typing import Any
 
 from synevo.report.figures import INK, MUTED, NARROW, OURS, SOFT, Row, Spec
 
@@ -50,7 +49,6 @@ def _nodes(summary: Row) -> list[Row]:
                     "members": len(rows),
                     "name": row["name"],
                     "parents": row["parents"],
-                    "chosen": row["chosen"],
                     "size": 40 + 460 * math.sqrt((row["synapses"] or 0) / whole),
                     "kind": _kind(row, summary["best"]),
                     "label": f"{row['synaptic_efficiency']:.3g}×" if row["synaptic_efficiency"] else "–",
@@ -63,7 +61,8 @@ def _nodes(summary: Row) -> list[Row]:
 def _kind(row: Row, best: int | None) -> str:
     if row["generation"] == best and row["chosen"]:
         return "best"
-    return "within the budget" if row["within_budget"] and row["chosen"] else "not chosen, or over the budget"
+    chosen = row["chosen"] or row["parent"]
+    return "within the budget" if row["within_budget"] and chosen else "not chosen, or over the budget"
 
 
 def _say(row: Row, best: int | None) -> str:
@@ -73,9 +72,8 @@ def _say(row: Row, best: int | None) -> str:
 
 
 def _links(nodes: list[Row]) -> Spec:
-    """Lines from each parent; a parent is named by its name, or by its generation, of which it is the chosen one."""
-    places: dict[Any, Row] = {node["x"]: node for node in nodes if node["chosen"]}
-    places |= {node["name"]: node for node in nodes}
+    """Lines from all parents."""
+    places = {node["name"]: node for node in nodes}
     lines = [
         {"x": places[parent]["x"], "y": places[parent]["y"], "x2": node["x"], "y2": node["y"]}
         for node in nodes
