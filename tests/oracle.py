@@ -141,3 +141,58 @@ def press(
         factor = bisect_factor(terms, keep_synapses * len(terms))
         survivals.append(Survival(layer, pressed[n], {i: min(1.0, factor * p) for i, p in synapses[n].items()}))
     return survivals
+
+
+@dataclass(frozen=True)
+class Mate:
+    """A layer of one parent, the biases of its filters, and how much the parent counts."""
+
+    layer: Layer
+    biases: np.ndarray
+    weight: float
+
+    def has(self, filter_: int) -> bool:
+        """Whether a filter lives: whether any of its synapses does."""
+        return any(index[-1] == filter_ for index in self.layer.synapses())
+
+
+def count_holders(*parents: list[Mate]) -> dict[Cluster, int]:
+    """How many parents hold each cluster; the layers of a parent share the clusters that have one name."""
+    holders: dict[Cluster, int] = {}
+    for layers in parents:
+        for cluster in {one.layer.cluster(index) for one in layers for index in one.layer.synapses()}:
+            holders[cluster] = holders.get(cluster, 0) + 1
+    return holders
+
+
+def mate_synapse(mates: list[Mate], index: Index, *, product: bool) -> float:
+    """The weight that parents make of a synapse which at least one of them has."""
+    own = [float(one.layer.weights[index]) if one.layer.alive[index] else 0.0 for one in mates]
+    counting = [one.weight if one.has(index[-1]) else 0.0 for one in mates]
+    mean = sum(a * w for a, w in zip(counting, own, strict=True)) / sum(counting)
+    if not product or not all(one.layer.alive[index] for one in mates):
+        return mean
+    size = 1.0
+    for one, weight in zip(mates, own, strict=True):
+        size *= abs(weight) ** (one.weight / sum(mate.weight for mate in mates))
+    return size if mean > 0 else -size
+
+
+def mate_masks(
+    mates: list[Mate], holders: dict[Cluster, int], *, product: bool, share: float, parents: int
+) -> np.ndarray:
+    """The synapses that parents make: those of all or of any of them, in clusters that enough of them hold."""
+    mask = np.zeros(mates[0].layer.weights.shape, bool)
+    for index in np.ndindex(mask.shape):
+        alive = [bool(one.layer.alive[index]) for one in mates]
+        enough = holders.get(mates[0].layer.cluster(index), 0) / parents >= share
+        mask[index] = enough and (all(alive) if product else any(alive))
+    return mask
+
+
+def mate_bias(mates: list[Mate], filter_: int) -> float | None:
+    """The bias of a filter, or None where no parent has it."""
+    having = [one for one in mates if one.has(filter_)]
+    if not having:
+        return None
+    return sum(one.weight * float(one.biases[filter_]) for one in having) / sum(one.weight for one in having)

@@ -230,6 +230,7 @@ MISTAKES = {
     "a module that is not there": (["train-ancestor", "--ancestor", "nowhere:net"], "'nowhere'"),
     "another plan for the same run": ([*START, "--seed", "7"], "seed is 0, not 7"),
     "another environment for an old lineage": (["evolve", "--keep-synapses", "0.5"], "made with another plan"),
+    "more parents than siblings": (["evolve", "--parents", "3", "--population", "2"], "--population 3"),
     "a run that is none": (["evolve", "runs/none"], "not a run"),
     "a generation that is none": (["compact", "--generation", "9"], "no network of generation 9"),
     "a folder of data that is none": (

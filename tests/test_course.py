@@ -152,6 +152,58 @@ def test_pressure_is_a_power_of_what_the_environment_keeps() -> None:
     assert environment.under(0.5).keep_clusters == pytest.approx(0.9**0.5)
 
 
+def brood(generation: int, *accuracies: float | None, pressure: float = 1.0) -> tuple[Individual, ...]:
+    return tuple(individual(generation, a, number=n, pressure=pressure) for n, a in enumerate(accuracies, 1))
+
+
+def names(parents: tuple[Individual, ...]) -> list[str]:
+    return [one.name for one in parents]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "parents"),
+    [
+        ((0.97, 0.99, 0.98), ["g02-2", "g02-3"]),
+        ((0.98, 0.99, 0.98), ["g02-2", "g02"]),
+        ((0.99, 0.99, 0.99), ["g02", "g02-2"]),
+        ((0.90, 0.99, None), ["g02-2"]),
+        ((0.80, 0.70, None), ["g02"]),
+    ],
+)
+def test_the_parents_are_the_best_of_a_generation_within_the_budget(
+    accuracies: tuple[float | None, ...], parents: list[str]
+) -> None:
+    """The last brood is over the budget: it has a parent only for a plan that allows more."""
+    plan = plan_of(population=3, parents=2, max_drop=0.05)
+    found = Lineage((individual(1, 0.99), *brood(2, *accuracies)))
+    assert names(course.choose_parents(found, 3, plan)) == parents
+    assert names(course.choose_parents(found, 2, plan)) == ["g01"]
+    assert names(course.choose_parents(found, 3, plan_of(population=3, max_drop=0.05))) == parents[:1]
+
+
+def test_an_adaptive_lineage_goes_back_to_all_its_last_parents() -> None:
+    plan = plan_of(adaptive=True, population=2, parents=2, max_drop=0.02, generations=20)
+    found = Lineage((individual(1, 0.99), *brood(2, 0.98, 0.985), *brood(3, 0.9, 0.9)))
+    assert course.next_conception(found, plan) == Conception(3, 3, 0.5)
+    parents = course.choose_parents(found, 3, plan)
+    assert names(parents) == ["g02-2", "g02"]
+    for number in (3, 4):
+        found = found.add(individual(3, 0.98, number=number, pressure=0.5))
+        assert course.choose_parents(found, 3, plan) == parents
+    assert course.next_conception(found, plan) == Conception(4, 1, 0.5)
+    assert names(course.choose_parents(found, 4, plan)) == ["g03-3", "g03-4"]
+
+
+def test_the_last_step_aims_at_what_is_wanted_of_the_mean_parent() -> None:
+    """900 and 1100 synapses make 1000: 0.5^p = 0.97 * 800 / 1000."""
+    pair = (individual(2, 0.99, synapses=900), individual(2, 0.99, number=2, synapses=1100))
+    aimed = course.next_conception(
+        Lineage((individual(1, 0.99), *pair)), plan_of(target_synapses=800, population=2, parents=2)
+    )
+    assert aimed is not None
+    assert 0.5**aimed.pressure == pytest.approx(0.97 * 0.8)
+
+
 def test_what_grew_best_is_decided_without_the_test_split() -> None:
     better = replace(individual(2, 0.95, number=2), scores=Scores(0.95, 0.1))
     found = Lineage((individual(1, 0.96), replace(individual(2, 0.94), scores=Scores(0.94, 0.99)), better))

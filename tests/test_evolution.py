@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
-from specimens import Specimen, silence
+from specimens import Specimen, lay_out, silence
 
 from synevo import census, compaction, evolution, keys, training
 from synevo.course import Conception
@@ -385,7 +385,7 @@ def test_a_mutated_offspring_has_as_many_synapses_as_its_environment_expects_som
     parent = life.organism(3)
     key = keys.derive(keys.root(SEED), "generation", 4)
     third = Conception(generation=4, number=1, pressure=1.0)
-    embryo, heir = (evolution.conceive(key, life.species, parent, digits, one, third) for one in (plan, PLAN))
+    embryo, heir = (evolution.conceive(key, life.species, [parent], digits, one, third) for one in (plan, PLAN))
     grown = round(0.25 * PLAN.environment.of(4).keep_synapses * census.synapses(parent.masks))
     new = sum((mask & ~parent.masks[name]).sum() for name, mask in embryo.organism.masks.items())
     assert 0 < new <= grown
@@ -413,11 +413,67 @@ def test_a_rewound_offspring_has_its_parents_genes_and_its_ancestors_weights(lif
     species = life.species
     plan = changed(PLAN, "evolution", rewind=0)
     key, parent = keys.root(5), life.organism(2)
-    embryo = evolution.conceive(key, species, parent, digits, plan, SECOND, origin=species.template)
-    heir = evolution.conceive(key, species, parent, digits, PLAN, SECOND)
+    embryo = evolution.conceive(key, species, [parent], digits, plan, SECOND, origin=species.template)
+    heir = evolution.conceive(key, species, [parent], digits, PLAN, SECOND)
     wiring, organism = species.anatomy.wiring, embryo.organism
     born = compaction.uncut(organism.network, wiring, organism.units, species.template)
     for name, mask in organism.masks.items():
         assert (mask == heir.organism.masks[name]).all()
         own, past = np.asarray(born.parameters[name]), np.asarray(species.template.parameters[name])
         np.testing.assert_array_equal(own, np.where(mask, past, 0))
+
+
+def mated(mating: str) -> Plan:
+    return changed(PLAN, "evolution", population=2, parents=2, mating=mating)
+
+
+@pytest.fixture
+def siblings(life: Life, digits: Dataset, stage: Stage) -> list[Organism]:
+    """Two untrained offspring of the ancestor."""
+    del stage
+    found = [Life(life.species).bear(digits, PLAN, 2, parent=life.organism(1), number=number) for number in (1, 2)]
+    return [one.organism(2) for one in found]
+
+
+def test_a_single_parent_is_taken_as_it_is(life: Life) -> None:
+    parent, environment = life.organism(1), PLAN.environment.of(2)
+    assert evolution.unite(life.species, [parent], PLAN, environment) == (parent, environment)
+
+
+@pytest.mark.parametrize(("mating", "heredity"), [("sum", "cluster"), ("product", "cluster"), ("product", "taylor")])
+def test_two_parents_have_an_offspring_that_is_no_larger_than_that_of_one(
+    tiny: Specimen, life: Life, digits: Dataset, siblings: list[Organism], mating: str, heredity: str
+) -> None:
+    plan = changed(mated(mating), "encoding", heredity=heredity)
+    third = Conception(3, 1, 1.0)
+    embryo = evolution.conceive(keys.root(1), life.species, siblings, digits, plan, third)
+    parent, _ = evolution.unite(life.species, siblings, plan, plan.environment.of(3))
+    joined = {name: [one.masks[name] for one in siblings] for name in parent.masks}
+    held = {
+        name: np.all(masks, axis=0) if mating == "product" else np.any(masks, axis=0) for name, masks in joined.items()
+    }
+    assert all((mask <= held[name]).all() for name, mask in parent.masks.items())
+    assert all((mask <= parent.masks[name]).all() for name, mask in embryo.organism.masks.items())
+    sizes = [sum(int(mask.sum()) for mask in one.masks.values()) for one in (*siblings, parent)]
+    assert embryo.expected_synapses == pytest.approx(0.5 * min(sum(sizes[:2]) / 2, sizes[2]), rel=1e-6)
+    child, whole = (compaction.uncut(o.network, tiny.wiring, o.units, tiny.network) for o in (embryo.organism, parent))
+    for name, mask in embryo.organism.masks.items():
+        np.testing.assert_array_equal(child.parameters[name], np.where(mask, whole.parameters[name], 0))
+
+
+def test_parents_that_have_nothing_in_common_still_have_a_product(tiny: Specimen, life: Life) -> None:
+    """Each lives by one half of the filters; of what either has, a path to every class is restored."""
+    whole, wiring = life.organism(1), tiny.wiring
+    halves = []
+    for half in (0, 1):
+        units = np.arange(wiring.units) % 2 == half
+        own = lay_out(compaction.cut_masks(whole.masks, wiring, units), wiring, units, tiny.network)
+        halves.append(Organism(compaction.cut(whole.network, wiring, units), own, units))
+    parent, _ = evolution.unite(life.species, halves, mated("product"), PLAN.environment.of(3))
+    assert parent.masks["classifier/kernel"].any(axis=0).all()
+    for name, mask in parent.masks.items():
+        assert (mask <= halves[0].masks[name] | halves[1].masks[name]).all()
+    masked = compaction.uncut(parent.network, wiring, parent.units, tiny.network)
+    for name, mask in parent.masks.items():
+        expected = np.where(mask, whole.network.parameters[name], 0)
+        np.testing.assert_allclose(masked.parameters[name], expected / (2 if "classifier" in name else 1), rtol=1e-6)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from synevo.lineage import Counts, Individual, LayerCount, Lineage, Scores, from_table, ratio, to_table
+from synevo.lineage import Counts, Individual, LayerCount, Lineage, Scores, from_table, label_of, ratio, to_table
 
 COUNTS = Counts(
     (
@@ -86,6 +86,21 @@ def test_lines_of_older_versions_are_read() -> None:
     table = to_table(individual(2, 0.9))
     del table["number"], table["pressure"]
     assert from_table(table | {"chosen": True}) == individual(2, 0.9)
+
+
+def test_a_parent_that_an_older_version_kept_as_a_generation_is_its_head() -> None:
+    brood = (individual(2, 0.8), replace(individual(2, 0.9), number=2))
+    old, new = individual(3, 0.7), replace(individual(3, 0.7), parents=("g02-2", "g02"))
+    found = Lineage((individual(1, 0.9), *brood, old))
+    assert old.parents == (2,)
+    assert [found.parents_of(one) for one in (*brood, old, new)] == [("g01",), ("g01",), ("g02-2",), ("g02-2", "g02")]
+    assert Lineage((old,)).parents_of(old) == ("g02",)
+    assert from_table(json.loads(json.dumps(to_table(new)))) == new
+
+
+@pytest.mark.parametrize(("name", "label"), [("g01", "1"), ("g10", "10"), ("g07-2", "7-2"), ("g113-10", "113-10")])
+def test_a_name_gives_the_label(name: str, label: str) -> None:
+    assert label_of(name) == label
 
 
 def test_a_lineage_grows_by_one_and_the_old_one_stays() -> None:

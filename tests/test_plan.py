@@ -100,6 +100,10 @@ def test_an_unknown_field_is_named_with_the_command_that_lists_all(text: str, na
         ("evolution.generations", 0),
         ("evolution.max_drop", -0.01),
         ("evolution.retries", 6),
+        ("evolution.parents", 0),
+        ("evolution.mating", "mean"),
+        ("evolution.tag_share", 0),
+        ("evolution.dominance", 1.1),
     ],
 )
 def test_a_value_out_of_range_is_refused_and_its_field_named(field: str, value: Any) -> None:
@@ -138,6 +142,12 @@ def test_more_synapses_than_clusters_cannot_survive() -> None:
         compose(sets=["environment.keep_synapses=0.9", "environment.keep_clusters=0.8"])
     equal = compose(sets=["environment.keep_synapses=0.8", "environment.keep_clusters=0.8"])
     assert equal.environment.keep_synapses == equal.environment.keep_clusters == 0.8
+
+
+def test_there_are_no_more_parents_than_siblings() -> None:
+    with pytest.raises(PlanError, match=r"evolution\.parents = 3 .* evolution\.population = 2.*--population 3"):
+        compose(sets=["evolution.parents=3", "evolution.population=2"])
+    assert compose(sets=["evolution.parents=3", "evolution.population=3"]).evolution.parents == 3
 
 
 def test_a_set_without_a_value_shows_how_to_write_one() -> None:

@@ -26,6 +26,7 @@ from synevo.report.recipe import commands
 from synevo.report.sheet import write_sheet
 from synevo.report.summary import summarise
 from synevo.report.terminal import print_comparison, print_report
+from synevo.report.tree import tree
 from synevo.rundir import RunDir, save_report
 from synevo.shelf import find_runs, glance, open_all
 
@@ -184,6 +185,46 @@ def test_outcomes_count_who_is_right_about_each_image(run: RunDir) -> None:
 
 def damage(path: Path) -> None:
     path.write_bytes(b"damaged")
+
+
+def make_family(path: Path) -> RunDir:
+    """A run whose third generation has two parents, of which the second-born is the better one."""
+    plan, run = compose(sets=["evolution.population=3", "evolution.parents=2"]), RunDir(path)
+    run.save_plan(plan)
+    ancestor, grandchild = individual(1, 44, 0.99), replace(individual(3, 12, 0.97), parents=("g02-2", "g02"))
+    brood = [
+        replace(individual(2, 24, accuracy), number=number, parents=("g01",))
+        for number, accuracy in enumerate((0.98, 0.99, 0.80), 1)
+    ]
+    for one in (ancestor, *brood, grandchild):
+        run.save_individual(one, plan, weights={}, masks={})
+    return run
+
+
+def test_the_family_tree_leads_from_both_parents_and_shows_them_as_chosen(tmp_path: Path) -> None:
+    summary = summarise(make_family(tmp_path / "family"))
+    assert [row["parents"] for row in summary["generations"]] == [[], ["g01"], ["g01"], ["g01"], ["g02-2", "g02"]]
+    assert [row["chosen"] for row in summary["generations"]] == [True, False, True, False, True]
+    assert [row["parent"] for row in summary["generations"]] == [True, True, True, False, False]
+    links, circles, *_ = tree(summary, 1000)["layer"]
+    places = {node["name"]: (node["x"], node["y"]) for node in circles["data"]["values"]}
+    lines = {((line["x"], line["y"]), (line["x2"], line["y2"])) for line in links["data"]["values"]}
+    pairs = [("g01", "g02"), ("g01", "g02-2"), ("g01", "g02-3"), ("g02", "g03"), ("g02-2", "g03")]
+    assert lines == {(places[parent], places[child]) for parent, child in pairs}
+    kinds = {node["name"]: node["kind"] for node in circles["data"]["values"]}
+    assert (kinds["g02"], kinds["g02-2"]) == ("within the budget", "within the budget")
+    assert (kinds["g02-3"], kinds["g03"]) == ("not chosen, or over the budget", "best")
+
+
+def test_a_terminal_names_the_parents_where_there_are_several(run: RunDir, tmp_path: Path) -> None:
+    shown = []
+    for one in (run, make_family(tmp_path / "family")):
+        text = io.StringIO()
+        print_report(Console(file=text, width=160), summarise(one))
+        shown.append(text.getvalue())
+    assert "parents" not in shown[0]
+    assert "parents" in shown[1]
+    assert re.search(r"│\s+3\* │.*│\s+2-2, 2 │", shown[1])
 
 
 DAMAGES = {

@@ -15,7 +15,7 @@ from synevo.rundir import RunDir
 from synevo.verification import verify_files, verify_numbers
 
 BROOD = {"evolution.population": 2, "evolution.generations": 3, "evolution.max_drop": 0.9}
-FAMILY = {"evolution.population": 3, "evolution.parents": 2, "evolution.generations": 4, "evolution.max_drop": 0.9}
+FAMILY = {"evolution.population": 3, "evolution.parents": 2, "evolution.generations": 3, "evolution.max_drop": 0.9}
 ADAPTIVE = {
     "evolution.adaptive": True,
     "evolution.max_drop": 0.03,
@@ -83,14 +83,35 @@ def test_every_individual_is_kept_and_descends_from_the_best_of_the_generation_b
     assert len(lineage.individuals) > len(lineage.line)
     for individual in lineage.individuals[1:]:
         masks = run.load_individual(individual.name)[1]
-        parent = run.load_individual(lineage.head(individual.generation - 1).name)[1]
-        assert all((masks[name] <= parent[name]).all() for name in masks)
+        mates = [run.load_individual(parent)[1] for parent in lineage.parents_of(individual)]
+        assert all((mask <= np.any([mate[name] for mate in mates], axis=0)).all() for name, mask in masks.items())
+        brood = sorted(lineage.brood(individual.generation - 1), key=lambda one: -one.scores.validation_accuracy)
+        wanted = run.load_plan().evolution.parents
+        assert lineage.parents_of(individual) == tuple(one.name for one in brood[:wanted])
     siblings = [run.load_individual(one.name)[1] for one in lineage.brood(2)]
     if len(siblings) > 1:
         assert any((siblings[0][name] != siblings[1][name]).any() for name in siblings[0])
     head = run.load_individual(2)[0]
     named = run.load_individual(lineage.head(2).name)[0]
     assert all(np.array_equal(head[name], named[name]) for name in head)
+
+
+def test_an_offspring_of_two_is_no_larger_than_one_of_the_mean_parent_and_no_part_of_either(run: RunDir) -> None:
+    lineage = run.load_lineage()
+    if run.load_plan().evolution.parents == 1:
+        pytest.skip("these have one parent")
+    mixed = 0
+    for individual in lineage.individuals:
+        if individual.generation > 2:
+            one, other = (
+                next(mate for mate in lineage.individuals if mate.name == name) for name in individual.parents
+            )
+            mean = (one.counts.synapses + other.counts.synapses) / 2
+            assert individual.expected_synapses == pytest.approx(0.67 * mean, rel=1e-6)
+            masks = run.load_individual(individual.name)[1]
+            held = [run.load_individual(mate.name)[1] for mate in (one, other)]
+            mixed += all(any((masks[name] & ~mate[name]).any() for name in masks) for mate in held)
+    assert mixed
 
 
 def test_an_adaptive_lineage_goes_back_and_takes_smaller_steps(run: RunDir) -> None:

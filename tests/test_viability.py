@@ -122,6 +122,16 @@ def test_a_repair_of_a_residual_block_ends() -> None:
     np.testing.assert_array_equal(viable["classifier"], [[True], [False]])
 
 
+def test_a_living_synapse_without_any_strength_is_a_path_where_there_is_no_other() -> None:
+    """As where a heredity finds that nothing which leads to a class has any influence."""
+    wiring = chain(1, 2, 2)
+    weights = dense(layer0=[[1, 2]], layer1=[[3, 0], [4, 0]])
+    parent = {"layer0": np.array([[True, True]]), "layer1": np.array([[True, True], [True, False]])}
+    nothing = {name: np.zeros(mask.shape, bool) for name, mask in parent.items()}
+    viable, _, _ = make_viable(wiring, weights, parent, nothing)
+    np.testing.assert_array_equal(viable["layer1"], [[False, True], [True, False]])
+
+
 @given(densities, seeds)
 def test_frozen_units_keep_a_path_of_their_own(density: float, seed: int) -> None:
     of = specimen(Attentive)

@@ -19,6 +19,9 @@ from synevo.masks import Masks, by_unit, from_units
 from synevo.wiring import PERMANENT, Layer, Wiring, survives
 
 Flags = NDArray[np.bool_]
+_FAINT = 1e-30
+"""The strength of a living synapse that has none, such as one without influence: the last that a path would take."""
+
 Path = tuple[tuple[int, int, int, int], ...]
 """Synapses: the number of the layer, the input, the output, and the place in the window."""
 
@@ -200,10 +203,9 @@ class _Routes:
         return widths
 
     def strengths(self, layer: Layer) -> NDArray[np.float64]:
-        """The strength of each of the parent's synapses [inputs, outputs, places], -1 where it is dead."""
-        strengths: NDArray[np.float64] = np.where(
-            by_unit(layer, self.parent[layer.name]), np.abs(by_unit(layer, np.asarray(self.weights[layer.name]))), -1
-        )
+        """The strength of each of the parent's synapses [inputs, outputs, places]: above 0 if alive, -1 if dead."""
+        sizes = np.maximum(np.abs(by_unit(layer, np.asarray(self.weights[layer.name]))), _FAINT)
+        strengths: NDArray[np.float64] = np.where(by_unit(layer, self.parent[layer.name]), sizes, -1)
         return strengths
 
     def widths(self, layer: Layer) -> NDArray[np.float64]:
