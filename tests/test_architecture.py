@@ -37,6 +37,7 @@ LAYERS = {
         "synevo.heredity",
         "synevo.environment",
         "synevo.mating",
+        "synevo.mutation",
         "synevo.synthesis",
         "synevo.viability",
         "synevo.silence",
