@@ -14,7 +14,8 @@ any number of them, with the signs of the sum. α is the same for all, or falls 
 the next worse one: the accuracies of siblings differ too little to weigh them by.
 
 The environment keeps its share of the mated network, or of the mean parent where the mated network is larger: what
-several parents hold together is a wider choice, and makes no larger offspring.
+several parents hold together is a wider choice, and makes no larger offspring. A product loses what its parents do
+not share besides, so a lineage shrinks the faster the more parents are multiplied.
 """
 
 from collections.abc import Sequence
