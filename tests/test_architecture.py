@@ -19,6 +19,7 @@ LAYERS = {
     "science": {
         "synevo.images",
         "synevo.keys",
+        "synevo.linen",
         "synevo.network",
         "synevo.ancestors",
         "synevo.ancestors.*",

@@ -10,7 +10,7 @@ networks classify real and random images. A difference in either is an error, an
     smaller = compact(model, (32, 32, 3))                       # what is exactly zero is dead
     smaller = compact(model, (32, 32, 3), masks={"conv1/kernel": alive})
 
-does the same for any model in memory.
+does the same for any model in memory; a Linen module comes with its `variables`.
 """
 
 from collections import Counter
@@ -21,12 +21,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import linen, nnx
 from jax import Array
 from numpy.typing import NDArray
 
 from synevo.errors import CompactionError, ProofError
 from synevo.identities import Numbers
+from synevo.linen import adopt
 from synevo.masks import Masks
 from synevo.network import Blueprint, Network, assemble, dismantle, forward
 from synevo.prediction import Flags, compare_programs
@@ -77,24 +78,34 @@ class Compacted:
 
 
 def compact(
-    model: nnx.Module,
+    model: nnx.Module | linen.Module,
     shape: tuple[int, int, int],
     *,
+    variables: Mapping[str, Any] | None = None,
     masks: Mapping[str, Any] | None = None,
     images: Array | None = None,
 ) -> Compacted:
     """The model without its dead units: a smaller one that computes the same, proven; the model itself stays as it is.
 
-    `model` maps images [n, height, width, channels] to [n, outputs]; `shape` is that of one image. `masks` are boolean,
+    `model` maps images [n, height, width, channels] to [n, outputs]; `shape` is that of one image. A Linen module comes
+    with its `variables`, and becomes a `synevo.linen.Linen`, an nnx.Module that holds them. `masks` are boolean,
     True where alive, in the shapes of the arrays that they name by their paths, such as `conv1/kernel`; any array may
     be masked. What is masked, or exactly zero, is dead. A unit is removed if no living synapse leads from it to an
     output, or if none reaches it and it is zero without: a bias that is not masked keeps it, and is named in `frozen`.
     The proof is made on `images` (normalised) and as many random ones; random ones alone where there are none.
 
     Raises:
-        CompactionError: where nothing can be removed, or masks do not fit the arrays.
+        CompactionError: where nothing can be removed, or masks do not fit the arrays, or variables are missing.
+        AncestorError: where a Linen module does not run on images alone, or the variables are not its own.
         ProofError: where the smaller model would not be the same.
     """
+    if isinstance(model, linen.Module) == (variables is None):
+        raise CompactionError(
+            "A Linen module comes with its variables, an nnx.Module holds its own.",
+            remedy="Call compact(model, shape, variables=variables) or compact(model, shape).",
+        )
+    if isinstance(model, linen.Module):
+        model = adopt(model, shape, variables=variables)
     blueprint, network = dismantle(model)
     network = _silenced(network, masks or {})
     anatomy = dissect(blueprint, network, shape)

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import linen, nnx
 from jax import Array
 
 from synevo.errors import AncestorError
+from synevo.linen import adopt
 
 Arrays = dict[str, Array]
 
@@ -54,26 +55,29 @@ jax.tree_util.register_dataclass(Network, data_fields=["parameters", "statistics
 
 
 def build(
-    factory: Callable[..., nnx.Module], shape: tuple[int, int, int], classes: int, key: Array
+    factory: Callable[..., Any], shape: tuple[int, int, int], classes: int, key: Array
 ) -> tuple[Blueprint, Network]:
     """The blueprint of a factory's model and a freshly initialised network; AncestorError where it cannot be built."""
+    rngs = nnx.Rngs(key)
     try:
-        model = factory(shape, classes, nnx.Rngs(key))
+        model = factory(shape, classes, rngs)
     except Exception as error:
         raise AncestorError(
             f"The ancestor could not be built for images of {shape} and {classes} classes: "
             f"{type(error).__name__}: {error}",
             remedy="An ancestor is a callable of the input shape, the number of classes and an nnx.Rngs.",
         ) from error
+    if isinstance(model, linen.Module):
+        model = adopt(model, shape, rngs=rngs)
     if not isinstance(model, nnx.Module):
         raise AncestorError(
             f"The ancestor is a {type(model).__name__}, not an nnx.Module.",
-            remedy="Return an nnx.Module from the factory.",
+            remedy="Return an nnx.Module or a flax.linen.Module from the factory.",
         )
     return dismantle(model)
 
 
-def outline(factory: Callable[..., nnx.Module], shape: tuple[int, int, int], classes: int) -> tuple[Blueprint, Network]:
+def outline(factory: Callable[..., Any], shape: tuple[int, int, int], classes: int) -> tuple[Blueprint, Network]:
     """The blueprint of a factory's model, and its network of shapes alone: nothing is initialised where that can be.
 
     Errors are those of `build`.

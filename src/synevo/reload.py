@@ -7,7 +7,8 @@
 
 The ancestor's factory is called once, its attributes are set to the smaller sizes, and its arrays are replaced by the
 compacted ones. What comes back trains on (`nnx.Optimizer`, `nnx.jit`, `nnx.grad`) and compacts again
-(`synevo.compaction.compact`). Nothing that is read is executed, except the factory, which is the user's own code.
+(`synevo.compaction.compact`); a Linen ancestor comes back as a `synevo.linen.Linen`. Nothing that is read is executed,
+except the factory, which is the user's own code.
 """
 
 import hashlib

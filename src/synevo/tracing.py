@@ -27,6 +27,7 @@ _BODIES = {
 
 UNKNOWN = "unknown line"
 _LIBRARIES = ("jax", "flax", "jaxlib", "numpy", "opt_einsum")
+_OWN = ("synevo/linen.py", "synevo/network.py", "synevo/tracing.py", "synevo/wiring.py")
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,6 @@ def line(frames: Iterable[tuple[str, int]]) -> str:
     for path, number in frames:
         name = path.replace("\\", "/")
         library = any(f"/{package}/" in name for package in _LIBRARIES) or name.startswith("<")
-        if not library and not name.endswith(("synevo/network.py", "synevo/tracing.py", "synevo/wiring.py")):
+        if not library and not name.endswith(_OWN):
             return f"{name.rsplit('/', 1)[-1]}:{number}"
     return ""

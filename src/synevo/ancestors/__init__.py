@@ -2,14 +2,14 @@
 
 An ancestor is a callable of the input shape `(height, width, channels)`, the number of classes and an `nnx.Rngs`, that
 returns a module from images `[n, height, width, channels]` to logits `[n, classes]`. A user's own is named
-`package.module:factory`.
+`package.module:factory`, and may return a `flax.linen.Module` as well.
 """
 
 import importlib
 from collections.abc import Callable
 from typing import Any
 
-from flax import nnx
+from flax import linen, nnx
 
 from synevo.ancestors.alexnet import AlexNet
 from synevo.ancestors.lenet5 import LeNet5
@@ -20,7 +20,7 @@ from synevo.ancestors.resnet import ResNet20, ResNet56
 from synevo.ancestors.vgg16 import VGG16
 from synevo.errors import AncestorError
 
-Factory = Callable[[tuple[int, int, int], int, nnx.Rngs], nnx.Module]
+Factory = Callable[[tuple[int, int, int], int, nnx.Rngs], nnx.Module | linen.Module]
 
 BUILT_IN: dict[str, Any] = {
     "lenet5": LeNet5,
