@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +113,18 @@ def test_where_one_run_fails_the_others_are_worked_on_and_the_end_says_which_fai
         "e: Permission denied: e/plan.toml.",
         "  Give access to it.",
     ]
+
+
+def test_programs_of_one_run_take_no_memory_in_the_next() -> None:
+    double = jax.jit(lambda x: 2 * x)
+    kept = []
+
+    def work(_: RunDir) -> None:
+        kept.append(double._cache_size())
+        double(jnp.ones(2))
+
+    in_turn(runs("a", "b", "c"), work)
+    assert kept == [0, 0, 0]
 
 
 def test_a_bug_in_one_run_is_shown_whole_in_the_end() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -77,8 +78,17 @@ def in_turn(runs: Sequence[RunDir], work: Callable[[RunDir], None]) -> None:
                 raise
             failures.append((run, _explained(error)))
             typer.echo(f"{run.path} failed. {_problem(failures[-1][1])}", err=True)
+        _let_go()
     if failures:
         _raise(failures, len(runs))
+
+
+def _let_go() -> None:
+    """Let go of what JAX compiled for a run: the next one has other shapes, and what is kept only takes memory."""
+    if "jax" in sys.modules:
+        import jax
+
+        jax.clear_caches()
 
 
 def _explained(error: Exception) -> Exception:
