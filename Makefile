@@ -41,13 +41,11 @@ format: install  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-frugal slim sharp paper: install  ## the MNIST lineages of a preset, a seed after the other (needs MNIST in TFDS_DATA_DIR)
-	for seed in $(SEEDS); do \
-	  $(BIN)/synevo train-ancestor --preset $@ --seed $$seed --run runs/$@-$$seed && \
-	  $(BIN)/synevo evolve runs/$@-$$seed && \
-	  $(BIN)/synevo compact runs/$@-$$seed && \
-	  $(BIN)/synevo report runs/$@-$$seed || exit; \
-	done
+frugal slim sharp paper: install  ## the MNIST lineages of a preset, a run a seed (needs MNIST in TFDS_DATA_DIR)
+	$(BIN)/synevo train-ancestor --preset $@ --seeds "$(SEEDS)" --run runs/$@
+	$(BIN)/synevo evolve $(SEEDS:%=runs/$@-%)
+	$(BIN)/synevo compact $(SEEDS:%=runs/$@-%)
+	$(BIN)/synevo report $(SEEDS:%=runs/$@-%)
 
 heredity: install  ## every heredity on the same ancestors, a seed after the other (needs MNIST in TFDS_DATA_DIR)
 	for seed in $(SEEDS); do \

@@ -71,7 +71,14 @@ LAYERS = {
         "synevo.report",
         "synevo.report.*",
     },
-    "cli": {"synevo.cli", "synevo.deploying", "synevo.evolving", "synevo.looking", "synevo.__main__"},
+    "cli": {
+        "synevo.cli",
+        "synevo.deploying",
+        "synevo.evolving",
+        "synevo.looking",
+        "synevo.replicates",
+        "synevo.__main__",
+    },
 }
 
 WORLD = {"pathlib", "os", "json", "time", "rich", "typer", "tensorflow_datasets"}

@@ -185,11 +185,13 @@ def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tm
     page.write_text(probed(render_comparison(found)))
     seen, dom = look(page, tmp_path, 500)
     assert seen["sections"] == ["curves", "runs", "differences"]
-    means = Cells("means")
-    means.feed(dom)
-    fields = ("test_accuracy", "synaptic_efficiency", "cluster_efficiency")
-    assert [[float(value) for value in row] for row in means.rows if row] == [
-        [group["best"][field]["mean"] for field in fields] for group in found["groups"]
+    shown = Cells("budgets")
+    shown.feed(dom)
+    fields = ("test_accuracy", "test_drop", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
+    assert [[float(value) for value in row[:7]] for row in shown.rows if row] == [
+        [row["max_drop"], *(row[field]["mean"] for field in fields)]
+        for group in found["groups"]
+        for row in group["budgets"]
     ]
     assert len(found["groups"]) == 2
 

@@ -4,14 +4,15 @@ They are plain functions; `synevo.cli` makes commands of them.
 """
 
 import functools
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from synevo.errors import DivergenceError, RunError
-from synevo.looking import Run, open_run
+from synevo.looking import complete_run, open_run, open_runs
 
 Sets = Annotated[
     list[str] | None,
@@ -22,6 +23,15 @@ Sets = Annotated[
 DataDir = Annotated[
     str | None,
     typer.Option("--data-dir", metavar="DIR", help="Folder of prepared TFDS data sets [env: TFDS_DATA_DIR]."),
+]
+Runs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Run directories, worked on one after the other; the latest run where none is given.",
+        show_default=False,
+        autocompletion=complete_run,
+    ),
 ]
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Also write the curves to RUN/tensorboard as they grow, for TensorBoard.")
@@ -46,9 +56,19 @@ def train_ancestor(
         str | None, typer.Option(help="Where the plan starts from, as listed by `synevo presets`.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.", show_default=False)] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Replicates: 0..4 or 0,2,5 makes a run directory a seed, RUN-0 to RUN-4, alike but for the seed.",
+            show_default=False,
+        ),
+    ] = None,
     ancestor_of: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Take the trained ancestor of another run, with its data and its seed."),
+        typer.Option(
+            metavar="RUN",
+            help="Take the trained ancestor of another run, with its data and its seed; with --seeds, of RUN-0, ….",
+        ),
     ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
@@ -56,30 +76,61 @@ def train_ancestor(
 ) -> None:
     """Train the ancestor: generation 1 of a new run, or go on training it."""
     from synevo.plan import compose
+    from synevo.replicates import check_seeds, in_turn, parse_seeds, replicate
     from synevo.rundir import RunDir
 
     options = {"data.dataset": dataset, "ancestor.name": ancestor, "seed": seed, "data.data_dir": data_dir}
     plan = compose(preset=preset, options=options, sets=sets or ())
-    target = RunDir(run or Path("runs") / f"{Path(plan.data.dataset).stem}-{plan.ancestor.name.replace(':', '.')}")
-    record = _recorder(target, wanted=tensorboard)
+    stem = run or Path("runs") / f"{Path(plan.data.dataset).stem}-{plan.ancestor.name.replace(':', '.')}"
+    plans = {RunDir(stem): plan}
+    if seeds is not None:
+        plans = {
+            replicate(stem, number): compose(preset=preset, options={**options, "seed": number}, sets=sets or ())
+            for number in parse_seeds(seeds)
+        }
+        check_seeds(parse_seeds(seeds), [one.seed for one in plans.values()], seed)
+    seeded = seed is not None or seeds is not None
+    asked = seeded or any([dataset, ancestor, preset, sets])
+
+    def begin(target: RunDir) -> None:
+        plan, origin = plans[target], ancestor_of
+        if ancestor_of is not None and seeds is not None:
+            origin = replicate(ancestor_of, plan.seed).path
+        if origin is not None:
+            ancestry = _adoption(target, plan, open_run(origin), seeded=seeded)
+        else:
+            ancestry = _training(target, plan, asked=asked)
+        record = _recorder(target, wanted=tensorboard)
+        _follow(record(ancestry), generations=1, nothing=f"{target.path} has its ancestor already.")
+
+    in_turn(list(plans), begin)
+    names = " ".join(shlex.quote(str(target.path)) for target in plans)
+    ready = f"Ancestor of {names} is" if len(plans) == 1 else f"The ancestors of {len(plans)} runs are"
+    typer.echo(f"{ready} ready. Next: synevo evolve {names}", err=True)
+
+
+def _training(target: Any, plan: Any, *, asked: bool) -> Any:
+    """What happens while the ancestor of a run is trained."""
     from synevo import stages
 
-    if ancestor_of is not None:
-        _follow(
-            record(stages.adopt_ancestor(target, plan, open_run(ancestor_of))),
-            generations=1,
-            nothing=f"{target.path} has its ancestor already.",
+    return stages.train_ancestor(target, _saved_plan(target, plan, asked=asked) if target.exists() else plan)
+
+
+def _adoption(target: Any, plan: Any, origin: Any, *, seeded: bool) -> Any:
+    """What happens while a run adopts the ancestor of `origin`; RunError where that has not the seed that was asked."""
+    from synevo import stages
+
+    seed = origin.load_plan().seed
+    if seeded and seed != plan.seed:
+        raise RunError(
+            f"The ancestor of {origin.path} has seed {seed}, not {plan.seed}.",
+            remedy="Leave the seed out, or name a run that has it.",
         )
-        return
-    if target.exists():
-        plan = _saved_plan(target, plan, asked=any([dataset, ancestor, preset, seed is not None, sets]))
-    ancestry = record(stages.train_ancestor(target, plan))
-    _follow(ancestry, generations=1, nothing=f"{target.path} has its ancestor already.")
-    typer.echo(f"Ancestor of {target.path} is ready. Next: synevo evolve {target.path}", err=True)
+    return stages.adopt_ancestor(target, plan, origin)
 
 
 def evolve(
-    run: Run = None,
+    runs: Runs = None,
     generations: Annotated[
         int | None, typer.Option(min=1, help="The generation g to reach; the ancestor is 1.", show_default=False)
     ] = None,
@@ -145,11 +196,9 @@ def evolve(
     sets: Sets = None,
     tensorboard: TensorBoard = False,
 ) -> None:
-    """Evolve a run to a generation: synthesise, compact, train and score one offspring after the other."""
-    from synevo import course
-    from synevo.plan import change
+    """Evolve runs to a generation: synthesise, compact, train and score one offspring after the other."""
+    from synevo.replicates import in_turn
 
-    target = open_run(run)
     options = {
         "evolution.generations": generations,
         "evolution.max_drop": max_drop,
@@ -166,14 +215,21 @@ def evolve(
         "evolution.target_latency": target_latency,
         "data.data_dir": data_dir,
     }
-    plan = change(target.load_plan(), options=options, sets=sets or ())
+    in_turn(open_runs(runs), lambda target: _evolve(target, options, sets or (), tensorboard=tensorboard))
+
+
+def _evolve(target: Any, options: dict[str, Any], sets: Sequence[str], *, tensorboard: bool) -> None:
+    """Evolve one run; DivergenceError where its last generation failed."""
+    from synevo import course
+    from synevo.plan import change
+
+    plan = change(target.load_plan(), options=options, sets=sets)
     record = _recorder(target, wanted=tensorboard)
     from synevo import stages
 
-    generations = plan.evolution.generations
     _follow(
         record(stages.evolve(target, plan)),
-        generations=generations,
+        generations=plan.evolution.generations,
         nothing=f"{target.path} has nothing left to evolve.",
         lineage=target.load_lineage(),
     )
@@ -189,7 +245,7 @@ def evolve(
 
 
 def compact(
-    run: Run = None,
+    runs: Runs = None,
     generation: Annotated[
         int | None,
         typer.Option(min=1, help="Which generation g [default: the best within the budget].", show_default=False),
@@ -200,9 +256,18 @@ def compact(
     data_dir: DataDir = None,
 ) -> None:
     """Write the best network physically smaller, proven equal to the masked one and timed beside its ancestor."""
+    from synevo.replicates import in_turn
+
+    def write(target: Any) -> None:
+        _compact(target, generation, round_to=round_to, data_dir=data_dir)
+
+    in_turn(open_runs(runs), write)
+
+
+def _compact(target: Any, generation: int | None, *, round_to: int, data_dir: str | None) -> None:
+    """Compact one run and say how that ended."""
     from synevo.plan import change
 
-    target = open_run(run)
     plan = change(target.load_plan(), options={"data.data_dir": data_dir})
     from synevo import stages
 

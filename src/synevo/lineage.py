@@ -129,8 +129,7 @@ class Lineage:
         """Whether validation accuracy is at most `max_drop` below the ancestor's."""
         if individual.scores is None or self.ancestor.scores is None:
             return False
-        drop = self.ancestor.scores.validation_accuracy - individual.scores.validation_accuracy
-        return drop <= max_drop + 1e-12
+        return within(individual.scores.validation_accuracy, self.ancestor.scores.validation_accuracy, max_drop)
 
     def brood(self, generation: int) -> tuple[Individual, ...]:
         """All individuals of a generation, in the order of their births."""
@@ -192,6 +191,11 @@ def from_table(table: Mapping[str, Any]) -> Individual:
             "scores": scores and Scores(**scores),
         }
     )
+
+
+def within(accuracy: float, ancestor: float, max_drop: float) -> bool:
+    """Whether an accuracy is at most `max_drop` below the ancestor's."""
+    return ancestor - accuracy <= max_drop + 1e-12
 
 
 def ratio(whole: float, part: float) -> float | None:

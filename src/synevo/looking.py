@@ -45,6 +45,19 @@ def report(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print every number of every generation as CSV.")] = False,
+    summary: Annotated[
+        bool,
+        typer.Option("--summary", help="Only what replicates reach together, a row a budget; with --json, --csv too."),
+    ] = False,
+    max_drop: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Summarise replicates within this budget, not within usual ones and the plans' own; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     as_html: Annotated[
         bool, typer.Option("--html", help="Write a page that opens offline: RUN/report/index.html.")
     ] = False,
@@ -61,19 +74,20 @@ def report(
         raise PlanError("--json and --csv both print to stdout.", remedy="Give one of them.")
     found = _open_runs(runs)
     summaries = [summarise(run) for run in found]
-    numbers = _numbers(summaries)
+    numbers = _numbers(summaries, max_drop or [], together=summary or max_drop is not None)
     if as_html or show or output is not None:
         _write_page(found, numbers, output or _place(runs, found), show=show)
         if not (as_json or as_csv):
             return
     if as_json:
-        typer.echo(json.dumps(numbers, indent=2))
+        shown = {name: value for name, value in numbers.items() if not (summary and name == "summaries")}
+        typer.echo(json.dumps(shown, indent=2))
     elif as_csv:
-        from synevo.report.sheet import write_sheet
+        from synevo.report.sheet import write_budgets, write_sheet
 
-        typer.echo(write_sheet(summaries), nl=False)
+        typer.echo(write_budgets(numbers["groups"]) if summary else write_sheet(summaries), nl=False)
     else:
-        _print(numbers)
+        _print(numbers, briefly=summary)
 
 
 def runs(
@@ -124,11 +138,23 @@ def open_run(path: Path | None) -> Any:
     return run
 
 
-def _numbers(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """The summary of one run, or the comparison of several."""
+def open_runs(paths: list[Path] | None) -> list[Any]:
+    """The runs at these paths, each once, or the latest; RunError before any work where one is no run."""
+    from synevo.rundir import RunDir
+
+    if not paths or len(paths) == 1:
+        return [open_run(paths[0] if paths else None)]
+    found = {path.resolve(): RunDir(path) for path in reversed(paths)}
+    for run in found.values():
+        run.require()
+    return list(reversed(found.values()))
+
+
+def _numbers(summaries: list[dict[str, Any]], budgets: list[float], *, together: bool) -> dict[str, Any]:
+    """The summary of one run, or the comparison of several and wherever it is asked for."""
     from synevo.report.comparison import compare
 
-    return summaries[0] if len(summaries) == 1 else compare(summaries)
+    return compare(summaries, budgets) if together or len(summaries) > 1 else summaries[0]
 
 
 def _place(paths: list[Path] | None, found: list[Any]) -> Path:
@@ -143,7 +169,7 @@ def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show
     from synevo.report.page import render_comparison, render_page
     from synevo.rundir import save_report
 
-    page = render_page(found[0], numbers) if len(found) == 1 else render_comparison(numbers)
+    page = render_comparison(numbers) if "groups" in numbers else render_page(found[0], numbers)
     try:
         path = save_report(folder, page, numbers)
     except OSError as error:
@@ -158,10 +184,11 @@ def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show
         webbrowser.open(path.resolve().as_uri())
 
 
-def _print(numbers: dict[str, Any]) -> None:
-    from synevo.report.terminal import print_comparison, print_report
+def _print(numbers: dict[str, Any], *, briefly: bool) -> None:
+    from synevo.report.terminal import print_comparison, print_report, print_summary
 
-    (print_comparison if "groups" in numbers else print_report)(console(), numbers)
+    show = print_report if "groups" not in numbers else print_summary if briefly else print_comparison
+    show(console(), numbers)
 
 
 def console() -> Any:

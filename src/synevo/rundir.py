@@ -66,6 +66,13 @@ class RunDir:
         """Whether there is a plan: the first thing that a run has."""
         return (self.path / "plan.toml").is_file()
 
+    def require(self) -> None:
+        """RunError where there is no plan."""
+        if not self.exists():
+            raise RunError(
+                f"{self.path} is not a run: it has no plan.toml.", remedy="Start one with `synevo train-ancestor`."
+            )
+
     # plan and machine
 
     def save_plan(self, plan: Plan) -> None:
@@ -76,10 +83,7 @@ class RunDir:
 
     def load_plan(self) -> Plan:
         """The plan of the run; RunError where it is missing, damaged or of a future version."""
-        if not self.exists():
-            raise RunError(
-                f"{self.path} is not a run: it has no plan.toml.", remedy="Start one with `synevo train-ancestor`."
-            )
+        self.require()
         try:
             table = tomllib.loads((self.path / "plan.toml").read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -35,8 +35,8 @@ def find_runs(folder: Path) -> list[RunDir]:
 
 
 def open_all(paths: list[Path]) -> list[RunDir]:
-    """The runs at these paths; a folder of runs counts as its runs. RunError where there is none."""
-    runs: list[RunDir] = []
+    """The runs at these paths, each once; a folder of runs counts as its runs. RunError where there is none."""
+    runs: dict[Path, RunDir] = {}
     for path in paths:
         run = RunDir(path)
         found = [run] if run.exists() else find_runs(path)
@@ -45,8 +45,9 @@ def open_all(paths: list[Path]) -> list[RunDir]:
                 f"{path} is neither a run nor a folder of runs: it has no plan.toml.",
                 remedy="`synevo runs FOLDER` lists the runs of a folder; `synevo train-ancestor` starts one.",
             )
-        runs += found
-    return runs
+        for one in found:
+            runs.setdefault(one.path.resolve(), one)
+    return list(runs.values())
 
 
 def glance(run: RunDir) -> Glance:

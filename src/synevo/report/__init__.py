@@ -1,1 +1,1 @@
-"""The report: a lineage as tables and as JSON. It reads what a run has written, and computes ratios of it, no more."""
+"""The report: a lineage as tables and as JSON. It computes ratios, means and deviations of what was written."""

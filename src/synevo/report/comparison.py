@@ -1,23 +1,28 @@
 """Comparison: several runs side by side; those whose plans differ in nothing but the seed are replicates of a group."""
 
-import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from synevo.report.budgets import ENDED, reach
+from synevo.report.spread import spread
+from synevo.report.variation import vary
 
 Summary = dict[str, Any]
 Plan = dict[str, Any]
 
-_QUANTITIES = ("test_accuracy", "validation_accuracy", "synaptic_efficiency", "cluster_efficiency")
+_QUANTITIES = ("test_accuracy", "validation_accuracy", "synaptic_efficiency", "cluster_efficiency", "multiply_adds")
 _NOT_THE_METHOD = {
     *("seed", "format", "preset", "data.data_dir"),
     *("evolution.generations", "evolution.max_drop"),  # how far a lineage goes, not what it is
 }
-_ENDED = {"finished", "over budget", "failed"}
 _FEW = 2
 
 
-def compare(summaries: list[Summary]) -> Summary:
-    """Groups of replicates with their means, the best of each run, and where the plans differ."""
+def compare(summaries: list[Summary], budgets: Sequence[float] = ()) -> Summary:
+    """Groups of replicates with their means, the best of each run, and where the plans differ.
+
+    `budgets` are drops of validation accuracy at which replicates are summarised; usual ones where none is given.
+    """
     names = _names(summaries)
     plans = [_flat(summary["plan"]) if summary["plan"] else None for summary in summaries]
     known = [plan for plan in plans if plan is not None]
@@ -27,12 +32,7 @@ def compare(summaries: list[Summary]) -> Summary:
     return {
         "runs": names,
         "groups": [
-            {
-                "name": name,
-                "runs": [names[place] for place in places],
-                "generations": _means([summaries[place] for place in places]),
-                "best": _mean_best([summaries[place] for place in places]),
-            }
+            _group(name, [names[place] for place in places], [summaries[place] for place in places], budgets)
             for name, places in _named(groups, names, plans)
         ],
         "bests": [_best(name, summary) for name, summary in zip(names, summaries, strict=True)],
@@ -41,6 +41,21 @@ def compare(summaries: list[Summary]) -> Summary:
             {"run": name, **gap} for name, summary in zip(names, summaries, strict=True) for gap in summary["missing"]
         ],
         "summaries": summaries,
+    }
+
+
+def _group(name: str, runs: list[str], summaries: list[Summary], budgets: Sequence[float]) -> Summary:
+    """What is said of replicates together."""
+    seeds = [summary["plan"]["seed"] for summary in summaries if summary["plan"]]
+    return {
+        "name": name,
+        "runs": runs,
+        "seeds": seeds,
+        "repeated_seeds": sorted({seed for seed in seeds if seeds.count(seed) > 1}),
+        "budgets": reach(runs, summaries, budgets),
+        "generations": _means(summaries),
+        "best": _mean_best(summaries),
+        "variation": vary([summary["generations"] for summary in summaries]),
     }
 
 
@@ -76,13 +91,22 @@ def _named(
     telling = all(len(one) == 1 for one in presets) and len(set.union(*presets)) == len(groups)
     named = []
     for shared, places in groups:
-        first = names[places[0]] if len(places) == 1 else f"{names[places[0]]} and {len(places) - 1} more"
+        first = _stem([names[place] for place in places], [plans[place] for place in places])
         if 0 < len(shared) <= _FEW:
             first = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in shared.items())
         elif shared and telling:
             first = f"preset {(plans[places[0]] or {})['preset']}"
         named.append((first, places))
     return named
+
+
+def _stem(names: list[str], plans: list[Plan | None]) -> str:
+    """What runs are called together: r-* where they are r-0, r-1, … by their seeds, else by the first of them."""
+    if len(names) == 1:
+        return names[0]
+    stems = {name.removesuffix(f"-{(plan or {}).get('seed')}") for name, plan in zip(names, plans, strict=True)}
+    stem = stems.pop()
+    return f"{names[0]} and {len(names) - 1} more" if stems or stem in names else f"{stem}-*"
 
 
 def _difference(field: str, plans: list[Plan | None], groups: list[list[int]]) -> Summary:
@@ -105,20 +129,10 @@ def _means(summaries: list[Summary]) -> list[dict[str, Any]]:
         {
             "generation": generation,
             "runs": len(rows),
-            **{quantity: _spread([row[quantity] for row in rows]) for quantity in _QUANTITIES},
+            **{quantity: spread([row[quantity] for row in rows]) for quantity in _QUANTITIES},
         }
         for generation, rows in sorted(by_generation.items())
     ]
-
-
-def _spread(values: list[float]) -> dict[str, float | None]:
-    """Mean, sample deviation (unknown of a single value) and range."""
-    return {
-        "mean": statistics.fmean(values),
-        "deviation": statistics.stdev(values) if len(values) > 1 else None,
-        "min": min(values),
-        "max": max(values),
-    }
 
 
 def _best_row(summary: Summary) -> Summary:
@@ -129,18 +143,25 @@ def _best_row(summary: Summary) -> Summary:
 
 def _mean_best(summaries: list[Summary]) -> Summary:
     """Mean, deviation and range of each quantity over the best generations of the runs that have ended."""
-    bests = [_best_row(summary) for summary in summaries if summary["state"] in _ENDED]
+    bests = [_best_row(summary) for summary in summaries if summary["state"] in ENDED]
     rows = [row for row in bests if row and all(row[quantity] is not None for quantity in _QUANTITIES)]
-    spreads = {quantity: _spread([row[quantity] for row in rows]) for quantity in _QUANTITIES} if rows else {}
+    spreads = {quantity: spread([row[quantity] for row in rows]) for quantity in _QUANTITIES} if rows else {}
     return {"runs": len(rows), **spreads}
 
 
 def _best(name: str, summary: Summary) -> Summary:
     row = _best_row(summary)
-    fields = ("generation", "test_accuracy", "synaptic_efficiency", "cluster_efficiency")
+    fields = (
+        *("generation", "validation_accuracy", "test_accuracy", "synapses", "synaptic_efficiency"),
+        *("cluster_efficiency", "multiply_adds"),
+    )
+    ancestor = next((one for one in summary["generations"] if one["generation"] == 1), dict[str, Any]())
     return {
         "run": name,
+        "seed": summary["plan"] and summary["plan"]["seed"],
         "state": summary["state"],
+        "ancestor_test_accuracy": ancestor.get("test_accuracy"),
         **{field: row.get(field) for field in fields},
         "seconds": summary["cost"]["seconds"],
+        "epochs": summary["cost"]["epochs"],
     }

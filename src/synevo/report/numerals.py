@@ -1,5 +1,8 @@
 """Numerals: how the report writes numbers; what is unknown is a dash."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 UNKNOWN = "–"
 _LONG = 600  # seconds
 _HOUR = 3600  # seconds
@@ -29,6 +32,16 @@ def times(whole: float | None, part: float | None) -> str:
 def number(value: float | None) -> str:
     """A count, in groups of three digits."""
     return UNKNOWN if value is None else f"{value:,}"
+
+
+def whole(value: float | None) -> str:
+    """A count or a mean of counts, to the unit, in groups of three digits."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def around(spread: Mapping[str, float | None], write: Callable[[Any], str]) -> str:
+    """A mean ± its deviation, each as `write` writes numbers."""
+    return f"{write(spread['mean'])} ± {UNKNOWN if spread['deviation'] is None else write(spread['deviation'])}"
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from synevo import __version__
 from synevo.errors import SynevoError
 from synevo.lineage import label_of
-from synevo.report import figures, numerals
+from synevo.report import budgets, figures, numerals, variation
 from synevo.report.anatomy import anatomy
 from synevo.report.figures import Row, draw
 from synevo.report.looks import absent, first_filters, heat_maps, kernel_sheets, outcome_pictures
@@ -39,6 +39,15 @@ _DARK = {
 }
 """The counterpart in the dark of each colour of the figures."""
 
+_WORDS = {
+    "BUDGETS": budgets.BUDGETS,
+    "REPEATED": budgets.REPEATED,
+    "SIBLINGS": variation.SIBLINGS,
+    "SEEDS": variation.SEEDS,
+    "SHARES": variation.SHARES,
+}
+"""What tables mean by their words."""
+
 Section = Callable[[RunDir, Row], Any]
 
 
@@ -60,7 +69,8 @@ def render_comparison(comparison: Row) -> str:
     """The page of several runs."""
     kinds = ("synaptic", "cluster")
     drawings = {kind: draw(partial(figures.spread, comparison["groups"], kind), wide=figures.HALF) for kind in kinds}
-    title = f"{len(comparison['runs'])} runs"
+    count = len(comparison["runs"])
+    title = f"{count} runs" if count > 1 else comparison["runs"][0]
     return _render("comparison.html", comparison=comparison, drawings=drawings, title=title)
 
 
@@ -72,10 +82,12 @@ def _render(template: str, **context: Any) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        name: getattr(numerals, name) for name in ("percent", "ratio", "number", "hundredths", "duration", "size")
+        name: getattr(numerals, name)
+        for name in ("percent", "ratio", "number", "whole", "hundredths", "duration", "size")
     }
     environment.filters["label"] = label_of
-    environment.globals |= {"times": numerals.times, "drawing": Markup}
+    environment.filters["around"] = lambda spread, name: numerals.around(spread, getattr(numerals, name))
+    environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
         script=Markup((folder / "page.js").read_text("utf-8")),  # noqa: S704 (our own file)

@@ -1,4 +1,4 @@
-"""The sheet: every number of every generation as CSV, a row an individual."""
+"""The sheet: every number of every generation as CSV, a row an individual; or what replicates reach, a row a budget."""
 
 import csv
 import io
@@ -7,7 +7,26 @@ from typing import Any
 
 def write_sheet(summaries: list[dict[str, Any]]) -> str:
     """The individuals of one or more runs as CSV; what is unknown is empty."""
-    rows = [_row(summary, row) for summary in summaries for row in summary["generations"]]
+    return _write([_row(summary, row) for summary in summaries for row in summary["generations"]])
+
+
+def write_budgets(groups: list[dict[str, Any]]) -> str:
+    """What each group of replicates reaches within each budget as CSV; an unknown deviation is empty."""
+    return _write([{"group": group["name"], **_flat(row)} for group in groups for row in group["budgets"]])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A budget with a column for each mean, deviation, lowest and highest value."""
+    flat: dict[str, Any] = {}
+    for field, value in row.items():
+        if isinstance(value, dict):
+            flat |= {f"{field}_{name}": number for name, number in value.items()}
+        elif field != "of_runs":
+            flat[field] = value
+    return flat
+
+
+def _write(rows: list[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -17,7 +36,8 @@ def write_sheet(summaries: list[dict[str, Any]]) -> str:
 
 
 def _row(summary: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    flat = {"run": summary["run"], **row, "parents": " ".join(str(parent) for parent in row["parents"])}
+    seed = summary["plan"] and summary["plan"]["seed"]
+    flat = {"run": summary["run"], "seed": seed, **row, "parents": " ".join(str(parent) for parent in row["parents"])}
     flat |= {f"latency_ms_at_batch_{batch}": value for batch, value in (flat.pop("latency_ms") or {}).items()}
     survival = summary["survival"]
     if survival and row["generation"] in survival["generations"]:

@@ -13,7 +13,7 @@ from synevo import course
 from synevo.errors import SynevoError
 from synevo.lineage import Counts, Individual, LayerCount, Lineage, from_table, ratio
 from synevo.plan import Plan
-from synevo.report import family, outcomes, recipe, survival
+from synevo.report import family, outcomes, recipe, survival, variation
 from synevo.rundir import RunDir
 
 
@@ -56,6 +56,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
     alive, problems = found.attempt("survival", lambda: survival.survive(run, entries), (None, []))
     for problem in problems:
         found.note("survival", problem)
+    rows = [_generation(individual, lineage, plan) for individual in _all(entries)]
     return {
         "run": run.name,
         "dataset": plan and plan.data.dataset,
@@ -63,7 +64,8 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "plan": plan and plan.model_dump(),
         "state": _state(lineage, plan, entries),
         "best": best.generation if best else None,
-        "generations": [_generation(individual, lineage, plan) for individual in _all(entries)],
+        "generations": rows,
+        "variation": variation.vary([rows]),
         "layers": _layers(lineage, best),
         "compact": compact,
         "machine": found.attempt("machine", run.load_machine, {}),

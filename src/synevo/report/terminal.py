@@ -7,7 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from synevo.lineage import label_of
-from synevo.report.numerals import duration, hundredths, number, percent, ratio, times
+from synevo.report.budgets import BUDGETS, REPEATED
+from synevo.report.numerals import around, duration, hundredths, number, percent, ratio, times, whole
+from synevo.report.variation import SEEDS, SHARES, SIBLINGS
 from synevo.shelf import Glance
 
 Summary = dict[str, Any]
@@ -16,6 +18,8 @@ Summary = dict[str, Any]
 def render(summary: Summary) -> RenderableType:
     """The whole report of a run."""
     parts: list[RenderableType] = [_headline(summary), lineage_table(summary["generations"], summary["best"])]
+    if summary["variation"]["siblings"]["groups"]:
+        parts.append(_sibling_table(summary["variation"]))
     if summary["layers"]:
         parts.append(_layer_table(summary["layers"], summary["best"]))
     if summary["compact"] is not None and "problem" not in summary["compact"]:
@@ -175,25 +179,49 @@ def _compact_part(compact: Summary) -> RenderableType:
     return table
 
 
+def _sibling_table(variation: Summary) -> Table:
+    """How far the siblings of one run lie apart, a row a generation."""
+    table = Table(title="Standard deviation among siblings", title_justify="left", caption_justify="left")
+    for name in ("gen", "siblings", "d.f.", "valid %", "test %", "synapses", "synapses %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    rows = [(str(row["generation"]), row["siblings"]) for row in variation["generations"]]
+    for name, row in (*rows, ("all", variation["siblings"])):
+        if name == "all":
+            table.add_section()
+        if row["groups"]:
+            freedom = number(row["degrees_of_freedom"])
+            table.add_row(name, number(row["individuals"]), freedom, *_deviations(row), percent(row["synapses_share"]))
+    table.caption = f"{SIBLINGS} {SHARES}"
+    return table
+
+
+def _deviations(row: Summary) -> list[str]:
+    return [percent(row["validation_accuracy"]), percent(row["test_accuracy"]), whole(row["synapses"])]
+
+
 def print_comparison(console: Console, comparison: Summary) -> None:
     """Print several runs side by side."""
     table = Table(title="The best of each run", title_justify="left")
-    for name in ("run", "state", "best", "test %", "syn ×", "clu ×", "training"):
+    for name in ("run", "state", "best", "valid %", "test %", "syn ×", "clu ×", "mult-adds", "epochs", "training"):
         table.add_column(name, justify="left" if name in ("run", "state") else "right", no_wrap=True)
     for row in comparison["bests"]:
         table.add_row(
             Text(row["run"]),
             row["state"],
             number(row["generation"]),
+            percent(row["validation_accuracy"]),
             percent(row["test_accuracy"]),
             ratio(row["synaptic_efficiency"]),
             ratio(row["cluster_efficiency"]),
+            number(row["multiply_adds"]),
+            number(row["epochs"]),
             duration(row["seconds"]),
         )
     console.print(table)
     for group in comparison["groups"]:
-        title = f"{group['name']}: mean ± s.d. of {', '.join(group['runs'])}"
-        console.print(Text(title, style="italic"), _group_table(group), sep="\n")
+        _print_title(console, group)
+        console.print(_budget_table(group["budgets"]), _group_table(group), sep="\n")
+        _print_variation(console, group["variation"])
     differences = Table()
     for name in ("field", *(group["name"] for group in comparison["groups"])):
         differences.add_column(Text(name))
@@ -203,31 +231,86 @@ def print_comparison(console: Console, comparison: Summary) -> None:
         console.print(Text("Where the plans differ", style="italic"), differences, sep="\n")
     else:
         console.print("The plans do not differ.")
+    _print_missing(console, comparison)
+
+
+def print_summary(console: Console, comparison: Summary) -> None:
+    """Print what replicates reach together, and no more."""
+    for group in comparison["groups"]:
+        _print_title(console, group)
+        console.print(_budget_table(group["budgets"]))
+        _print_variation(console, group["variation"])
+    _print_missing(console, comparison)
+
+
+def _print_title(console: Console, group: Summary) -> None:
+    console.print(Text(f"{group['name']}: mean ± s.d. of {', '.join(group['runs'])}", style="italic"))
+    if group["repeated_seeds"]:
+        console.print(Text(REPEATED.format(", ".join(map(str, group["repeated_seeds"]))), style="yellow"))
+
+
+def _print_missing(console: Console, comparison: Summary) -> None:
     for gap in comparison["missing"]:
         console.print(Text(f"Missing ({gap['run']}, {gap['part']}): {gap['problem']}", style="yellow"))
+
+
+def _budget_table(budgets: list[Summary]) -> Table:
+    """What replicates reach within each budget."""
+    table = Table(caption=BUDGETS, caption_justify="left")
+    for name in ("budget", "runs", "gen", "test %", "drop", "syn ×", "clu ×", "mult-adds", "epochs", "training"):
+        table.add_column(name, justify="right")
+    for row in budgets:
+        table.add_row(
+            percent(row["max_drop"]),
+            f"{row['runs']} ({row['unspent']} unspent)" if row["unspent"] else str(row["runs"]),
+            around(row["generation"], ratio),
+            around(row["test_accuracy"], percent),
+            around(row["test_drop"], percent),
+            around(row["synaptic_efficiency"], ratio),
+            around(row["cluster_efficiency"], ratio),
+            around(row["multiply_adds"], whole),
+            around(row["epochs"], whole),
+            around(row["seconds"], duration),
+        )
+    return table
 
 
 def _group_table(group: Summary) -> Table:
     """Mean and deviation of a group of replicates, a row a generation."""
     table = Table()
-    for name in ("gen", "runs", "test %", "syn ×", "clu ×"):
+    for name in ("gen", "runs", "test %", "syn ×", "clu ×", "mult-adds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in group["generations"]:
-        table.add_row(str(row["generation"]), *_spreads(row))
-    if group["best"]["runs"]:
-        table.add_section()
-        table.add_row("best", *_spreads(group["best"]))
+        table.add_row(
+            str(row["generation"]),
+            str(row["runs"]),
+            around(row["test_accuracy"], percent),
+            around(row["synaptic_efficiency"], hundredths),
+            around(row["cluster_efficiency"], hundredths),
+            around(row["multiply_adds"], whole),
+        )
     return table
 
 
-def _spreads(row: Summary) -> list[str]:
-    """How many runs, and the mean and deviation of their accuracies and efficiencies."""
-    accuracy, synaptic, cluster = (row[f] for f in ("test_accuracy", "synaptic_efficiency", "cluster_efficiency"))
-    return [
-        str(row["runs"]),
-        f"{percent(accuracy['mean'])} ± {percent(accuracy['deviation'])}",
-        *(f"{hundredths(one['mean'])} ± {hundredths(one['deviation'])}" for one in (synaptic, cluster)),
-    ]
+def _print_variation(console: Console, variation: Summary) -> None:
+    """Print how far siblings lie apart, and beside it how far replicates do, where there are siblings."""
+    if not variation["siblings"]["groups"]:
+        return
+    table = Table(title="Standard deviations", title_justify="left", caption_justify="left")
+    names = ("d.f.", "valid %", "test %", "synapses %")
+    for name in ("gen", *(f"siblings: {name}" for name in names), *(f"seeds: {name}" for name in names)):
+        table.add_column(name, justify="right")
+    for row in variation["generations"]:
+        table.add_row(str(row["generation"]), *_apart(row["siblings"]), *_apart(row["seeds"]))
+    table.add_section()
+    table.add_row("all", *_apart(variation["siblings"]), *(["–"] * len(names)))
+    table.caption = f"{SIBLINGS} {SEEDS} {SHARES}"
+    console.print(table)
+
+
+def _apart(row: Summary) -> list[str]:
+    fields = ("validation_accuracy", "test_accuracy", "synapses_share")
+    return [number(row["degrees_of_freedom"]), *(percent(row[field]) for field in fields)]
 
 
 def runs_table(glances: list[Glance]) -> Table:

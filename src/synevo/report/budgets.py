@@ -1,0 +1,74 @@
+"""Budgets: what replicates reach within each budget, in the generations that the validation split chooses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from synevo.lineage import within
+from synevo.report.spread import spread
+
+Summary = dict[str, Any]
+Row = dict[str, Any]
+
+USUAL = (0.005, 0.01, 0.02, 0.03, 0.05)
+"""The budgets that are summarised where none is named, as far as the plans' own."""
+
+REACHED = (
+    *("generation", "validation_accuracy", "test_accuracy", "test_drop"),
+    *("synapses", "synaptic_efficiency", "cluster_efficiency", "multiply_adds"),
+)
+COSTS = ("seconds", "epochs")
+BUDGETS = (
+    "budget: points of validation accuracy below the ancestor, which choose the generation; drop: points of test "
+    "accuracy; epochs, training: of whole lineages. unspent: ended within the budget, and might have gone further."
+)
+REPEATED = "Seeds that occur more than once: {}. Runs of one seed are no replicates; deviations are too small."
+"""What tables of budgets mean by their words."""
+
+ENDED = {"finished", "over budget", "failed"}
+
+
+def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float] = ()) -> list[Row]:
+    """A row a budget: mean, deviation and range of what the replicates that have ended reach within it.
+
+    Costs are those of whole lineages, whatever the budget. `unspent` counts the runs whose youngest generation is
+    within the budget: they might have gone further. Where no `budgets` are named: the plans' own, and usual ones below.
+    """
+    own = {summary["plan"]["evolution"]["max_drop"] for summary in summaries if summary["plan"]}
+    usual = own | {budget for budget in USUAL if budget < max(own, default=0.0)}
+    rows = []
+    for budget in sorted(set(budgets) or usual):
+        found = [
+            choice
+            for name, summary in zip(names, summaries, strict=True)
+            if summary["state"] in ENDED and (choice := _choice(name, summary, budget))
+        ]
+        if found:
+            rows.append(
+                {
+                    "max_drop": budget,
+                    "runs": len(found),
+                    "unspent": sum(choice["unspent"] for choice in found),
+                    **{field: spread([choice[field] for choice in found]) for field in (*REACHED, *COSTS)},
+                    "of_runs": found,
+                }
+            )
+    return rows
+
+
+def _choice(name: str, summary: Summary, budget: float) -> Row | None:
+    """The last generation of a run that is within a budget; None where its ancestor or a count of it is unknown."""
+    line = [row for row in summary["generations"] if row["chosen"] and row["validation_accuracy"] is not None]
+    if not line or line[0]["generation"] != 1:
+        return None
+    ancestor = line[0]
+    chosen = [row for row in line if within(row["validation_accuracy"], ancestor["validation_accuracy"], budget)][-1]
+    row = {**chosen, "test_drop": ancestor["test_accuracy"] - chosen["test_accuracy"]}
+    if any(row[field] is None for field in REACHED):
+        return None
+    return {
+        "run": name,
+        "seed": (summary["plan"] or {}).get("seed"),
+        **{field: row[field] for field in REACHED},
+        **{field: summary["cost"][field] for field in COSTS},
+        "unspent": chosen is line[-1],
+    }
