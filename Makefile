@@ -47,16 +47,14 @@ frugal slim sharp paper: install  ## the MNIST lineages of a preset, a run a see
 	$(BIN)/synevo compact $(SEEDS:%=runs/$@-%)
 	$(BIN)/synevo report $(SEEDS:%=runs/$@-%)
 
-heredity: install  ## every heredity on the same ancestors, a seed after the other (needs MNIST in TFDS_DATA_DIR)
-	for seed in $(SEEDS); do \
-	  $(BIN)/synevo train-ancestor --preset heredity --seed $$seed --run runs/heredity-cluster-$$seed || exit; \
-	  for name in $(HEREDITIES); do \
-	    $(BIN)/synevo train-ancestor --preset heredity --ancestor-of runs/heredity-cluster-$$seed \
-	      --set encoding.heredity=$$name --run runs/heredity-$$name-$$seed && \
-	    $(BIN)/synevo evolve runs/heredity-$$name-$$seed || exit; \
-	  done; \
+heredity: install  ## every heredity from the same ancestors, a run a seed (needs MNIST in TFDS_DATA_DIR)
+	$(BIN)/synevo train-ancestor --preset heredity --seeds "$(SEEDS)" --run runs/heredity-cluster
+	for name in $(HEREDITIES); do \
+	  $(BIN)/synevo train-ancestor --preset heredity --seeds "$(SEEDS)" --ancestor-of runs/heredity-cluster \
+	    --set encoding.heredity=$$name --run runs/heredity-$$name || exit; \
 	done
-	$(BIN)/synevo report $(foreach name,$(HEREDITIES),$(foreach seed,$(SEEDS),runs/heredity-$(name)-$(seed)))
+	$(BIN)/synevo evolve $(foreach name,$(HEREDITIES),$(SEEDS:%=runs/heredity-$(name)-%))
+	$(BIN)/synevo report $(foreach name,$(HEREDITIES),$(SEEDS:%=runs/heredity-$(name)-%))
 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py
