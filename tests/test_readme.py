@@ -1,15 +1,15 @@
 """The README names only commands, options, goals, files and presets that exist."""
 
-import csv
 import re
 import shlex
+import statistics
 from pathlib import Path
 
 import pytest
 import typer
 
 from synevo.cli import app
-from synevo.plan import describe, preset_names, preset_table
+from synevo.plan import describe, preset_names, preset_records, preset_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -59,18 +59,44 @@ def test_every_field_of_the_plan_has_a_meaning() -> None:
     assert all(describe().values())
 
 
-@pytest.mark.parametrize("preset", ["sharp", "paper"])
-def test_the_figures_of_the_readme_are_those_of_the_raw_file(preset: str) -> None:
-    with (ROOT / f"src/synevo/presets/{preset}.csv").open(encoding="utf-8") as file:
-        raw = {(row["run"], row["generation"]): row for row in csv.DictReader(file)}
-    (section,) = re.findall(rf"^\*\*`{preset}`\*\*.*?(?=^\*\*`|^## )", README, re.MULTILINE | re.DOTALL)
-    rows = re.findall(r"^\| (\d) \| (\d+) \| ([\d.]+) \| ([-+\d.]+) \| ([\d.]+)× \| ([\d.]+)×", section, re.MULTILINE)
-    assert {seed for seed, *_ in rows} == {"0", "1", "2"}
-    assert len(rows) >= 9
-    for seed, generation, accuracy, difference, synaptic, cluster in rows:
-        row, ancestor = raw[f"{preset}-{seed}", generation], raw[f"{preset}-{seed}", "1"]
-        drop = float(row["test_accuracy"]) - float(ancestor["test_accuracy"])
-        assert float(accuracy) == pytest.approx(100 * float(row["test_accuracy"]), abs=0.0051)
-        assert float(difference) == pytest.approx(100 * drop, abs=0.0051)
-        assert float(synaptic) == pytest.approx(float(row["synaptic_efficiency"]), abs=0.0501)
-        assert float(cluster) == pytest.approx(float(row["cluster_efficiency"]), abs=0.0501)
+def lineages(preset: str) -> list[list[dict[str, str]]]:
+    """The replicates of a preset, each from its ancestor on."""
+    runs: dict[str, list[dict[str, str]]] = {}
+    for row in preset_records(preset):
+        runs.setdefault(row["run"], []).append(row)
+    return [rows for run, rows in runs.items() if re.fullmatch(rf"{preset}-\d", run)]
+
+
+def within(rows: list[dict[str, str]], budget: float) -> dict[str, str]:
+    """The last generation within a budget of points of validation accuracy."""
+    least = float(rows[0]["validation_accuracy"]) - budget / 100 - 1e-12
+    return [row for row in rows if float(row["validation_accuracy"]) >= least][-1]
+
+
+BUDGETS = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| (.*) \|$", README, re.MULTILINE)
+
+
+def test_the_readme_says_what_each_preset_reaches() -> None:
+    assert {preset for preset, *_ in BUDGETS} == {"sharp", "paper", "frugal", "slim"}
+
+
+@pytest.mark.parametrize(("preset", "budget", "rest"), BUDGETS)
+def test_what_a_preset_reaches_is_what_its_raw_figures_say(preset: str, budget: str, rest: str) -> None:
+    runs = lineages(preset)
+    assert len(runs) == 3
+    ends = [(rows[0], within(rows, float(budget))) for rows in runs]
+    *efficiencies, accuracy, difference = rest.split(" | ")
+    quantities = ("synapses", "kernels", "stored_weights", "multiply_adds")
+    for text, quantity in zip(efficiencies, quantities, strict=True):
+        check_spread(text.rstrip("×"), [int(first[quantity]) / int(last[quantity]) for first, last in ends])
+    check_spread(accuracy, [100 * float(last["test_accuracy"]) for _, last in ends])
+    drops = [100 * (float(last["test_accuracy"]) - float(first["test_accuracy"])) for first, last in ends]
+    assert float(difference) == pytest.approx(statistics.fmean(drops), abs=0.0051)
+
+
+def check_spread(text: str, values: list[float]) -> None:
+    """Whether a text such as 98.30 ± 0.11 is mean and standard deviation, to its last digit."""
+    mean, deviation = text.split(" ± ")
+    last = 0.51 * 10.0 ** -len(mean.partition(".")[2])
+    assert float(mean) == pytest.approx(statistics.fmean(values), abs=last)
+    assert float(deviation) == pytest.approx(statistics.stdev(values), abs=last)
