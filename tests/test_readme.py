@@ -100,3 +100,39 @@ def check_spread(text: str, values: list[float]) -> None:
     last = 0.51 * 10.0 ** -len(mean.partition(".")[2])
     assert float(mean) == pytest.approx(statistics.fmean(values), abs=last)
     assert float(deviation) == pytest.approx(statistics.stdev(values), abs=last)
+
+
+HEREDITIES = ("cluster", "magnitude", "taylor", "synapse", "random", "shuffled")
+
+
+def of_heredity(name: str, generation: int) -> list[tuple[dict[str, str], dict[str, str]]]:
+    """The ancestor and a generation of each lineage of a heredity that reached it."""
+    records = [row for row in preset_records("heredity") if re.fullmatch(rf"heredity-{name}-\d", row["run"])]
+    ancestors = {row["run"]: row for row in records if row["generation"] == "1"}
+    assert len(ancestors) == 3
+    return [(ancestors[row["run"]], row) for row in records if row["generation"] == str(generation)]
+
+
+@pytest.mark.parametrize("name", HEREDITIES)
+def test_the_curves_of_a_heredity_are_those_of_its_raw_figures(name: str) -> None:
+    (line,) = re.findall(rf"^\| `{name}` \| (.*\d×\).*) \|$", README, re.MULTILINE)
+    cells = line.split(" | ")
+    for generation, cell in enumerate(cells, 3):
+        found = of_heredity(name, generation)
+        if not cell.strip():
+            assert len(found) < 2
+            continue
+        accuracy, synapses = cell.removesuffix("×)").split(" (")
+        check_spread(accuracy, [100 * float(row["test_accuracy"]) for _, row in found])
+        efficiencies = [int(first["synapses"]) / int(row["synapses"]) for first, row in found]
+        assert float(synapses) == pytest.approx(statistics.fmean(efficiencies), abs=0.51)
+
+
+@pytest.mark.parametrize("name", HEREDITIES)
+def test_the_shape_that_a_heredity_leaves_is_that_of_its_raw_figures(name: str) -> None:
+    (line,) = re.findall(rf"^\| `{name}` \| ([\d.]+ ± [\d.]+ \| .*× \| .*×) \|$", README, re.MULTILINE)
+    accuracy, *efficiencies = line.split(" | ")
+    found = of_heredity(name, 6)
+    check_spread(accuracy, [100 * float(row["test_accuracy"]) for _, row in found])
+    for text, quantity in zip(efficiencies, ("synapses", "kernels", "stored_weights", "multiply_adds"), strict=True):
+        check_spread(text.rstrip("×"), [int(first[quantity]) / int(row[quantity]) for first, row in found])
