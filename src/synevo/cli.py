@@ -175,7 +175,7 @@ def presets(
         for title, text in preset_table(one)["about"].items():
             typer.echo(f"  {title + ':':10s}{' '.join(text.split())}")
     if name and (records := preset_records(name)):
-        from synevo.report.terminal import record_table
+        from synevo.report.records import record_table
 
         looking.console().print(record_table(records))
 
@@ -187,14 +187,9 @@ def _records_csv(name: str | None, records: list[dict[str, str]]) -> str:
             "No preset was named." if name is None else f"Nothing that was measured is kept for the preset {name!r}.",
             remedy="`synevo presets` lists them; try `synevo presets sharp --csv`.",
         )
-    import csv
-    import io
+    from synevo.report.sheet import write_rows
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
+    return write_rows(records)
 
 
 def _prepare_jax() -> None:

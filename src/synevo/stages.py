@@ -105,11 +105,19 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
         if conception is None:
             return
         habitat = settle(plan)
-        first = load_organism(run, habitat.species, 1)
-        legacy = evolution.bequeath(keys.root(plan.seed), habitat.species, first, habitat.dataset, plan)
+        legacy = _legacy(run, habitat)
         while conception is not None:
             yield from _bear(run, habitat, legacy, conception, choose_parents(lineage, conception.generation, plan))
             conception = next_conception(lineage := run.load_lineage(), plan)
+
+
+def _legacy(run: RunDir, habitat: Habitat) -> Legacy:
+    """What the ancestor on disk leaves to all; it is loaded where the plan asks for any of it."""
+    plan = habitat.plan
+    if not plan.training.distillation and plan.evolution.rewind is None:
+        return evolution.NOTHING
+    first = load_organism(run, habitat.species, 1)
+    return evolution.bequeath(keys.root(plan.seed), habitat.species, first, habitat.dataset, plan)
 
 
 def _bear(

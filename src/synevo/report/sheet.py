@@ -7,12 +7,12 @@ from typing import Any
 
 def write_sheet(summaries: list[dict[str, Any]]) -> str:
     """The individuals of one or more runs as CSV; what is unknown is empty."""
-    return _write([_row(summary, row) for summary in summaries for row in summary["generations"]])
+    return write_rows([_row(summary, row) for summary in summaries for row in summary["generations"]])
 
 
 def write_budgets(groups: list[dict[str, Any]]) -> str:
     """What each group of replicates reaches within each budget as CSV; an unknown deviation is empty."""
-    return _write([{"group": group["name"], **_flat(row)} for group in groups for row in group["budgets"]])
+    return write_rows([{"group": group["name"], **_flat(row)} for group in groups for row in group["budgets"]])
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _write(rows: list[dict[str, Any]]) -> str:
+def write_rows(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV, with a column for every name that one of them has; what a row lacks is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")

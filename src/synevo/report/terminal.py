@@ -44,47 +44,6 @@ def _headline(summary: Summary) -> Text:
     return text
 
 
-def record_table(records: list[dict[str, str]]) -> Table:
-    """What was measured with a preset, a row a generation of each run."""
-    table = Table(title="Measured", title_justify="left", caption=_RECORD_CAPTION, caption_justify="left")
-    for name in (
-        "run",
-        "gen",
-        "valid %",
-        "test %",
-        "points",
-        "syn ×",
-        "clu ×",
-        "stored ×",
-        "m-adds ×",
-        "epochs",
-        "time",
-    ):
-        table.add_column(name, justify="left" if name == "run" else "right", no_wrap=True)
-    first: dict[str, str] = {}
-    seconds = 0.0
-    epochs = 0
-    for row in records:
-        if row["run"] != first.get("run"):
-            first, seconds, epochs = row, 0.0, 0
-            table.add_section()
-        seconds, epochs = seconds + float(row["seconds"]), epochs + int(row["epochs"])
-        table.add_row(
-            row["run"] if row is first else "",
-            row["generation"],
-            percent(float(row["validation_accuracy"])),
-            percent(float(row["test_accuracy"])),
-            f"{100 * (float(row['test_accuracy']) - float(first['test_accuracy'])):+.2f}",
-            ratio(float(row["synaptic_efficiency"])),
-            ratio(float(row["cluster_efficiency"])),
-            ratio(int(first["stored_weights"]) / int(row["stored_weights"])),
-            ratio(int(first["multiply_adds"]) / int(row["multiply_adds"])),
-            number(epochs),
-            duration(seconds),
-        )
-    return table
-
-
 def lineage_table(generations: list[Summary], best: int | None) -> Table:
     """One row a generation; the best one is marked."""
     table = Table(title="Lineage", title_justify="left", caption=_LINEAGE_CAPTION, caption_justify="left")
@@ -119,12 +78,6 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
 
 def _is_best(row: Summary, best: int | None) -> bool:
     return bool(row["generation"] == best and row["chosen"])
-
-
-_RECORD_CAPTION = (
-    "points: test accuracy above the ancestor's. How many times fewer synapses, kernels, stored weights and "
-    "multiply-adds: every layer counted. epochs, time: of the lineage up to here, with its ancestor."
-)
 
 
 def _lives_on(row: Summary) -> bool:
