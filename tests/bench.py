@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,7 @@ def bench_training(run: RunDir) -> None:
     for individual in run.load_lineage().line:
         organism = stages.load_organism(run, habitat.species, individual.generation)
         contestants[f"generation {individual.generation}"] = epoch_of(habitat.species, organism, dataset)
+    contestants["1, plain XLA"] = as_by_default(contestants["generation 1"])
     with torch_process(habitat.plan.ancestor.name, dataset.shape[2]) as torch:
         print(
             f"\nTraining, {run.name}: batches of {BATCH}, {STEPS} steps a round, 2 rounds of warm-up, {ROUNDS} counted"
@@ -106,6 +108,17 @@ def epoch_of(species: stages.Species, organism: stages.Organism, dataset: Datase
         return [after.network for after in training.fit(keys.root(0), blueprint, state, living, dataset, plan)][-1]
 
     return epoch
+
+
+def as_by_default(epoch: Callable[[], object]) -> Callable[[], object]:
+    """An epoch whose step is compiled as XLA would without options."""
+    plain = jax.jit(training._step, static_argnums=0, donate_argnums=(1, 2))
+
+    def patched() -> object:
+        with mock.patch.object(training, "_dispatch", return_value=plain):
+            return epoch()
+
+    return patched
 
 
 @contextmanager

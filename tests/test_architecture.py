@@ -42,6 +42,7 @@ LAYERS = {
         "synevo.synthesis",
         "synevo.viability",
         "synevo.silence",
+        "synevo.compiling",
         "synevo.training",
         "synevo.compaction",
         "synevo.evolution",

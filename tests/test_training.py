@@ -10,7 +10,7 @@ import pytest
 from jax import Array
 from specimens import Normed, Specimen, random_masks, specimen
 
-from synevo import keys, masks, training
+from synevo import compiling, keys, masks, training
 from synevo.errors import DivergenceError
 from synevo.images import Dataset, Images
 from synevo.masks import Masks
@@ -134,9 +134,28 @@ def test_a_step_is_compiled_once_for_a_shape(
     tiny: Specimen, digits: Dataset, alive: Masks, states: list[State], sparse: Network
 ) -> None:
     assert states
-    compiled = training._dispatch._cache_size()
+    compiled = training._dispatch()._cache_size()
     train(tiny, digits, {name: ~mask for name, mask in alive.items()}, network=sparse, seed=5)
-    assert training._dispatch._cache_size() == compiled
+    assert training._dispatch()._cache_size() == compiled
+
+
+def test_a_cpu_s_step_has_xla_s_own_convolutions() -> None:
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    arrays = jnp.ones((8, 9, 9, 3)), jnp.ones((5, 5, 3, 4))
+    own = jax.jit(convolve, compiler_options=compiling.options()).lower(*arrays).compile()
+    assert "ynn_fusion" not in own.as_text()
+    np.testing.assert_allclose(own(*arrays), np.full((8, 5, 5, 4), 75.0))
+
+
+def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "_OWN_CONVOLUTIONS", {"xla_cpu_no_such_option": "1"})
+    compiling.options.cache_clear()
+    try:
+        assert compiling.options() == {}
+    finally:
+        compiling.options.cache_clear()
 
 
 def test_an_epoch_on_an_accelerator_is_the_same_epoch(

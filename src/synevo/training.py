@@ -9,7 +9,7 @@ Dead synapses are exactly zero after every step: the optimiser starts fresh and 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ import optax
 from jax import Array
 from numpy.typing import NDArray
 
+from synevo import compiling
 from synevo.errors import DivergenceError
 from synevo.images import Dataset, Images
 from synevo.keys import derive
@@ -134,9 +135,9 @@ def drive(
     if jax.default_backend() != "cpu":
         network, optimiser, losses = _scan(recipe, network, optimiser, school, batches, key)
         return network, optimiser, float(losses.mean())
-    total = jnp.zeros(())
+    step, total = _dispatch(), jnp.zeros(())
     for number, batch in enumerate(np.asarray(batches)):
-        network, optimiser, loss = _dispatch(recipe, network, optimiser, school, batch, key, number)
+        network, optimiser, loss = step(recipe, network, optimiser, school, batch, key, number)
         total = total + loss
     return network, optimiser, float(total) / len(batches)
 
@@ -231,7 +232,9 @@ def _step(
     return Network(parameters, updated.statistics), optimiser, loss
 
 
-_dispatch = partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))(_step)
+@cache
+def _dispatch() -> Any:
+    return jax.jit(_step, static_argnums=0, donate_argnums=(1, 2), compiler_options=compiling.options())
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
