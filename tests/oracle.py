@@ -116,11 +116,13 @@ def press(
     name: str,
     shared: tuple[bool, bool],
     tied: list[list[int]] | None = None,
+    spared: tuple[int, ...] = (),
 ) -> list[Survival]:
     """The survival of all layers in an environment.
 
     `sharpness`, and whether one factor is `shared` by all layers or each has its own, are those of the clusters and of
-    the synapses. `tied` are the layers that share their clusters; where unset, each has its own.
+    the synapses. `tied` are the layers that share their clusters; where unset, each has its own. Of the layers
+    that are `spared` all clusters survive, and none is counted.
     """
     sets = tied or [[n] for n in range(len(layers))]
     clusters = [
@@ -129,9 +131,11 @@ def press(
     ]
     pressed: dict[int, dict[Cluster, float]] = {}
     for n, members in enumerate(sets):
-        terms = [(p, 1.0) for scope in (clusters if shared[0] else clusters[n : n + 1]) for p in scope.values()]
+        scope = range(len(sets)) if shared[0] else [n]
+        terms = [(p, 1.0) for k in scope if not {*sets[k]} & {*spared} for p in clusters[k].values()]
         factor = bisect_factor(terms, keep_clusters * len(terms))
-        survival = {c: min(1.0, factor * p) for c, p in clusters[n].items()}
+        safe = bool({*members} & {*spared})
+        survival = {c: 1.0 if safe else min(1.0, factor * p) for c, p in clusters[n].items()}
         pressed |= dict.fromkeys(members, survival)
     synapses = [encode_synapses(layer, sharpness=sharpness[1], name=name) for layer in layers]
     survivals = []

@@ -77,11 +77,19 @@ def clusters(layer: Layer, kind: Literal["kernel", "filter"]) -> Clusters:
 
 @dataclass(frozen=True)
 class Tie:
-    """Layers whose clusters live and die together: the cluster of output j of `layers[i]` is number `ids[i][j]`."""
+    """Layers whose clusters live and die together: the cluster of output j of `layers[i]` is number `ids[i][j]`.
+
+    `permanent` [count] are the clusters that are a filter that is never removed.
+    """
 
     layers: tuple[int, ...]
     ids: tuple[NDArray[np.int64], ...]
-    count: int
+    permanent: NDArray[np.bool_]
+
+    @property
+    def count(self) -> int:
+        """How many clusters there are for each group of inputs."""
+        return len(self.permanent)
 
 
 def ties(wiring: Wiring, kind: Literal["kernel", "filter"]) -> tuple[Tie, ...]:
@@ -91,7 +99,7 @@ def ties(wiring: Wiring, kind: Literal["kernel", "filter"]) -> tuple[Tie, ...]:
     """
     if kind == "kernel":
         sizes = [len(layer.outputs) for layer in wiring.layers]
-        return tuple(Tie((number,), (np.arange(size),), size) for number, size in enumerate(sizes))
+        return tuple(Tie((number,), (np.arange(size),), np.zeros(size, bool)) for number, size in enumerate(sizes))
     sets: list[tuple[list[int], set[int]]] = []
     for number, layer in enumerate(wiring.layers):
         units = {int(unit) for unit in layer.outputs if unit != PERMANENT}
@@ -111,7 +119,7 @@ def _tie(wiring: Wiring, members: list[int]) -> Tie:
             for place, unit in enumerate(wiring.layers[number].outputs)
         ]
         ids.append(np.array([known.setdefault(key, len(known)) for key in keys], np.int64))
-    return Tie(tuple(members), tuple(ids), len(known))
+    return Tie(tuple(members), tuple(ids), np.array([unit == PERMANENT for *_, unit in known], bool))
 
 
 def kernels(layer: Layer, mask: Mask) -> NDArray[np.bool_]:

@@ -100,6 +100,10 @@ class EncodingPlan(Section):
         1.0, gt=0, le=500, description="β of P(s_j): 1 is the paper's, larger favours strong synapses"
     )
     normaliser: Literal["max", "rms"] = Field("max", description="Z and z: a layer's largest strength, or its rms")
+    spare_outputs: bool = Field(
+        True,
+        description="filters that can never be removed, as the classifier's, survive and are not counted as clusters",
+    )
 
 
 class Environment(NamedTuple):

@@ -61,6 +61,7 @@ def synthesise(
             alive,
             [kind.groups for kind in kinds],
             [list(tie.ids) for tie in tied],
+            [tie.permanent[None] & encoding.spare_outputs for tie in tied],
             (environment.keep_clusters, environment.keep_synapses),
             ties=tuple((tie.layers, tie.count) for tie in tied),
             counts=tuple(kind.count for kind in kinds),
@@ -83,6 +84,7 @@ def _sample(
     alive: list[Array],
     groups: list[Array],
     ids: list[list[Array]],
+    spared: list[Array],
     keep: tuple[Array, Array],
     *,
     ties: tuple[tuple[tuple[int, ...], int], ...],
@@ -117,12 +119,14 @@ def _sample(
         """What is known of each cluster, at each synapse [inputs, outputs, 1] of a layer."""
         return clusters[of_tie[layer]][groups[layer]][:, places[layer], None]
 
+    spared = [jnp.broadcast_to(one, p.shape) for one, p in zip(spared, of_clusters, strict=True)]
+    mortal = [(p > 0) & ~one for one, p in zip(spared, of_clusters, strict=True)]
     surviving: dict[int, Array] = {}
     for members in _scopes(len(ties), scopes[0]):
         chances = [of_clusters[t] for t in members]
-        ones = [(p > 0).astype(p.dtype) for p in chances]
+        ones = [mortal[t].astype(jnp.float64) for t in members]
         survival = press(chances, ones, keep_clusters * _total(ones))
-        surviving |= dict(zip(members, survival, strict=True))
+        surviving |= {t: jnp.where(spared[t], 1.0, p) for t, p in zip(members, survival, strict=True)}
     drawn = dict(enumerate(_draw(keys[0], [surviving[t] for t in range(len(ties))])))
     living_on: dict[int, Array] = {}
     for members in _scopes(len(weights), scopes[1]):
@@ -135,8 +139,9 @@ def _sample(
     sampled = [alive[i] & spread(drawn, i) & synapses[i] for i in layers]
     if heredity.shuffled:
         clusters_key, synapses_key = jax.random.split(keys[2])
-        moved = dict(enumerate(_move(clusters_key, [drawn[t] for t in range(len(ties))], [p > 0 for p in of_clusters])))
-        sampled = _move(synapses_key, sampled, [alive[i] & spread(moved, i) for i in layers])
+        moved = _move(clusters_key, [drawn[t] & can for t, can in enumerate(mortal)], mortal)
+        moved = [those | one for those, one in zip(moved, spared, strict=True)]
+        sampled = _move(synapses_key, sampled, [alive[i] & spread(dict(enumerate(moved)), i) for i in layers])
     expected = [jnp.sum(spread(surviving, i) * living_on[i]) for i in layers]
     return sampled, jnp.sum(jnp.stack(expected))
 
