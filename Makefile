@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 SEEDS := 0 1 2
 HEREDITIES := cluster magnitude synapse taylor random shuffled
+ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:training.epochs=2+training.growth=0.25 \
+  rewind:evolution.rewind=2 mutation:evolution.mutation=0.1 spare:encoding.spare_outputs=false
 CASES := 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format frugal slim sharp paper heredity bench fuzz clean
+.PHONY: help install demo test check format brief frugal slim sharp paper heredity ablations bench fuzz clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,7 +43,7 @@ format: install  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-frugal slim sharp paper: install  ## the MNIST lineages of a preset, a run a seed (needs MNIST in TFDS_DATA_DIR)
+brief frugal slim sharp paper: install  ## the MNIST lineages of a preset, a run a seed (needs MNIST in TFDS_DATA_DIR)
 	$(BIN)/synevo train-ancestor --preset $@ --seeds "$(SEEDS)" --run runs/$@
 	$(BIN)/synevo evolve $(SEEDS:%=runs/$@-%)
 	$(BIN)/synevo compact $(SEEDS:%=runs/$@-%)
@@ -55,6 +57,15 @@ heredity: install  ## every heredity from the same ancestors, a run a seed (need
 	done
 	$(BIN)/synevo evolve $(foreach name,$(HEREDITIES),$(SEEDS:%=runs/heredity-$(name)-%))
 	$(BIN)/synevo report $(foreach name,$(HEREDITIES),$(SEEDS:%=runs/heredity-$(name)-%))
+
+ablations: install  ## the preset brief with one thing changed at a time, after `make brief` (needs MNIST in TFDS_DATA_DIR)
+	for ablation in $(ABLATIONS); do \
+	  name=$${ablation%%:*}; sets=$$(echo "--set $${ablation#*:}" | sed 's/+/ --set /g'); \
+	  $(BIN)/synevo train-ancestor --preset brief --seeds "$(SEEDS)" --ancestor-of runs/brief \
+	    $$sets --run runs/brief-$$name || exit; \
+	done
+	$(BIN)/synevo evolve $(foreach ablation,$(ABLATIONS),$(SEEDS:%=runs/brief-$(firstword $(subst :, ,$(ablation)))-%))
+	$(BIN)/synevo report $(foreach ablation,$(ABLATIONS),$(SEEDS:%=runs/brief-$(firstword $(subst :, ,$(ablation)))-%))
 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py

@@ -77,7 +77,7 @@ BUDGETS = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| (.*) \|$", README, re.MULTILIN
 
 
 def test_the_readme_says_what_each_preset_reaches() -> None:
-    assert {preset for preset, *_ in BUDGETS} == {"sharp", "paper", "frugal", "slim"}
+    assert {preset for preset, *_ in BUDGETS} == {"sharp", "paper", "frugal", "slim", "brief"}
 
 
 @pytest.mark.parametrize(("preset", "budget", "rest"), BUDGETS)
@@ -136,3 +136,32 @@ def test_the_shape_that_a_heredity_leaves_is_that_of_its_raw_figures(name: str) 
     check_spread(accuracy, [100 * float(row["test_accuracy"]) for _, row in found])
     for text, quantity in zip(efficiencies, ("synapses", "kernels", "stored_weights", "multiply_adds"), strict=True):
         check_spread(text.rstrip("×"), [int(first[quantity]) / int(row[quantity]) for first, row in found])
+
+
+ABLATIONS = re.findall(r"^\| (nothing|`\w+`) \| ([^|]*[a-z][^|]*) \| (.*×\).*) \| (\d+) \|$", README, re.MULTILINE)
+
+
+def test_the_readme_says_what_each_ablation_of_the_makefile_did() -> None:
+    (text,) = re.findall(r"^ABLATIONS := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    wanted = dict(part.split(":") for part in text.replace("\\", " ").split())
+    told = {name.strip("`"): change for name, change, *_ in ABLATIONS if name != "nothing"}
+    assert list(told) == list(wanted)
+    for name, change in told.items():
+        assert re.findall(r"`([\w.]+=\w[\w.]*)`", change) == wanted[name].split("+"), name
+
+
+@pytest.mark.parametrize(("name", "change", "rest", "epochs"), ABLATIONS)
+def test_what_an_ablation_did_is_what_its_raw_figures_say(name: str, change: str, rest: str, epochs: str) -> None:
+    assert change
+    run = "brief-0" if name == "nothing" else f"brief-{name.strip('`')}-0"
+    first, *rows = [row for row in preset_records("brief") if row["run"] == run]
+    assert sum(int(row["epochs"]) for row in rows) == int(epochs)
+    cells = {row["generation"]: row for row in rows}
+    for generation, cell in enumerate(rest.split(" | "), 4):
+        if not cell.strip():
+            assert str(generation) not in cells
+            continue
+        accuracy, times = cell.removesuffix("×)").split(" (")
+        row = cells[str(generation)]
+        assert float(accuracy) == pytest.approx(100 * float(row["test_accuracy"]), abs=0.0051)
+        assert float(times) == pytest.approx(int(first["stored_weights"]) / int(row["stored_weights"]), abs=0.51)
