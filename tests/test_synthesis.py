@@ -69,7 +69,9 @@ def expect(tiny: Specimen, parent: Masks, environment: Environment) -> list[orac
     )
 
 
-def check_frequencies(offspring: list[Offspring], expected: dict[str, oracle.Survival], *, at_least: int) -> None:
+def check_frequencies(
+    offspring: list[Offspring], expected: dict[str, oracle.Survival], *, at_least: int, slack: float = 0.3
+) -> None:
     """Each frequency is within 5 standard deviations of its chance, and all together are as far as by chance."""
     scores = []
     for name, survival in expected.items():
@@ -81,7 +83,7 @@ def check_frequencies(offspring: list[Offspring], expected: dict[str, oracle.Sur
         scores.extend(((frequency - chance)[~certain] / deviation[~certain]).tolist())
     assert len(scores) >= at_least
     assert np.abs(scores).max() < 5
-    assert np.square(scores).mean() == pytest.approx(1, abs=0.35)
+    assert np.square(scores).mean() == pytest.approx(1, abs=slack)
 
 
 def test_every_synapse_survives_as_often_as_the_oracle_says(tiny: Specimen, parent: Masks) -> None:
@@ -122,7 +124,8 @@ def test_filters_that_a_residual_sum_ties_together_survive_as_often_as_the_oracl
         for seed in range(DRAWS)
     ]
     names = [f"{name}/kernel" for name in TIED]
-    check_frequencies(offspring, dict(zip(names, expected, strict=True)), at_least=400)
+    slack = 0.35 if scope == "network" else 0.3  # fewer filters die apart from each other
+    check_frequencies(offspring, dict(zip(names, expected, strict=True)), at_least=400, slack=slack)
 
 
 def test_filters_that_a_residual_sum_ties_together_live_or_die_together() -> None:
