@@ -43,13 +43,17 @@ class Specimen:
     def wiring(self) -> Wiring:
         return self.anatomy.wiring
 
+    def blueprint_of(self, alive: np.ndarray) -> Blueprint:
+        """How the network of the `alive` units [units] runs."""
+        return fitted(self.blueprint, self.wiring, alive)
+
     def logits(self, network: Network, x: Any) -> np.ndarray:
         """What `network` makes of images, as NumPy."""
         return np.asarray(_forward(self.blueprint, network, jnp.asarray(x)))
 
     def compact_logits(self, compact: Network, alive: np.ndarray, x: Any) -> np.ndarray:
         """What a network of which only the `alive` units [units] are left makes of images, as NumPy."""
-        return np.asarray(_forward(fitted(self.blueprint, self.wiring, alive), compact, jnp.asarray(x)))
+        return np.asarray(_forward(self.blueprint_of(alive), compact, jnp.asarray(x)))
 
 
 @jax.jit(static_argnums=0)

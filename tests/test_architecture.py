@@ -36,6 +36,7 @@ LAYERS = {
         "synevo.census",
         "synevo.encoding",
         "synevo.heredity",
+        "synevo.removal",
         "synevo.environment",
         "synevo.mating",
         "synevo.mutation",

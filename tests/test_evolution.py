@@ -325,11 +325,15 @@ def test_the_untrained_ancestor_is_left_for_the_next(tiny: Specimen, life: Life)
     assert life.species.template is tiny.network
 
 
-def test_epochs_grow_as_a_network_shrinks(life: Life, digits: Dataset, stage: Stage) -> None:
+def test_epochs_and_the_learning_rate_grow_as_a_network_shrinks(life: Life, digits: Dataset, stage: Stage) -> None:
     """A network of synaptic efficiency 4 trains 2 * 4^0.5 = 4 epochs in place of 2."""
     plan = TrainingPlan(epochs=2, growth=0.5)
-    assert [evolution.lifetime(plan, efficiency) for efficiency in (1, 4, 9)] == [2, 4, 6]
-    assert evolution.lifetime(TrainingPlan(epochs=2), 100) == 2
+    assert [evolution.grow_up(plan, efficiency).epochs for efficiency in (1, 4, 9)] == [2, 4, 6]
+    assert evolution.grow_up(TrainingPlan(epochs=2), 100).epochs == 2
+    assert evolution.grow_up(plan, 4, spent=3).epochs == 7
+    faster = TrainingPlan(learning_rate=0.01, rate_growth=0.5)
+    rates = [evolution.grow_up(faster, efficiency).learning_rate for efficiency in (1, 4, 100, 1e6)]
+    assert rates == pytest.approx([0.01, 0.02, 0.1, 1.0])
     growing = PLAN.model_copy(update={"training": PLAN.training.model_copy(update={"growth": 1.0})})
     found = offspring(life, digits, growing)
     counts = found.births[2].counts
@@ -440,7 +444,9 @@ def test_a_single_parent_is_taken_as_it_is(life: Life) -> None:
     assert evolution.unite(life.species, [parent], PLAN, environment) == (parent, environment)
 
 
-@pytest.mark.parametrize(("mating", "heredity"), [("sum", "cluster"), ("product", "cluster"), ("product", "taylor")])
+@pytest.mark.parametrize(
+    ("mating", "heredity"), [("sum", "cluster"), ("product", "cluster"), ("product", "taylor"), ("sum", "removal")]
+)
 def test_two_parents_have_an_offspring_that_is_no_larger_than_that_of_one(
     tiny: Specimen, life: Life, digits: Dataset, siblings: list[Organism], mating: str, heredity: str
 ) -> None:

@@ -80,6 +80,7 @@ def test_an_unknown_field_is_named_with_the_command_that_lists_all(text: str, na
         ("training.epochs", 0),
         ("training.epochs", 1.5),
         ("training.growth", -0.1),
+        ("training.rate_growth", 1.1),
         ("training.batch_size", 0),
         ("training.learning_rate", 0),
         ("training.learning_rate", "nan"),

@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo import census, compaction, masks, mating, mutation, training, viability
+from synevo import census, compaction, masks, mating, mutation, removal, training, viability
 from synevo.course import Conception
 from synevo.errors import DivergenceError
 from synevo.heredity import HEREDITIES, deal
@@ -128,10 +128,10 @@ class _Embryo:
     expected_synapses: float | None
     sampled_synapses: int | None
 
-    def lifetime(self, plan: TrainingPlan) -> int:
-        """The epochs that a plan gives it."""
-        whole = sum(mask.size for mask in self.organism.masks.values())
-        return lifetime(plan, whole / census.synapses(self.organism.masks))
+    @property
+    def efficiency(self) -> float:
+        """Its synaptic efficiency."""
+        return sum(mask.size for mask in self.organism.masks.values()) / census.synapses(self.organism.masks)
 
 
 def ancestor(
@@ -175,8 +175,8 @@ def offspring(
     """
     own_key = individual_key(key, conception)
     embryo = conceive(own_key, species, parents, dataset, plan, conception, origin=legacy.origin)
-    epochs = embryo.lifetime(plan.training) + (0 if HEREDITIES[plan.encoding.heredity].inherited else spent)
-    training_plan = plan.training.model_copy(update={"epochs": epochs})
+    before = 0 if HEREDITIES[plan.encoding.heredity].inherited else spent
+    training_plan = grow_up(plan.training, embryo.efficiency, spent=before)
     yield from _grow(own_key, conception, species, embryo, dataset, training_plan, plan, resume, legacy.lessons)
 
 
@@ -236,6 +236,10 @@ def conceive(
     heredity = HEREDITIES[plan.encoding.heredity]
     worth = heredity.worth(species.blueprint_of(parent.units), parent.network, dataset)
     strengths = compaction.uncut(Network(worth, parent.network.statistics), wiring, parent.units, species.template)
+    losses = None
+    if heredity.measured:
+        own, living = wiring.restrict(parent.units), compaction.cut_masks(parent.masks, wiring, parent.units)
+        losses = removal.measure(species.blueprint_of(parent.units), parent.network, own, living, dataset)
     inherited = environment.keep_synapses * (1 - plan.evolution.mutation)
     sampled = synthesise(
         derive(key, "synthesis"),
@@ -244,6 +248,7 @@ def conceive(
         parent.masks,
         encoding=plan.encoding,
         environment=environment._replace(keep_synapses=inherited),
+        losses=losses,
     )
     alive_masks, units, _ = viability.make_viable(wiring, strengths.parameters, parent.masks, sampled.masks)
     grown = round((environment.keep_synapses - inherited) * census.synapses(parent.masks))
@@ -316,9 +321,14 @@ def _grow(
     )
 
 
-def lifetime(plan: TrainingPlan, efficiency: float) -> int:
-    """The epochs of a network of this synaptic efficiency: epochs · efficiency^growth, rounded."""
-    return round(plan.epochs * efficiency**plan.growth)
+def grow_up(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> TrainingPlan:
+    """How a network of this synaptic efficiency is trained, after `spent` epochs that it did not inherit.
+
+    For epochs · efficiency^growth epochs, rounded, with the learning rate · efficiency^rate_growth, at most 1.
+    """
+    epochs = round(plan.epochs * efficiency**plan.growth) + spent
+    rate = min(1.0, plan.learning_rate * efficiency**plan.rate_growth)
+    return plan.model_copy(update={"epochs": epochs, "learning_rate": rate})
 
 
 def _birth(

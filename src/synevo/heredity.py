@@ -29,13 +29,15 @@ class Heredity:
     """The `worth` of each synapse, and what synthesis does with it.
 
     Without `clustered`, synapses are drawn alone (1606.04393). `sharpness` multiplies the plan's: at 0 all have the
-    same chance, at infinity the strongest survive for certain. `shuffled` keeps how many are drawn in each layer, not
-    which. Without `inherited`, the offspring starts from new weights and trains as long as its whole lineage did.
+    same chance, at infinity the strongest survive for certain. `measured` clusters are as strong as what the loss gains
+    without them (`synevo.removal`). `shuffled` keeps how many are drawn in each layer, not which. Without `inherited`,
+    the offspring starts from new weights and trains as long as its whole lineage did.
     """
 
     worth: Worth
     clustered: bool = True
     sharpness: float = 1.0
+    measured: bool = False
     shuffled: bool = False
     inherited: bool = True
 
@@ -72,6 +74,7 @@ HEREDITIES: dict[HeredityName, Heredity] = {
     "synapse": Heredity(size, clustered=False),
     "magnitude": Heredity(size, sharpness=inf),
     "taylor": Heredity(influence),
+    "removal": Heredity(size, measured=True),
     "random": Heredity(nothing, sharpness=0.0),
     "shuffled": Heredity(size, shuffled=True),
     "scratch": Heredity(size, inherited=False),

@@ -122,6 +122,15 @@ def _tie(wiring: Wiring, members: list[int]) -> Tie:
     return Tie(tuple(members), tuple(ids), np.array([unit == PERMANENT for *_, unit in known], bool))
 
 
+def value_clusters(wiring: Wiring, tie: Tie, values: NDArray[Any]) -> NDArray[Any]:
+    """The value of each filter [count] of a tie, from those of the units and derived units; 0 of a permanent one."""
+    found = np.zeros(tie.count, values.dtype)
+    for number, ids in zip(tie.layers, tie.ids, strict=True):
+        outputs = wiring.layers[number].outputs
+        found[ids] = np.where(outputs == PERMANENT, 0, values[outputs])
+    return found
+
+
 def kernels(layer: Layer, mask: Mask) -> NDArray[np.bool_]:
     """Which kernels [groups of inputs, outputs] of a layer hold at least one living synapse."""
     kind = clusters(layer, "kernel")

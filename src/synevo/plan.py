@@ -29,7 +29,7 @@ Scopes = Annotated[
 ]
 Count = Annotated[int, Field(ge=1)]
 Mating = Literal["sum", "product"]
-HeredityName = Literal["cluster", "synapse", "magnitude", "taylor", "random", "shuffled", "scratch"]
+HeredityName = Literal["cluster", "synapse", "magnitude", "taylor", "removal", "random", "shuffled", "scratch"]
 
 
 class Section(BaseModel):
@@ -72,6 +72,9 @@ class TrainingPlan(Section):
     )
     batch_size: Count = Field(128, description="images a step")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
+    rate_growth: float = Field(
+        0.0, ge=0, le=1, description="the learning rate grows as (synaptic efficiency)^rate_growth, up to 1"
+    )
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of the synapses")
     distillation: float = Field(
         0.0, ge=0, le=1, description="share of the loss that asks for the ancestor's answers, not for the labels"
@@ -104,6 +107,12 @@ class EncodingPlan(Section):
         True,
         description="filters that can never be removed, as the classifier's, survive and are not counted as clusters",
     )
+
+    @model_validator(mode="after")
+    def _what_is_removed_is_a_filter(self) -> "EncodingPlan":
+        if self.heredity == "removal" and self.cluster != "filter":
+            raise ValueError("heredity removal measures what filters are worth: add --cluster filter")
+        return self
 
 
 class Environment(NamedTuple):

@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from synevo import encoding
 from synevo.environment import select, soften
 from synevo.heredity import HEREDITIES
 from synevo.keys import derive
-from synevo.masks import Masks, by_unit, clusters, from_units, ties
+from synevo.masks import Masks, by_unit, clusters, from_units, ties, value_clusters
 from synevo.plan import EncodingPlan, Environment, Scope
 from synevo.wiring import Wiring
 
@@ -43,11 +44,13 @@ def synthesise(
     *,
     encoding: EncodingPlan,
     environment: Environment,
+    losses: NDArray[np.float64] | None = None,
 ) -> Offspring:
     """Sample an offspring of the parent with these `weights` and `masks` (arrays by layer name, in the layers' shapes).
 
     Only the sizes of the weights count: they may be any worth of the synapses that `synevo.heredity` knows. The
-    offspring's masks have the parent's shapes and are a subset of the parent's.
+    offspring's masks have the parent's shapes and are a subset of the parent's. `losses` [units + derived] are those
+    of `synevo.removal.measure`, for a heredity of measured clusters; filters that can never be removed then survive.
     """
     kinds = [clusters(layer, encoding.cluster) for layer in wiring.layers]
     tied = ties(wiring, encoding.cluster)
@@ -61,7 +64,8 @@ def synthesise(
             alive,
             [kind.groups for kind in kinds],
             [list(tie.ids) for tie in tied],
-            [tie.permanent[None] & encoding.spare_outputs for tie in tied],
+            [tie.permanent[None] & (encoding.spare_outputs or losses is not None) for tie in tied],
+            None if losses is None else [value_clusters(wiring, tie, losses)[None] for tie in tied],
             (environment.keep_clusters, environment.keep_synapses),
             ties=tuple((tie.layers, tie.count) for tie in tied),
             counts=tuple(kind.count for kind in kinds),
@@ -85,6 +89,7 @@ def _sample(
     groups: list[Array],
     ids: list[list[Array]],
     spared: list[Array],
+    losses: list[Array] | None,
     keep: tuple[Array, Array],
     *,
     ties: tuple[tuple[tuple[int, ...], int], ...],
@@ -102,12 +107,17 @@ def _sample(
         layer: own for (layers, _), tie in zip(ties, ids, strict=True) for layer, own in zip(layers, tie, strict=True)
     }
     of_tie = {layer: number for number, (layers, _) in enumerate(ties) for layer in layers}
-    of_clusters = [
-        _encode_clusters(
-            [(weights[i], alive[i], groups[i], counts[i], places[i]) for i in layers], count, encoding_plan, sharpen
+    gathered = [
+        _gather_clusters(
+            [(weights[i], alive[i], groups[i], counts[i], places[i]) for i in layers], count, encoding_plan
         )
         for layers, count in ties
     ]
+    living = [size > 0 for _, size in gathered]
+    spared = [jnp.broadcast_to(one, own.shape) for one, own in zip(spared, living, strict=True)]
+    mortal = [own & ~one for own, one in zip(living, spared, strict=True)]
+    sharing = _scopes(len(ties), scopes[0])
+    of_clusters = _encode_clusters(gathered, losses, mortal, sharing, encoding_plan, sharpen)
     of_synapses = [
         encoding.encode_synapses(
             weight, living, sharpness=sharpen * encoding_plan.synapse_sharpness, normaliser=encoding_plan.normaliser
@@ -119,10 +129,8 @@ def _sample(
         """What is known of each cluster, at each synapse [inputs, outputs, 1] of a layer."""
         return clusters[of_tie[layer]][groups[layer]][:, places[layer], None]
 
-    spared = [jnp.broadcast_to(one, p.shape) for one, p in zip(spared, of_clusters, strict=True)]
-    mortal = [(p > 0) & ~one for one, p in zip(spared, of_clusters, strict=True)]
     surviving: dict[int, Array] = {}
-    for members in _scopes(len(ties), scopes[0]):
+    for members in sharing:
         chances = [of_clusters[t] for t in members]
         ones = [mortal[t].astype(jnp.float64) for t in members]
         survival = press(chances, ones, keep_clusters * _total(ones))
@@ -146,20 +154,41 @@ def _sample(
     return sampled, jnp.sum(jnp.stack(expected))
 
 
-def _encode_clusters(
-    layers: list[tuple[Array, Array, Array, int, Array]], count: int, plan: EncodingPlan, sharpen: float
-) -> Array:
-    """P of every cluster [groups of inputs, count] of layers that share them; all their synapses count."""
+def _gather_clusters(
+    layers: list[tuple[Array, Array, Array, int, Array]], count: int, plan: EncodingPlan
+) -> tuple[Array, Array]:
+    """Σ⌊w⌋ and size of each cluster [groups of inputs, count] of layers that share them; all their synapses count."""
     strengths: list[Array] = []
     synapses: list[Array] = []
     for weights, alive, groups, inputs, places in layers:
         parts = encoding.sum_clusters(weights, alive, groups, count=inputs, truncation=plan.truncation)
         for whole, part in zip((strengths, synapses), parts, strict=True):
             whole.append(jnp.zeros((inputs, count), part.dtype).at[:, places].add(part))
-    strength = sum(strengths[1:], start=strengths[0])
-    size = sum(synapses[1:], start=synapses[0])
+    return sum(strengths[1:], start=strengths[0]), sum(synapses[1:], start=synapses[0])
+
+
+def _encode_clusters(
+    gathered: list[tuple[Array, Array]],
+    losses: list[Array] | None,
+    mortal: list[Array],
+    sharing: list[list[int]],
+    plan: EncodingPlan,
+    sharpen: float,
+) -> list[Array]:
+    """P of every cluster, from Σ⌊w⌋ and size of each, or from the `losses` where they were measured."""
     sharpness = sharpen * plan.cluster_sharpness
-    return encoding.survival(strength, size > 0, sharpness=sharpness, normaliser=plan.normaliser)
+    if losses is None:
+        return [
+            encoding.survival(strength, size > 0, sharpness=sharpness, normaliser=plan.normaliser)
+            for strength, size in gathered
+        ]
+    chances: dict[int, Array] = {}
+    for members in sharing:
+        of_members = encoding.encode_losses(
+            [losses[t] for t in members], [mortal[t] for t in members], sharpness=sharpness
+        )
+        chances |= dict(zip(members, of_members, strict=True))
+    return [chances[t] for t in range(len(losses))]
 
 
 def _scopes(count: int, scope: Scope) -> list[list[int]]:

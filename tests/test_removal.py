@@ -1,0 +1,106 @@
+"""Removal: what filters are worth, against a network from which each has really been cut."""
+
+from collections.abc import Callable
+
+import numpy as np
+import oracle
+import pytest
+from flax import nnx
+from specimens import Attentive, Normed, Residual, Specimen, Tiny, chain, random_masks, specimen
+
+from synevo import compaction, keys, masks, removal
+from synevo.errors import PlanError
+from synevo.images import Dataset
+from synevo.network import Network
+from synevo.plan import EncodingPlan, Environment, Scope, compose
+from synevo.synthesis import synthesise
+from synevo.wiring import PERMANENT
+
+LOST = 2
+"""A unit that the networks of these tests have lost already: the others keep their numbers."""
+
+
+@pytest.mark.parametrize("factory", [Tiny, Normed, Residual])
+def test_a_filter_is_worth_what_the_loss_gains_without_it_for_each_synapse_that_goes_with_it(
+    factory: Callable[..., nnx.Module], digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "IMAGES", 64)
+    of = specimen(factory)
+    units = np.arange(of.wiring.units) != LOST
+    network, alive, found = _measure(of, units, digits)
+    made = {int(unit) for layer in of.wiring.layers for unit in layer.outputs} - {PERMANENT, LOST}
+    assert len(made) >= 9
+    for unit in range(of.wiring.units):
+        if unit not in made:
+            assert found[unit] == 0
+            continue
+        rest = np.arange(of.wiring.units) != unit
+        wiring = of.wiring.restrict(units)
+        small, left = compaction.cut(network, wiring, rest), compaction.cut_masks(alive, wiring, rest)
+        gain = _loss(of, small, units & rest, digits) - _loss(of, network, units, digits)
+        freed = _synapses(alive) - _synapses(left)
+        assert freed > 0
+        assert found[unit] * freed == pytest.approx(gain, rel=1e-3, abs=2e-6)
+
+
+def test_a_filter_that_is_never_removed_is_not_measured(digits: Dataset) -> None:
+    of = specimen(Attentive)
+    *_, found = _measure(of, np.ones(of.wiring.units, bool), digits)
+    frozen = [unit for layer in of.wiring.layers for unit in layer.outputs if unit == PERMANENT]
+    assert len(frozen) >= 6
+    assert len(found) == of.wiring.units == np.count_nonzero(found)
+
+
+@pytest.mark.parametrize("scope", ["network", "layer"])
+def test_clusters_survive_as_often_as_their_losses_say(scope: Scope) -> None:
+    """P = exp(β(√ΔL / Z - 1)), Z the root mean square of all that share a factor; the last layer is permanent."""
+    wiring = chain(3, 4, 5, 2)
+    random = np.random.default_rng(1)
+    losses = random.exponential(size=wiring.units) * np.where(np.arange(wiring.units) < 4, 1e-4, 1e-6)
+    losses[[1, 6]] = -1e-6, 0
+    parent = {layer.name: np.ones((len(layer.inputs), len(layer.outputs)), bool) for layer in wiring.layers}
+    environment = Environment(keep_clusters=0.6, keep_synapses=1.0, cluster_scope=scope, synapse_scope="network")
+    plan = EncodingPlan(heredity="removal", cluster="filter", cluster_sharpness=2.0, spare_outputs=False)
+    weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
+    draws = 600
+    survived = np.zeros(wiring.units)
+    for seed in range(draws):
+        child = synthesise(
+            keys.root(seed), wiring, weights, parent, encoding=plan, environment=environment, losses=losses
+        )
+        for layer in wiring.layers[:2]:
+            survived[layer.outputs] += child.masks[layer.name].any(axis=0)
+        assert child.masks[wiring.layers[2].name].any(axis=0).all()
+    first, second = (layer.outputs.tolist() for layer in wiring.layers[:2])
+    for sharing in [first + second] if scope == "network" else [first, second]:
+        strengths = [max(0.0, losses[unit]) ** 0.5 for unit in sharing]
+        chances = [oracle.probability(strength, oracle.rms(strengths), 2.0) for strength in strengths]
+        factor = oracle.bisect_factor([(chance, 1.0) for chance in chances], 0.6 * len(chances))
+        for unit, chance in zip(sharing, chances, strict=True):
+            expected = min(1.0, factor * chance)
+            deviation = (expected * (1 - expected) / draws) ** 0.5
+            assert abs(survived[unit] / draws - expected) <= 5 * deviation + 1e-9
+
+
+def test_removal_without_filters_as_clusters_is_refused_with_the_option_that_helps() -> None:
+    with pytest.raises(PlanError, match="--cluster filter"):
+        compose(sets=["encoding.heredity=removal", "encoding.cluster=kernel"])
+
+
+def _measure(of: Specimen, units: np.ndarray, digits: Dataset) -> tuple[Network, masks.Masks, np.ndarray]:
+    """A network of these `units` [units], its living synapses, and what its filters are worth."""
+    alive = compaction.cut_masks(random_masks(of, 0.7, 3), of.wiring, units)
+    network = masks.apply(alive, compaction.cut(of.network, of.wiring, units))
+    return network, alive, removal.measure(of.blueprint_of(units), network, of.wiring.restrict(units), alive, digits)
+
+
+def _loss(of: Specimen, network: Network, units: np.ndarray, digits: Dataset) -> float:
+    """The mean cross-entropy of the first images, in double precision from the logits on."""
+    images = digits.train.first(removal.IMAGES)
+    x = (images.pixels / np.float32(255) - np.float32(digits.mean[0])) / np.float32(digits.deviation[0])
+    logits = of.compact_logits(network, units, x.astype(np.float32)).astype(float)
+    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(images)), images.labels]))
+
+
+def _synapses(alive: masks.Masks) -> int:
+    return sum(int(mask.sum()) for mask in alive.values())
