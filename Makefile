@@ -6,11 +6,12 @@ DEMO := runs/demo
 SEEDS := 0 1 2
 HEREDITIES := cluster magnitude synapse taylor random shuffled
 ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:training.epochs=2+training.growth=0.25 \
-  rewind:evolution.rewind=2 mutation:evolution.mutation=0.1 spare:encoding.spare_outputs=false
+  rewind:evolution.rewind=2 mutation:evolution.mutation=0.1 removal:encoding.heredity=removal \
+  spare:encoding.spare_outputs=false
 CASES := 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format brief frugal slim sharp paper heredity ablations bench fuzz clean
+.PHONY: help install demo test check format brief frugal slim lean sharp paper heredity ablations bench fuzz clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,7 +44,7 @@ format: install  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-brief frugal slim sharp paper: install  ## the MNIST lineages of a preset, a run a seed (needs MNIST in TFDS_DATA_DIR)
+brief frugal slim lean sharp paper: install  ## the MNIST lineages of a preset, a run a seed (needs MNIST in TFDS_DATA_DIR)
 	$(BIN)/synevo train-ancestor --preset $@ --seeds "$(SEEDS)" --run runs/$@
 	$(BIN)/synevo evolve $(SEEDS:%=runs/$@-%)
 	$(BIN)/synevo compact $(SEEDS:%=runs/$@-%)
