@@ -96,6 +96,11 @@ def test_a_factor_by_hand() -> None:
     np.testing.assert_allclose(press(jnp.asarray(chances[0]), factor), [1, 2 / 3, 2 / 15], rtol=1e-12)
 
 
+def test_exactly_the_likely_may_survive_however_unlikely_the_rest_is() -> None:
+    chances, sizes = [np.array([1.0, 1.0, 1e-217, 1e-217])], [np.ones(4)]
+    assert float(solve(chances, sizes, jnp.asarray(2.0))) == pytest.approx(1)
+
+
 def test_large_clusters_count_for_as_much_as_they_hold() -> None:
     """9 synapses in a cluster of chance 0.5 and 1 in one of chance 1: 5 of 10 need F = 5 / (9 * 0.5 + 1)."""
     factor = solve([np.array([0.5, 1.0])], [np.array([9.0, 1.0])], jnp.asarray(5.0))

@@ -52,12 +52,12 @@ def test_a_filter_that_is_never_removed_is_not_measured(digits: Dataset) -> None
 
 
 @pytest.mark.parametrize("scope", ["network", "layer"])
-def test_clusters_survive_as_often_as_their_losses_say(scope: Scope) -> None:
-    """P = exp(β(√ΔL / Z - 1)), Z the root mean square of all that share a factor; the last layer is permanent."""
+def test_clusters_survive_as_often_as_their_gains_say(scope: Scope) -> None:
+    """P = exp(β(√(ΔL/n) / Z - 1)), Z the root mean square of all that share a factor; the last layer is permanent."""
     wiring = chain(3, 4, 5, 2)
     random = np.random.default_rng(1)
-    losses = random.exponential(size=wiring.units) * np.where(np.arange(wiring.units) < 4, 1e-4, 1e-6)
-    losses[[1, 6]] = -1e-6, 0
+    gains = random.exponential(size=wiring.units) * np.where(np.arange(wiring.units) < 4, 1e-4, 1e-6)
+    gains[[1, 6]] = -1e-6, 0
     parent = {layer.name: np.ones((len(layer.inputs), len(layer.outputs)), bool) for layer in wiring.layers}
     environment = Environment(keep_clusters=0.6, keep_synapses=1.0, cluster_scope=scope, synapse_scope="network")
     plan = EncodingPlan(heredity="removal", cluster="filter", cluster_sharpness=2.0, spare_outputs=False)
@@ -66,20 +66,58 @@ def test_clusters_survive_as_often_as_their_losses_say(scope: Scope) -> None:
     survived = np.zeros(wiring.units)
     for seed in range(draws):
         child = synthesise(
-            keys.root(seed), wiring, weights, parent, encoding=plan, environment=environment, losses=losses
+            keys.root(seed), wiring, weights, parent, encoding=plan, environment=environment, gains=gains
         )
         for layer in wiring.layers[:2]:
             survived[layer.outputs] += child.masks[layer.name].any(axis=0)
         assert child.masks[wiring.layers[2].name].any(axis=0).all()
     first, second = (layer.outputs.tolist() for layer in wiring.layers[:2])
     for sharing in [first + second] if scope == "network" else [first, second]:
-        strengths = [max(0.0, losses[unit]) ** 0.5 for unit in sharing]
+        strengths = [max(0.0, gains[unit]) ** 0.5 for unit in sharing]
         chances = [oracle.probability(strength, oracle.rms(strengths), 2.0) for strength in strengths]
         factor = oracle.bisect_factor([(chance, 1.0) for chance in chances], 0.6 * len(chances))
         for unit, chance in zip(sharing, chances, strict=True):
             expected = min(1.0, factor * chance)
             deviation = (expected * (1 - expected) / draws) ** 0.5
             assert abs(survived[unit] / draws - expected) <= 5 * deviation + 1e-9
+
+
+def test_a_filter_of_several_layers_lives_or_dies_in_all_of_them_by_its_one_gain() -> None:
+    of = specimen(Residual)
+    made = {int(unit) for layer in of.wiring.layers for unit in layer.outputs} - {PERMANENT}
+    makers = [sum(unit in layer.outputs for layer in of.wiring.layers) for unit in made]
+    assert max(makers) > 1
+    wanted = {unit for unit in made if unit % 3}
+    gains = np.array([float(unit in wanted) for unit in range(of.wiring.units)])
+    child = synthesise(
+        keys.root(0),
+        of.wiring,
+        of.network.parameters,
+        masks.full(of.wiring, of.network),
+        encoding=EncodingPlan(heredity="removal", cluster="filter", cluster_sharpness=500.0),
+        environment=Environment(len(wanted) / len(made), 1.0, cluster_scope="network", synapse_scope="network"),
+        gains=gains,
+    )
+    for layer in of.wiring.layers:
+        survives = masks.by_unit(layer, child.masks[layer.name]).any(axis=(0, 2))
+        assert survives.tolist() == [unit == PERMANENT or int(unit) in wanted for unit in layer.outputs]
+
+
+def test_gains_that_are_missing_or_not_asked_for_are_refused() -> None:
+    wiring = chain(3, 4, 2)
+    parent = {layer.name: np.ones((len(layer.inputs), len(layer.outputs)), bool) for layer in wiring.layers}
+    weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
+    for heredity, gains in (("removal", None), ("cluster", np.ones(wiring.units))):
+        with pytest.raises(ValueError, match=heredity):
+            synthesise(
+                keys.root(0),
+                wiring,
+                weights,
+                parent,
+                encoding=EncodingPlan(heredity=heredity, cluster="filter"),
+                environment=Environment(0.6, 0.5),
+                gains=gains,
+            )
 
 
 def test_removal_without_filters_as_clusters_is_refused_with_the_option_that_helps() -> None:

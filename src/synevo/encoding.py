@@ -9,10 +9,10 @@ elsewhere: a literal floor is 0 for every |w| < 1 and would leave the cluster te
 cluster strength and largest |w| (`max`), so that P ∈ [e^-β, 1]; or their root mean square (`rms`), P then capped at 1.
 The sharpness β is 1 in the paper. A dead synapse has no probability: it stays dead.
 
-Where what a cluster is worth was measured (`synevo.removal`), its strength is √ΔL, the root of what the loss gains
-without it: around a minimum the loss is a square of weights, so its root is one in their measure. Losses compare across
-layers, so Z is one for all clusters that share an environmental factor: their root mean square, since the largest, a
-filter of a narrow layer, may be a thousand times the median.
+Where what a cluster is worth was measured (`synevo.removal`), its strength is √(ΔL/n): what the loss gains without it,
+ΔL, for each of the n living synapses that go with it; the root, because around a minimum the loss is a square of
+weights. Such gains compare across layers, so Z is one for all clusters that share an environmental factor: their root
+mean square, since the largest, a filter of a narrow layer, may be a thousand times the median.
 
 Layers are [inputs, outputs, places], clusters [groups of inputs, outputs]; see `synevo.masks`.
 """
@@ -40,12 +40,15 @@ def encode_synapses(weights: Array, alive: Array, *, sharpness: float, normalise
     return survival(jnp.abs(weights), alive, sharpness=sharpness, normaliser=normaliser)
 
 
-def encode_losses(losses: Sequence[Array], alive: Sequence[Array], *, sharpness: float) -> list[Array]:
-    """P(s_c = 1) of the clusters of layers that share Z, from what the loss gains without each; 0 where not alive."""
-    ends = np.cumsum([one.size for one in losses])[:-1].tolist()
-    gains, living = (jnp.concatenate([one.ravel() for one in parts]) for parts in (losses, alive))
-    chances = survival(jnp.sqrt(jnp.maximum(0, gains)), living, sharpness=sharpness, normaliser="rms")
-    return [part.reshape(one.shape) for part, one in zip(jnp.split(chances, ends), losses, strict=True)]
+def encode_gains(gains: Sequence[Array], alive: Sequence[Array], *, sharpness: float) -> list[Array]:
+    """P(s_c = 1) of the clusters of layers that share Z, from what the loss gains without each, for each synapse of it.
+
+    One array a layer, of any shape; 0 where not alive.
+    """
+    ends = np.cumsum([one.size for one in gains])[:-1].tolist()
+    together, living = (jnp.concatenate([one.ravel() for one in parts]) for parts in (gains, alive))
+    chances = survival(jnp.sqrt(jnp.maximum(0, together)), living, sharpness=sharpness, normaliser="rms")
+    return [part.reshape(one.shape) for part, one in zip(jnp.split(chances, ends), gains, strict=True)]
 
 
 def truncate(weights: Array, alive: Array, truncation: float) -> Array:

@@ -26,7 +26,8 @@ def solve_factor(probabilities: Sequence[Array], weights: Sequence[Array], expec
         factor, _ = state
         sure = sum(jnp.sum(m, where=(factor * p >= 1) & (p > 0)) for p, m in zip(probabilities, weights, strict=True))
         slope = sum(jnp.sum(m * p, where=factor * p < 1) for p, m in zip(probabilities, weights, strict=True))
-        return jnp.where(slope > 0, (expected - sure) / jnp.where(slope > 0, slope, 1), factor), factor
+        climbed = jnp.where(slope > 0, (expected - sure) / jnp.where(slope > 0, slope, 1), factor)
+        return jnp.maximum(climbed, factor), factor  # rounding may say that it is passed already, by any distance
 
     def rising(state: tuple[Array, Array]) -> Array:
         factor, before = state

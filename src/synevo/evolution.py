@@ -236,10 +236,10 @@ def conceive(
     heredity = HEREDITIES[plan.encoding.heredity]
     worth = heredity.worth(species.blueprint_of(parent.units), parent.network, dataset)
     strengths = compaction.uncut(Network(worth, parent.network.statistics), wiring, parent.units, species.template)
-    losses = None
+    gains = None
     if heredity.measured:
         own, living = wiring.restrict(parent.units), compaction.cut_masks(parent.masks, wiring, parent.units)
-        losses = removal.measure(species.blueprint_of(parent.units), parent.network, own, living, dataset)
+        gains = removal.measure(species.blueprint_of(parent.units), parent.network, own, living, dataset)
     inherited = environment.keep_synapses * (1 - plan.evolution.mutation)
     sampled = synthesise(
         derive(key, "synthesis"),
@@ -248,7 +248,7 @@ def conceive(
         parent.masks,
         encoding=plan.encoding,
         environment=environment._replace(keep_synapses=inherited),
-        losses=losses,
+        gains=gains,
     )
     alive_masks, units, _ = viability.make_viable(wiring, strengths.parameters, parent.masks, sampled.masks)
     grown = round((environment.keep_synapses - inherited) * census.synapses(parent.masks))

@@ -44,14 +44,17 @@ def synthesise(
     *,
     encoding: EncodingPlan,
     environment: Environment,
-    losses: NDArray[np.float64] | None = None,
+    gains: NDArray[np.float64] | None = None,
 ) -> Offspring:
     """Sample an offspring of the parent with these `weights` and `masks` (arrays by layer name, in the layers' shapes).
 
     Only the sizes of the weights count: they may be any worth of the synapses that `synevo.heredity` knows. The
-    offspring's masks have the parent's shapes and are a subset of the parent's. `losses` [units + derived] are those
-    of `synevo.removal.measure`, for a heredity of measured clusters; filters that can never be removed then survive.
+    offspring's masks have the parent's shapes and are a subset of the parent's. `gains` [units + derived] are those
+    of `synevo.removal.measure`, for a heredity of measured clusters and no other (ValueError); filters that can never
+    be removed then survive.
     """
+    if HEREDITIES[encoding.heredity].measured != (gains is not None):
+        raise ValueError(f"gains are for a heredity that is measured, and {encoding.heredity} was given {gains}")
     kinds = [clusters(layer, encoding.cluster) for layer in wiring.layers]
     tied = ties(wiring, encoding.cluster)
     views = [np.asarray(by_unit(layer, np.asarray(weights[layer.name]))) for layer in wiring.layers]
@@ -64,8 +67,8 @@ def synthesise(
             alive,
             [kind.groups for kind in kinds],
             [list(tie.ids) for tie in tied],
-            [tie.permanent[None] & (encoding.spare_outputs or losses is not None) for tie in tied],
-            None if losses is None else [value_clusters(wiring, tie, losses)[None] for tie in tied],
+            [tie.permanent[None] & (encoding.spare_outputs or gains is not None) for tie in tied],
+            None if gains is None else [value_clusters(wiring, tie, gains)[None] for tie in tied],
             (environment.keep_clusters, environment.keep_synapses),
             ties=tuple((tie.layers, tie.count) for tie in tied),
             counts=tuple(kind.count for kind in kinds),
@@ -89,7 +92,7 @@ def _sample(
     groups: list[Array],
     ids: list[list[Array]],
     spared: list[Array],
-    losses: list[Array] | None,
+    gains: list[Array] | None,
     keep: tuple[Array, Array],
     *,
     ties: tuple[tuple[tuple[int, ...], int], ...],
@@ -117,7 +120,7 @@ def _sample(
     spared = [jnp.broadcast_to(one, own.shape) for one, own in zip(spared, living, strict=True)]
     mortal = [own & ~one for own, one in zip(living, spared, strict=True)]
     sharing = _scopes(len(ties), scopes[0])
-    of_clusters = _encode_clusters(gathered, losses, mortal, sharing, encoding_plan, sharpen)
+    of_clusters = _encode_clusters(gathered, gains, mortal, sharing, encoding_plan, sharpen)
     of_synapses = [
         encoding.encode_synapses(
             weight, living, sharpness=sharpen * encoding_plan.synapse_sharpness, normaliser=encoding_plan.normaliser
@@ -169,26 +172,26 @@ def _gather_clusters(
 
 def _encode_clusters(
     gathered: list[tuple[Array, Array]],
-    losses: list[Array] | None,
+    gains: list[Array] | None,
     mortal: list[Array],
     sharing: list[list[int]],
     plan: EncodingPlan,
     sharpen: float,
 ) -> list[Array]:
-    """P of every cluster, from Σ⌊w⌋ and size of each, or from the `losses` where they were measured."""
+    """P of every cluster, from Σ⌊w⌋ and size of each, or from the `gains` where they were measured."""
     sharpness = sharpen * plan.cluster_sharpness
-    if losses is None:
+    if gains is None:
         return [
             encoding.survival(strength, size > 0, sharpness=sharpness, normaliser=plan.normaliser)
             for strength, size in gathered
         ]
     chances: dict[int, Array] = {}
     for members in sharing:
-        of_members = encoding.encode_losses(
-            [losses[t] for t in members], [mortal[t] for t in members], sharpness=sharpness
+        of_members = encoding.encode_gains(
+            [gains[t] for t in members], [mortal[t] for t in members], sharpness=sharpness
         )
         chances |= dict(zip(members, of_members, strict=True))
-    return [chances[t] for t in range(len(losses))]
+    return [chances[t] for t in range(len(gains))]
 
 
 def _scopes(count: int, scope: Scope) -> list[list[int]]:
