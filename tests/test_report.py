@@ -21,6 +21,7 @@ from synevo.lineage import Counts, Individual, LayerCount, Scores
 from synevo.plan import Plan, compose
 from synevo.report.comparison import compare
 from synevo.report.figures import drawing_problem
+from synevo.report.levels import levels
 from synevo.report.page import render_comparison, render_page
 from synevo.report.recipe import commands
 from synevo.report.sheet import write_sheet
@@ -455,6 +456,44 @@ def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> Non
     assert "97.00 ± 0.00" in text.getvalue()
 
 
+def lineage_of(points: list[tuple[float | None, float]]) -> dict[str, Any]:
+    """A summary of generations with these multiply-adds and accuracies."""
+    unknown = dict.fromkeys(("synapses", "kernels", "stored_weights"))
+    rows = [
+        {"chosen": True, "generation": number, "multiply_adds": cost, "test_accuracy": accuracy, **unknown}
+        for number, (cost, accuracy) in enumerate(points, 1)
+    ]
+    return {"generations": rows}
+
+
+def test_accuracy_at_equal_efficiency_is_read_off_the_curve_of_each_run() -> None:
+    first = lineage_of([(800, 0.99), (800, 0.97), (200, 0.95), (None, 0.94), (50, 0.93)])
+    second = lineage_of([(600, 0.98), (300, 0.96)])
+    orphan = lineage_of([(None, 0.5), (100, 0.4)])
+    found = levels([first, second, orphan])
+    assert found["synapses"] == []
+    rows = found["multiply-adds"]
+    assert [(row["efficiency"], row["runs"]) for row in rows] == [(1, 2), (2, 2), (4, 1), (8, 1), (16, 1)]
+    means = [row["test_accuracy"]["mean"] for row in rows]
+    assert means == pytest.approx([(0.99 + 0.98) / 2, (0.96 + 0.96) / 2, 0.95, 0.94, 0.93])
+    assert rows[0]["test_accuracy"]["deviation"] == pytest.approx(0.01 / 2**0.5)
+
+
+def test_the_command_line_compares_at_equal_efficiency(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / f"runs/r-{seed}", compose(sets=[f"seed={seed}"]))
+    against = ("report", "runs", "--against", "synapses", "--against", "stored-weights")
+    text = synevo(*against, where=tmp_path).stdout
+    assert re.search(r"2× +│ +94\.74 ± 0\.00", text), "0.97 at 44 / 24 and 0.79 at 44 / 12"
+    rows = list(csv.DictReader(io.StringIO(synevo(*against, "--csv", where=tmp_path).stdout)))
+    assert [(row["quantity"], row["efficiency"], row["runs"]) for row in rows] == [
+        *(("synapses", "1", "2"), ("synapses", "2", "2"), ("stored-weights", "1", "2"))
+    ]
+    for words, told in ((["bytes"], "Quantities: synapses"), (["kernels", "--json"], "holds all levels")):
+        refused = synevo("report", "runs", "--against", *words, where=tmp_path, code=2)
+        assert told in refused.stderr
+
+
 def named(tmp_path: Path, plans: list[Plan]) -> list[str]:
     runs = [make_run(tmp_path / f"r{number}", plan) for number, plan in enumerate(plans)]
     return [group["name"] for group in compare([summarise(run) for run in runs])["groups"]]
@@ -524,10 +563,10 @@ def test_the_page_is_written_beside_its_numbers(run: RunDir, tmp_path: Path) -> 
     assert not (run.path / "report").exists()
 
 
-def synevo(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
+def synevo(*words: str, where: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "synevo", *words]
     done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done
 
 

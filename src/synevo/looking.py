@@ -58,6 +58,15 @@ def report(
             show_default=False,
         ),
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUANTITY",
+            help="Only accuracy at equal efficiency in synapses, kernels, stored-weights or multiply-adds; repeatable; "
+            "with --csv, too.",
+            show_default=False,
+        ),
+    ] = None,
     as_html: Annotated[
         bool, typer.Option("--html", help="Write a page that opens offline: RUN/report/index.html.")
     ] = False,
@@ -72,9 +81,15 @@ def report(
 
     if as_json and as_csv:
         raise PlanError("--json and --csv both print to stdout.", remedy="Give one of them.")
+    if against and (summary or as_json):
+        raise PlanError(
+            f"--against is a table of its own, beside --{'summary' if summary else 'json'}.",
+            remedy="Give one of them; the JSON of several runs holds all levels.",
+        )
+    _require_quantities(against or [])
     found = _open_runs(runs)
     summaries = [summarise(run) for run in found]
-    numbers = _numbers(summaries, max_drop or [], together=summary or max_drop is not None)
+    numbers = _numbers(summaries, max_drop or [], together=summary or bool(against) or max_drop is not None)
     if as_html or show or output is not None:
         _write_page(found, numbers, output or _place(runs, found), show=show)
         if not (as_json or as_csv):
@@ -83,11 +98,9 @@ def report(
         shown = {name: value for name, value in numbers.items() if not (summary and name == "summaries")}
         typer.echo(json.dumps(shown, indent=2))
     elif as_csv:
-        from synevo.report.sheet import write_budgets, write_sheet
-
-        typer.echo(write_budgets(numbers["groups"]) if summary else write_sheet(summaries), nl=False)
+        typer.echo(_sheet(numbers, summaries, against or [], briefly=summary), nl=False)
     else:
-        _print(numbers, briefly=summary)
+        _print(numbers, against or [], briefly=summary)
 
 
 def runs(
@@ -184,9 +197,31 @@ def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show
         webbrowser.open(path.resolve().as_uri())
 
 
-def _print(numbers: dict[str, Any], *, briefly: bool) -> None:
-    from synevo.report.terminal import print_comparison, print_report, print_summary
+def _require_quantities(names: list[str]) -> None:
+    """PlanError where there is nothing of a name to be compared."""
+    from synevo.report.levels import QUANTITIES
 
+    for name in names:
+        if name not in QUANTITIES:
+            raise PlanError(
+                f"--against {name}: there is no such quantity.", remedy=f"Quantities: {', '.join(QUANTITIES)}."
+            )
+
+
+def _sheet(numbers: dict[str, Any], summaries: list[dict[str, Any]], against: list[str], *, briefly: bool) -> str:
+    from synevo.report.sheet import write_budgets, write_levels, write_sheet
+
+    if against:
+        return write_levels(numbers["groups"], against)
+    return write_budgets(numbers["groups"]) if briefly else write_sheet(summaries)
+
+
+def _print(numbers: dict[str, Any], against: list[str], *, briefly: bool) -> None:
+    from synevo.report.terminal import print_comparison, print_levels, print_report, print_summary
+
+    if against:
+        print_levels(console(), numbers, against)
+        return
     show = print_report if "groups" not in numbers else print_summary if briefly else print_comparison
     show(console(), numbers)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synevo.report.budgets import ENDED, reach
+from synevo.report.levels import efficiency, levels
 from synevo.report.spread import spread
 from synevo.report.variation import vary
 
@@ -11,6 +12,8 @@ Summary = dict[str, Any]
 Plan = dict[str, Any]
 
 _QUANTITIES = ("test_accuracy", "validation_accuracy", "synaptic_efficiency", "cluster_efficiency", "multiply_adds")
+_SHAPES = {"storage_efficiency": "stored-weights", "multiply_add_efficiency": "multiply-adds"}
+"""The efficiencies that are not in a summary, and what there is less of."""
 _NOT_THE_METHOD = {
     *("seed", "format", "preset", "data.data_dir"),
     *("evolution.generations", "evolution.max_drop"),  # how far a lineage goes, not what it is
@@ -53,6 +56,7 @@ def _group(name: str, runs: list[str], summaries: list[Summary], budgets: Sequen
         "seeds": seeds,
         "repeated_seeds": sorted({seed for seed in seeds if seeds.count(seed) > 1}),
         "budgets": reach(runs, summaries, budgets),
+        "levels": levels(summaries),
         "generations": _means(summaries),
         "best": _mean_best(summaries),
         "variation": vary([summary["generations"] for summary in summaries]),
@@ -124,12 +128,13 @@ def _means(summaries: list[Summary]) -> list[dict[str, Any]]:
     for summary in summaries:
         for row in summary["generations"]:
             if row["chosen"] and all(row[quantity] is not None for quantity in _QUANTITIES):
-                by_generation.setdefault(row["generation"], []).append(row)
+                shape = {name: efficiency(row, summary["generations"][0], what) for name, what in _SHAPES.items()}
+                by_generation.setdefault(row["generation"], []).append({**row, **shape})
     return [
         {
             "generation": generation,
             "runs": len(rows),
-            **{quantity: spread([row[quantity] for row in rows]) for quantity in _QUANTITIES},
+            **{quantity: spread([row[quantity] for row in rows]) for quantity in (*_QUANTITIES, *_SHAPES)},
         }
         for generation, rows in sorted(by_generation.items())
     ]

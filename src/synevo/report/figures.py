@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 PAPER, INK, MUTED, GRID = "#ffffff", "#1b2127", "#5b6570", "#e4e7eb"
 OURS, SOFT = "#0b62c4", "#8fb8e8"
-OTHERS = ("#d55e00", "#9c4f96", "#6b7280", "#00795c", "#b58900")
+OTHERS = ("#d55e00", "#9c4f96", "#6b7280", "#00795c", "#b58900", "#8a3324")
 
 WIDE, HALF, NARROW = 1000, 450, 290
 """Pixels between the axes of a figure over the whole width, of one of a pair, and of either on a narrow page."""
@@ -88,8 +88,8 @@ _CONFIG: Spec = {
 
 
 def curve(summary: Row, kind: str, width: int) -> Spec:
-    """Accuracy over `synaptic` or `cluster` efficiency: the run, its budget, its best, and the paper family."""
-    field = f"{kind}_efficiency"
+    """Accuracy over an efficiency, as `synaptic` or `cluster`: the run, its budget, its best, and the paper family."""
+    field = _field(kind)
     rows = [row for row in summary["generations"] if row["chosen"] and row[field] and row["test_accuracy"] is not None]
     ours = [
         {
@@ -135,6 +135,11 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
             },
         },
     }
+
+
+def _field(kind: str) -> str:
+    """What summaries call an efficiency, as `multiply_add_efficiency` for `multiply-add`."""
+    return f"{kind.replace('-', '_')}_efficiency"
 
 
 def _say(row: Row, field: str) -> str:
@@ -260,7 +265,7 @@ def durations(summary: Row, width: int) -> Spec:
 
 def spread(groups: list[Row], kind: str, width: int) -> Spec:
     """Mean accuracy over mean efficiency of each group of runs, with the range of its runs as a band."""
-    field, layers = f"{kind}_efficiency", []
+    field, layers = _field(kind), []
     for group in groups:
         rows = [
             {

@@ -35,6 +35,7 @@ _DARK = {
     "#6b7280": "#a5adb8",
     "#00795c": "#35c39c",
     "#b58900": "#e3b935",
+    "#8a3324": "#e08a76",
     "#c9ced4": "#4a525b",
 }
 """The counterpart in the dark of each colour of the figures."""
@@ -67,7 +68,7 @@ def render_page(run: RunDir, summary: Row) -> str:
 
 def render_comparison(comparison: Row) -> str:
     """The page of several runs."""
-    kinds = ("synaptic", "cluster")
+    kinds = ("synaptic", "cluster", "storage", "multiply-add")
     drawings = {kind: draw(partial(figures.spread, comparison["groups"], kind), wide=figures.HALF) for kind in kinds}
     count = len(comparison["runs"])
     title = f"{count} runs" if count > 1 else comparison["runs"][0]

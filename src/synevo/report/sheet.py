@@ -1,4 +1,4 @@
-"""The sheet: every number of every generation as CSV, a row an individual; or what replicates reach, a row a budget."""
+"""The sheet: every number of every generation as CSV, a row an individual; or replicates, a row a budget or a level."""
 
 import csv
 import io
@@ -15,8 +15,20 @@ def write_budgets(groups: list[dict[str, Any]]) -> str:
     return write_rows([{"group": group["name"], **_flat(row)} for group in groups for row in group["budgets"]])
 
 
+def write_levels(groups: list[dict[str, Any]], quantities: list[str]) -> str:
+    """The accuracy of each group of replicates at each level of these quantities as CSV."""
+    return write_rows(
+        [
+            {"group": group["name"], "quantity": quantity, **_flat(row)}
+            for quantity in quantities
+            for group in groups
+            for row in group["levels"][quantity]
+        ]
+    )
+
+
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A budget with a column for each mean, deviation, lowest and highest value."""
+    """A budget or a level with a column for each mean, deviation, lowest and highest value."""
     flat: dict[str, Any] = {}
     for field, value in row.items():
         if isinstance(value, dict):

@@ -1,5 +1,6 @@
 """The report on a terminal: what a summary says, as tables."""
 
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -8,6 +9,7 @@ from rich.text import Text
 
 from synevo.lineage import label_of
 from synevo.report.budgets import BUDGETS, REPEATED
+from synevo.report.levels import LEVELS, QUANTITIES
 from synevo.report.numerals import around, duration, hundredths, number, percent, ratio, times, whole
 from synevo.report.variation import SEEDS, SHARES, SIBLINGS
 from synevo.shelf import Glance
@@ -194,6 +196,27 @@ def print_summary(console: Console, comparison: Summary) -> None:
         console.print(_budget_table(group["budgets"]))
         _print_variation(console, group["variation"])
     _print_missing(console, comparison)
+
+
+def print_levels(console: Console, comparison: Summary, quantities: list[str]) -> None:
+    """Print the accuracy of each group of replicates at equal efficiency, a table a quantity."""
+    for quantity in quantities:
+        table = Table(title=f"Accuracy against {quantity}", title_justify="left", caption_justify="left")
+        table.caption = LEVELS.format(QUANTITIES[quantity])
+        table.add_column("fewer", justify="right", no_wrap=True)
+        for group in comparison["groups"]:
+            table.add_column(Text(group["name"]), justify="right")
+        of_groups = [
+            [_level(row, len(group["runs"])) for row in group["levels"][quantity]] for group in comparison["groups"]
+        ]
+        for power, cells in enumerate(zip_longest(*of_groups, fillvalue="")):
+            table.add_row(f"{2**power}×", *cells)
+        console.print(table)
+    _print_missing(console, comparison)
+
+
+def _level(row: Summary, runs: int) -> str:
+    return around(row["test_accuracy"], percent) + ("" if row["runs"] == runs else f" ({row['runs']})")
 
 
 def _print_title(console: Console, group: Summary) -> None:
