@@ -2,7 +2,7 @@
 
 Contestants take turns, warm-up rounds are not counted, medians and quartiles are printed. With `--run DIR` the
 generations of that run are timed; without, a lineage of the preset `demo` is evolved first, and its time and memory
-are measured too.
+are measured too. With several runs of one ancestor and `--max-drop`, what they reach within it runs side by side.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_formats import bench_formats
+from bench_formats import bench_at_equal_accuracy, bench_formats
 from flax import nnx
 
 from synevo import compaction, keys, masks, network, stages, stopwatch, synthesis, training
@@ -40,13 +40,17 @@ SYNTHESES = {"10^5": (316, 1), "10^8": (5000, 4)}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, help="time the generations of this run")
+    parser.add_argument("--run", type=Path, nargs="+", help="time the generations of this run, or several side by side")
+    parser.add_argument("--max-drop", type=float, default=0.01, help="the budget of runs side by side")
     options = parser.parse_args()
     machine = describe()
     libraries = f"jax {machine['libraries']['jax']}, synevo {machine['synevo']}"
     print(f"{machine['device']}, {machine['threads']} threads, {libraries}")
+    if options.run and len(options.run) > 1:
+        bench_at_equal_accuracy([RunDir(path) for path in options.run], options.max_drop)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        run = RunDir(options.run) if options.run else evolve_demo(Path(folder) / "demo")
+        run = RunDir(options.run[0]) if options.run else evolve_demo(Path(folder) / "demo")
         bench_training(run)
         bench_formats(run)
     bench_synthesis()

@@ -1,7 +1,8 @@
 """How much of the saved multiply-adds becomes time where networks run: JAX, StableHLO and ONNX Runtime.
 
 Part of `bench.py`. The ancestor and the best generation of a run are written in each format, opened again, and take
-turns on the same images; the ratio of times stands beside the ratio of multiply-adds.
+turns on the same images; the ratio of times stands beside the ratio of multiply-adds. Or, at equal accuracy, what
+several lineages of one ancestor reach within a budget.
 """
 
 import importlib
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synevo import stages, stopwatch
+from synevo.lineage import Individual
 from synevo.reload import Reloaded
 from synevo.rundir import RunDir
 from synevo.stopwatch import Timing
@@ -52,6 +54,47 @@ def bench_formats(run: RunDir) -> None:
                 f"  {title:14s} batch {batch:3d}: ancestor {spread(timings['ancestor'])}, "
                 f"compact {spread(timings['compact'])} ms: {ratio:.1f} times faster"
             )
+
+
+def bench_at_equal_accuracy(runs: list[RunDir], max_drop: float) -> None:
+    """Latency of the generation that each run reaches within one budget, beside the ancestor of the first."""
+    habitat = stages.settle(runs[0].load_plan())
+    lineages = {run.name: run.load_lineage() for run in runs}
+    chosen = {name: lineage.best(max_drop) for name, lineage in lineages.items()}
+    networks = {"ancestor": reloaded(runs[0], habitat, 1)}
+    for run in runs:
+        best = chosen[run.name]
+        assert best is not None, f"{run.name} has no ancestor yet"
+        networks[run.name] = reloaded(run, habitat, best.generation)
+    print(f"\nRunning, within {100 * max_drop:g} points of the ancestor's validation accuracy: median (quartiles) of")
+    print(f"  {ROUNDS} rounds in milliseconds, after 3 of warm-up, all in turns; ×: times faster than the ancestor")
+    for who, individual in chosen.items():
+        print(f"    {who:24s} {told(individual)}")
+    with tempfile.TemporaryDirectory() as folder:
+        for title, name in {"JAX": None, "ONNX Runtime": "onnx"}.items():
+            module = name and importlib.import_module(f"synevo.export.{name}")
+            runners = {
+                who: opened(module, one, Path(folder) / f"{who}.{name}") if module else in_jax(one)
+                for who, one in networks.items()
+            }
+            for batch in BATCHES:
+                pixels = np.resize(habitat.dataset.test.pixels, (batch, *habitat.dataset.shape))
+                calls = {who: partial(runner, pixels) for who, runner in runners.items()}
+                timings = stopwatch.race(calls, rounds=ROUNDS, patience=60.0)
+                print(f"  {title}, batch {batch}")
+                for who, timing in timings.items():
+                    ratio = timings["ancestor"].median / timing.median
+                    print(f"    {who:24s} {spread(timing)} ms, {ratio:.2f}×")
+
+
+def told(individual: Individual | None) -> str:
+    """Which generation it is, how good, and what it costs."""
+    if individual is None or individual.scores is None or individual.counts is None:
+        return ""
+    return (
+        f"generation {individual.generation}, {100 * individual.scores.test_accuracy:.2f} % (test), "
+        f"{individual.counts.synapses:,} synapses, {individual.counts.multiply_adds:,} multiply-adds"
+    )
 
 
 def reloaded(run: RunDir, habitat: stages.Habitat, generation: int) -> Reloaded:
