@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 SEEDS := 0 1 2
-HEREDITIES := cluster magnitude synapse taylor random shuffled
+HEREDITIES := cluster magnitude synapse taylor removal random shuffled scratch
 ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:training.epochs=2+training.growth=0.25 \
-  rewind:evolution.rewind=2 mutation:evolution.mutation=0.1 removal:encoding.heredity=removal \
-  spare:encoding.spare_outputs=false
+  rate:training.rate_growth=0 rewind:evolution.rewind=2 mutation:evolution.mutation=0.1 \
+  sizes:encoding.heredity=cluster spare:encoding.heredity=cluster+encoding.spare_outputs=false \
+  scope:environment.cluster_scope=layer sharpness:encoding.cluster_sharpness=2 \
+  population:evolution.population=3 parents:evolution.population=3+evolution.parents=2
 CASES := 3000
 
 .DEFAULT_GOAL := help
@@ -57,7 +59,8 @@ heredity: install  ## every heredity from the same ancestors, a run a seed (need
 	    --set encoding.heredity=$$name --run runs/heredity-$$name || exit; \
 	done
 	$(BIN)/synevo evolve $(foreach name,$(HEREDITIES),$(SEEDS:%=runs/heredity-$(name)-%))
-	$(BIN)/synevo report $(foreach name,$(HEREDITIES),$(SEEDS:%=runs/heredity-$(name)-%))
+	$(BIN)/synevo report $(foreach name,$(HEREDITIES),$(SEEDS:%=runs/heredity-$(name)-%)) \
+	  --against synapses --against kernels --against multiply-adds
 
 ablations: install  ## the preset brief with one thing changed at a time, after `make brief` (needs MNIST in TFDS_DATA_DIR)
 	for ablation in $(ABLATIONS); do \

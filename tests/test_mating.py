@@ -186,6 +186,7 @@ def test_the_mean_parent_is_measured_by_the_mated_network_and_never_larger() -> 
     left = {"layer0": np.array([[True, False], [True, False]]), "layer1": np.array([[True], [False]])}
     right = {"layer0": np.array([[False, True], [False, False]]), "layer1": np.array([[False], [True]])}
     together = {name: left[name] | right[name] for name in left}
-    assert allowance(wiring, together, [left, right], "filter") == pytest.approx((2 / 3, 2.5 / 5))
-    assert allowance(wiring, together, [left, right], "kernel") == pytest.approx((2.5 / 5, 2.5 / 5))
-    assert allowance(wiring, left, [whole, left], "filter") == (1.0, 1.0)
+    for cluster, spared, share in (("filter", False, 2 / 3), ("filter", True, 1 / 2), ("kernel", True, 2.5 / 5)):
+        found = allowance(wiring, together, [left, right], cluster, spared=spared)
+        assert found == pytest.approx((share, 2.5 / 5))
+    assert allowance(wiring, left, [whole, left], "filter", spared=True) == (1.0, 1.0)

@@ -197,6 +197,7 @@ def unite(
     if len(parents) == 1:
         return parents[0], environment
     wiring, cluster = species.anatomy.wiring, plan.encoding.cluster
+    spared = plan.encoding.spare_outputs or HEREDITIES[plan.encoding.heredity].measured
     network, sampled = mating.mate(
         wiring,
         [
@@ -210,7 +211,7 @@ def unite(
     )
     together = {name: np.logical_or.reduce([one.masks[name] for one in parents]) for name in sampled}
     alive, units, _ = viability.make_viable(wiring, network.parameters, together, sampled)
-    clusters, synapses = mating.allowance(wiring, alive, [one.masks for one in parents], cluster)
+    clusters, synapses = mating.allowance(wiring, alive, [one.masks for one in parents], cluster, spared=spared)
     whole = Organism(compaction.cut(masks.apply(alive, network), wiring, units), alive, units)
     return whole, environment.narrowed(clusters=clusters, synapses=synapses)
 

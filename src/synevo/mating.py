@@ -73,9 +73,14 @@ def mate(
     return network, {name: mask & tagged[name] for name, mask in masks.items()}
 
 
-def allowance(wiring: Wiring, mated: Masks, parents: Sequence[Masks], cluster: Kind) -> tuple[float, float]:
-    """The mean parent's clusters and synapses as shares of the mated network's, or 1 where that has fewer."""
-    clusters_of = [sum(int(held.sum()) for held in _hold(wiring, masks, cluster)) for masks in (mated, *parents)]
+def allowance(
+    wiring: Wiring, mated: Masks, parents: Sequence[Masks], cluster: Kind, *, spared: bool
+) -> tuple[float, float]:
+    """The mean parent's clusters and synapses as shares of the mated network's, or 1 where that has fewer.
+
+    Where filters that are never removed are `spared`, they are not counted, as in synthesis.
+    """
+    clusters_of = [max(1, _count(wiring, masks, cluster, spared=spared)) for masks in (mated, *parents)]
     synapses_of = [census.synapses(masks) for masks in (mated, *parents)]
     of_clusters, of_synapses = (min(1.0, fmean(sizes[1:]) / sizes[0]) for sizes in (clusters_of, synapses_of))
     return of_clusters, of_synapses
@@ -108,6 +113,12 @@ def _hold(wiring: Wiring, masks: Masks, kind: Kind) -> list[Flags]:
             np.logical_or.at(held, (one.groups[:, None], ids[None, :]), living)
         found.append(held)
     return found
+
+
+def _count(wiring: Wiring, masks: Masks, kind: Kind, *, spared: bool) -> int:
+    """How many clusters hold a living synapse, without those that are `spared`."""
+    held = zip(ties(wiring, kind), _hold(wiring, masks, kind), strict=True)
+    return sum(int(living[:, ~(tie.permanent & spared)].sum()) for tie, living in held)
 
 
 def _present(wiring: Wiring, name: str, units: Flags) -> Any:
