@@ -69,7 +69,8 @@ ablations: install  ## the preset brief with one thing changed at a time, after 
 	    $$sets --run runs/brief-$$name || exit; \
 	done
 	$(BIN)/synevo evolve $(foreach ablation,$(ABLATIONS),$(SEEDS:%=runs/brief-$(firstword $(subst :, ,$(ablation)))-%))
-	$(BIN)/synevo report $(foreach ablation,$(ABLATIONS),$(SEEDS:%=runs/brief-$(firstword $(subst :, ,$(ablation)))-%))
+	$(BIN)/synevo report $(SEEDS:%=runs/brief-%) --against stored-weights \
+	  $(foreach ablation,$(ABLATIONS),$(SEEDS:%=runs/brief-$(firstword $(subst :, ,$(ablation)))-%))
 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py

@@ -4,15 +4,18 @@ import re
 import shlex
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from synevo.cli import app
 from synevo.plan import describe, preset_names, preset_records, preset_table
+from synevo.report.levels import levels
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 COMMANDS = re.findall(r"^    (synevo .*?)(?:  +#.*)?$", README, re.MULTILINE)
 
 
@@ -34,7 +37,7 @@ def test_an_option_that_is_none_is_refused() -> None:
 
 
 def test_the_goals_of_the_readme_and_of_the_presets_are_in_the_makefile() -> None:
-    goals = set(" ".join(re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)).split())
+    goals = set(" ".join(re.findall(r"^([a-z ]+):", MAKEFILE, re.MULTILINE)).split())
     named = set(re.findall(r"make ([a-z]+)", README))
     for preset in preset_names():
         named |= set(re.findall(r"make ([a-z]+)", preset_table(preset)["about"]["command"]))
@@ -102,47 +105,66 @@ def check_spread(text: str, values: list[float]) -> None:
     assert float(deviation) == pytest.approx(statistics.stdev(values), abs=last)
 
 
-HEREDITIES = ("cluster", "magnitude", "taylor", "synapse", "random", "shuffled")
+def curves_of(preset: str, stem: str) -> list[dict[str, list[dict[str, Any]]]]:
+    """The replicates `stem`-0, `stem`-1, … of a preset's raw figures, as far as `levels` looks at summaries."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for row in preset_records(preset):
+        if re.fullmatch(rf"{stem}-\d", row["run"]):
+            numbers = {field: float(value) for field, value in row.items() if field not in {"run", "label", "chosen"}}
+            runs.setdefault(row["run"], []).append({**numbers, "chosen": row.get("chosen") != "False"})
+    return [{"generations": rows} for rows in runs.values()]
 
 
-def of_heredity(name: str, generation: int) -> list[tuple[dict[str, str], dict[str, str]]]:
-    """The ancestor and a generation of each lineage of a heredity that reached it."""
-    records = [row for row in preset_records("heredity") if re.fullmatch(rf"heredity-{name}-\d", row["run"])]
-    ancestors = {row["run"]: row for row in records if row["generation"] == "1"}
-    assert len(ancestors) == 3
-    return [(ancestors[row["run"]], row) for row in records if row["generation"] == str(generation)]
+def check_level(cell: str, rows: list[dict[str, Any]], times: int, *, runs: int) -> None:
+    """Whether a cell such as 98.30 ± 0.11 (2) is the accuracy at an efficiency, and how many of the runs got there."""
+    row = next((row for row in rows if row["efficiency"] == times), None)
+    if row is None:
+        assert not cell.strip()
+        return
+    accuracy, _, count = cell.strip().partition(" (")
+    assert row["runs"] == int(count.rstrip(")") or runs)
+    mean, _, deviation = accuracy.partition(" ± ")
+    assert float(mean) == pytest.approx(100 * row["test_accuracy"]["mean"], abs=0.0051)
+    assert bool(deviation) == (row["runs"] > 1)
+    if deviation:
+        assert float(deviation) == pytest.approx(100 * row["test_accuracy"]["deviation"], abs=0.0051)
+
+
+HEREDITIES = re.findall(r"^HEREDITIES := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
+COLUMNS = (
+    *(("synapses", 8), ("synapses", 32), ("synapses", 128), ("synapses", 512)),
+    *(("kernels", 8), ("kernels", 32), ("multiply-adds", 2), ("multiply-adds", 4), ("multiply-adds", 8)),
+)
+"""What the table of heredities tells accuracy at: a quantity, and how many times less of it."""
+
+
+def test_the_heredities_are_compared_at_what_the_table_says() -> None:
+    (line,) = re.findall(r"^\| heredity \| (.*) \|$", README, re.MULTILINE)
+    told, quantity = [], ""
+    for cell in line.split(" | "):
+        *named, times = cell.split()
+        quantity = named[0] if named else quantity
+        told.append((quantity, int(times.rstrip("×"))))
+    assert tuple(told) == COLUMNS
+    for quantity in {quantity for quantity, _ in COLUMNS}:
+        assert f"--against {quantity}" in MAKEFILE
 
 
 @pytest.mark.parametrize("name", HEREDITIES)
-def test_the_curves_of_a_heredity_are_those_of_its_raw_figures(name: str) -> None:
-    (line,) = re.findall(rf"^\| `{name}` \| (.*\d×\).*) \|$", README, re.MULTILINE)
-    cells = line.split(" | ")
-    for generation, cell in enumerate(cells, 3):
-        found = of_heredity(name, generation)
-        if not cell.strip():
-            assert len(found) < 2
-            continue
-        accuracy, synapses = cell.removesuffix("×)").split(" (")
-        check_spread(accuracy, [100 * float(row["test_accuracy"]) for _, row in found])
-        efficiencies = [int(first["synapses"]) / int(row["synapses"]) for first, row in found]
-        assert float(synapses) == pytest.approx(statistics.fmean(efficiencies), abs=0.51)
+def test_the_accuracy_of_a_heredity_is_that_of_its_raw_figures(name: str) -> None:
+    (line,) = re.findall(rf"^\| `{name}` \| ((?:[^|]*\| ){{{len(COLUMNS) - 1}}}[^|]*)\|$", README, re.MULTILINE)
+    runs = curves_of("heredity", f"heredity-{name}")
+    assert len(runs) == 3
+    found = levels(runs)
+    for (quantity, times), cell in zip(COLUMNS, line.split("|"), strict=True):
+        check_level(cell, found[quantity], times, runs=len(runs))
 
 
-@pytest.mark.parametrize("name", HEREDITIES)
-def test_the_shape_that_a_heredity_leaves_is_that_of_its_raw_figures(name: str) -> None:
-    (line,) = re.findall(rf"^\| `{name}` \| ([\d.]+ ± [\d.]+ \| .*× \| .*×) \|$", README, re.MULTILINE)
-    accuracy, *efficiencies = line.split(" | ")
-    found = of_heredity(name, 6)
-    check_spread(accuracy, [100 * float(row["test_accuracy"]) for _, row in found])
-    for text, quantity in zip(efficiencies, ("synapses", "kernels", "stored_weights", "multiply_adds"), strict=True):
-        check_spread(text.rstrip("×"), [int(first[quantity]) / int(row[quantity]) for first, row in found])
-
-
-ABLATIONS = re.findall(r"^\| (nothing|`\w+`) \| ([^|]*[a-z][^|]*) \| (.*×\).*) \| (\d+) \|$", README, re.MULTILINE)
+ABLATIONS = re.findall(r"^\| (nothing|`\w+`) \| ([^|]*[a-z][^|]*) \| (.*) \| (\d+) \| (\d) \|$", README, re.MULTILINE)
 
 
 def test_the_readme_says_what_each_ablation_of_the_makefile_did() -> None:
-    (text,) = re.findall(r"^ABLATIONS := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    (text,) = re.findall(r"^ABLATIONS := ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)
     wanted = dict(part.split(":") for part in text.replace("\\", " ").split())
     told = {name.strip("`"): change for name, change, *_ in ABLATIONS if name != "nothing"}
     assert list(told) == list(wanted)
@@ -150,18 +172,14 @@ def test_the_readme_says_what_each_ablation_of_the_makefile_did() -> None:
         assert re.findall(r"`([\w.]+=\w[\w.]*)`", change) == wanted[name].split("+"), name
 
 
-@pytest.mark.parametrize(("name", "change", "rest", "epochs"), ABLATIONS)
-def test_what_an_ablation_did_is_what_its_raw_figures_say(name: str, change: str, rest: str, epochs: str) -> None:
+@pytest.mark.parametrize(("name", "change", "rest", "epochs", "seeds"), ABLATIONS)
+def test_what_an_ablation_did_is_what_its_raw_figures_say(
+    name: str, change: str, rest: str, epochs: str, seeds: str
+) -> None:
     assert change
-    run = "brief-0" if name == "nothing" else f"brief-{name.strip('`')}-0"
-    first, *rows = [row for row in preset_records("brief") if row["run"] == run]
-    assert sum(int(row["epochs"]) for row in rows) == int(epochs)
-    cells = {row["generation"]: row for row in rows}
-    for generation, cell in enumerate(rest.split(" | "), 4):
-        if not cell.strip():
-            assert str(generation) not in cells
-            continue
-        accuracy, times = cell.removesuffix("×)").split(" (")
-        row = cells[str(generation)]
-        assert float(accuracy) == pytest.approx(100 * float(row["test_accuracy"]), abs=0.0051)
-        assert float(times) == pytest.approx(int(first["stored_weights"]) / int(row["stored_weights"]), abs=0.51)
+    runs = curves_of("brief", "brief" if name == "nothing" else f"brief-{name.strip('`')}")
+    assert len(runs) == int(seeds)
+    assert {sum(row["epochs"] for row in run["generations"][1:]) for run in runs} == {int(epochs)}
+    found = levels(runs)["stored-weights"]
+    for times, cell in zip((8, 16, 32, 64), rest.split(" | "), strict=True):
+        check_level(cell, found, times, runs=len(runs))

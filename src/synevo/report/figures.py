@@ -106,7 +106,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
         _line(ours, "y", "this run, test", {"strokeWidth": 2.2}),
         _points(ours, "y", "this run, test", {"filled": True, "size": 42}),
     ]
-    layers += _budget_layers(summary)
+    layers += _budget_layers(summary, width)
     layers += _best_layers(rows, summary, field)
     names = ["this run, test", "this run, validation", *(_family_name(entry) for entry in summary["family"])]
     return {
@@ -185,11 +185,13 @@ def _points(rows: list[Row], field: str, name: str, mark: Spec) -> Spec:
     }
 
 
-def _budget_layers(summary: Row) -> list[Spec]:
+def _budget_layers(summary: Row, width: int) -> list[Spec]:
+    """The least validation accuracy; in few words where there is little room beside the best generation's name."""
     if summary["floor"] is None:
         return []
     floor = 100 * summary["floor"]
-    data = {"values": [{"y": floor, "text": f"budget: validation of at least {floor:.2f} %"}]}
+    text = f"budget: validation of at least {floor:.2f} %"
+    data = {"values": [{"y": floor, "text": text, "short": text if width > NARROW else f"budget: {floor:.2f} %"}]}
     label = {"type": "text", "align": "left", "dy": -6, "x": 4, "fontSize": 11, "color": MUTED}
     return [
         {
@@ -200,7 +202,7 @@ def _budget_layers(summary: Row) -> list[Spec]:
         {
             "data": data,
             "mark": {**label, "aria": False},
-            "encoding": {"y": {"field": "y"}, "x": None, "color": None, "text": {"field": "text"}},
+            "encoding": {"y": {"field": "y"}, "x": None, "color": None, "text": {"field": "short"}},
         },
     ]
 
