@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import orbax.checkpoint as ocp
+from jax import Array
 
 from synevo.evolution import Resumption, Training
 
@@ -26,8 +27,11 @@ def save(folder: Path, training: Training) -> None:
     name = f"g{training.generation:02d}-{training.number}-a{training.attempt}-e{training.state.epoch:03d}"
     leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
     try:
-        with _undisturbed(), ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save((folder / name).resolve(), leaves, force=True)
+        with _undisturbed():
+            try:
+                _write((folder / name).resolve(), leaves)
+            except TimeoutError:  # by the clock on the wall: the machine slept meanwhile, or its clock was set
+                _write((folder / name).resolve(), leaves)
     except ValueError as error:
         if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
@@ -35,6 +39,11 @@ def save(folder: Path, training: Training) -> None:
     for other in folder.iterdir():
         if other.name != name:
             shutil.rmtree(other, ignore_errors=True)
+
+
+def _write(path: Path, leaves: dict[str, Array]) -> None:
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path, leaves, force=True)
 
 
 @contextmanager
