@@ -7,8 +7,7 @@ SEEDS := 0 1 2
 HEREDITIES := cluster magnitude synapse taylor removal random shuffled scratch
 ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:training.epochs=2+training.growth=0.25 \
   rate:training.rate_growth=0 rewind:evolution.rewind=2 mutation:evolution.mutation=0.1 \
-  sizes:encoding.heredity=cluster spare:encoding.heredity=cluster+encoding.spare_outputs=false \
-  scope:environment.cluster_scope=layer sharpness:encoding.cluster_sharpness=2 \
+  sizes:encoding.heredity=cluster scope:environment.cluster_scope=layer sharpness:encoding.cluster_sharpness=2 \
   population:evolution.population=3 parents:evolution.population=3+evolution.parents=2
 CASES := 3000
 
