@@ -30,7 +30,7 @@ def _cells(lived: list[dict[str, str]], row: dict[str, str]) -> list[str]:
     """A generation of a lineage that has `lived` up to it."""
     first = lived[0]
     return [
-        row["generation"],
+        row.get("label") or row["generation"],
         percent(float(row["validation_accuracy"])),
         percent(float(row["test_accuracy"])),
         f"{100 * (float(row['test_accuracy']) - float(first['test_accuracy'])):+.2f}",
