@@ -154,7 +154,7 @@ def test_the_heredities_are_compared_at_what_the_table_says() -> None:
 def test_the_accuracy_of_a_heredity_is_that_of_its_raw_figures(name: str) -> None:
     (line,) = re.findall(rf"^\| `{name}` \| ((?:[^|]*\| ){{{len(COLUMNS) - 1}}}[^|]*)\|$", README, re.MULTILINE)
     runs = curves_of("heredity", f"heredity-{name}")
-    assert len(runs) == (1 if name == "scratch" else 3), "README says so"
+    assert len(runs) == 3
     found = levels(runs)
     for (quantity, times), cell in zip(COLUMNS, line.split("|"), strict=True):
         check_level(cell, found[quantity], times, runs=len(runs))
