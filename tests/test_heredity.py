@@ -14,7 +14,7 @@ from synevo.heredity import HEREDITIES
 from synevo.images import Dataset
 from synevo.masks import Masks, apply, by_unit, clusters
 from synevo.network import Network, forward, normalise
-from synevo.plan import EncodingPlan, Environment
+from synevo.plan import EncodingPlan, Environment, Scope
 from synevo.synthesis import Offspring, synthesise
 
 CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/kernel": 12}
@@ -154,12 +154,89 @@ def test_the_influence_of_a_synapse_is_what_the_loss_would_feel_of_its_death(
                 assert float(found[name][index]) == pytest.approx(total / batches, rel=2e-3, abs=1e-6)
 
 
+def test_the_sensitivity_to_a_synapse_is_how_far_the_logits_move_when_it_dies(
+    tiny: Specimen, parent: Masks, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against central differences in double precision, an image at a time, with images that fill no whole batch."""
+    monkeypatch.setattr(heredity, "SENSED", 41)
+    network = apply(parent, tiny.network)
+    found = heredity.sensitivity(tiny.blueprint, network, digits)
+    signs = np.asarray(heredity.draw_signs(41, len(digits.classes)), float)
+    random = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        exact = {name: jnp.asarray(np.asarray(array), jnp.float64) for name, array in network.parameters.items()}
+        images = _images(digits, slice(41))
+        logits = jax.jit(lambda parameters: forward(tiny.blueprint, Network(parameters, {}), images))
+        for name in CHANNELS:
+            for _ in range(3):
+                index = tuple(random.integers(0, size) for size in exact[name].shape)
+                step = 1e-5
+                up, down = (
+                    np.asarray(logits(exact | {name: exact[name].at[index].add(move)})) for move in (step, -step)
+                )
+                slopes = (up - down) / (2 * step)
+                slopes -= slopes.mean(axis=1, keepdims=True)
+                moved = abs(float(exact[name][index])) * np.sqrt(np.mean((signs * slopes).sum(axis=1) ** 2))
+                assert float(found[name][index]) == pytest.approx(moved, rel=2e-3, abs=1e-6)
+
+
+def test_random_signs_measure_the_length_of_what_they_weigh() -> None:
+    """E(s · v)² = ‖v‖², within what so many draws leave to chance."""
+    signs = np.asarray(heredity.draw_signs(4000, 7))
+    assert (np.abs(signs) == 1).all()
+    vector = np.array([3.0, -1, 0.5, 2, 0, -2, 1])
+    assert np.mean((signs @ vector) ** 2) == pytest.approx(vector @ vector, rel=0.1)
+
+
+def test_images_are_taken_one_by_one_where_the_network_is_large(
+    tiny: Specimen, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heredity, "SENSED", 40)
+    together = heredity.sensitivity(tiny.blueprint, tiny.network, digits)
+    monkeypatch.setattr(heredity, "ROOM", 1)
+    alone = heredity.sensitivity(tiny.blueprint, tiny.network, digits)
+    for name, array in together.items():
+        np.testing.assert_allclose(array, alone[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("scope", ["network", "layer"])
+def test_what_logits_feel_compares_across_the_layers_that_share_a_factor(
+    tiny: Specimen, parent: Masks, scope: Scope
+) -> None:
+    """z is the root mean square of all living synapses that share F; all clusters survive."""
+    random = np.random.default_rng(1)
+    scales = dict(zip(CHANNELS, (4.0, 1.0, 0.5, 2.0), strict=True))
+    worth = {name: scales[name] * random.exponential(size=parent[name].shape) for name in CHANNELS}
+    plan = EncodingPlan(heredity="sensitivity", cluster="filter", synapse_sharpness=1.5)
+    environment = Environment(keep_clusters=1.0, keep_synapses=0.5, cluster_scope="layer", synapse_scope=scope)
+    gains = np.ones(tiny.wiring.units + len(tiny.wiring.derived))
+    offspring = [
+        synthesise(keys.root(seed), tiny.wiring, worth, parent, encoding=plan, environment=environment, gains=gains)
+        for seed in range(DRAWS)
+    ]
+    chances = {name: np.zeros(mask.shape) for name, mask in parent.items()}
+    for sharing in [list(CHANNELS)] if scope == "network" else [[name] for name in CHANNELS]:
+        z = oracle.rms([strength for name in sharing for strength in worth[name][parent[name]]])
+        encoded = {
+            (name, index): oracle.probability(worth[name][index], z, 1.5)
+            for name in sharing
+            for index in zip(*np.nonzero(parent[name]), strict=True)
+        }
+        factor = oracle.bisect_factor([(chance, 1.0) for chance in encoded.values()], 0.5 * len(encoded))
+        for (name, index), chance in encoded.items():
+            chances[name][index] = min(1.0, factor * chance)
+    check_frequencies(offspring, chances)
+
+
 def _loss(tiny: Specimen, digits: Dataset, parameters: dict[str, jax.Array], batch: int) -> jax.Array:
     part = slice(batch * heredity.BATCH, (batch + 1) * heredity.BATCH)
-    images = normalise(jnp.asarray(digits.train.pixels[part]), digits.mean, digits.deviation).astype(jnp.float64)
-    logits = forward(tiny.blueprint, Network(parameters, {}), images)
+    logits = forward(tiny.blueprint, Network(parameters, {}), _images(digits, part))
     chosen = jnp.take_along_axis(logits, jnp.asarray(digits.train.labels[part])[:, None], 1)[:, 0]
     return (jax.nn.logsumexp(logits, axis=1) - chosen).mean()
+
+
+def _images(digits: Dataset, part: slice) -> jax.Array:
+    return normalise(jnp.asarray(digits.train.pixels[part]), digits.mean, digits.deviation).astype(jnp.float64)
 
 
 def test_new_weights_are_those_of_an_untrained_network_dealt_anew(tiny: Specimen) -> None:
@@ -172,4 +249,4 @@ def test_new_weights_are_those_of_an_untrained_network_dealt_anew(tiny: Specimen
 def test_every_heredity_of_a_plan_is_known() -> None:
     for name in HEREDITIES:
         assert EncodingPlan(heredity=name, cluster="filter").heredity == name
-    assert len(HEREDITIES) == 8
+    assert len(HEREDITIES) == 9

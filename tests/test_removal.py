@@ -120,9 +120,10 @@ def test_gains_that_are_missing_or_not_asked_for_are_refused() -> None:
             )
 
 
-def test_removal_without_filters_as_clusters_is_refused_with_the_option_that_helps() -> None:
-    with pytest.raises(PlanError, match="--cluster filter"):
-        compose(sets=["encoding.heredity=removal", "encoding.cluster=kernel"])
+@pytest.mark.parametrize("heredity", ["removal", "sensitivity"])
+def test_removal_without_filters_as_clusters_is_refused_with_the_option_that_helps(heredity: str) -> None:
+    with pytest.raises(PlanError, match=f"{heredity}.*--cluster filter"):
+        compose(sets=[f"encoding.heredity={heredity}", "encoding.cluster=kernel"])
 
 
 def _measure(of: Specimen, units: np.ndarray, digits: Dataset) -> tuple[Network, masks.Masks, np.ndarray]:

@@ -12,7 +12,8 @@ The sharpness β is 1 in the paper. A dead synapse has no probability: it stays 
 Where what a cluster is worth was measured (`synevo.removal`), its strength is √(ΔL/n): what the loss gains without it,
 ΔL, for each of the n living synapses that go with it; the root, because around a minimum the loss is a square of
 weights. Such gains compare across layers, so Z is one for all clusters that share an environmental factor: their root
-mean square, since the largest, a filter of a narrow layer, may be a thousand times the median.
+mean square, since the largest, a filter of a narrow layer, may be a thousand times the median. So it is with z, where
+what a synapse is worth compares across layers (`synevo.heredity.sensitivity`).
 
 Layers are [inputs, outputs, places], clusters [groups of inputs, outputs]; see `synevo.masks`.
 """
@@ -45,10 +46,18 @@ def encode_gains(gains: Sequence[Array], alive: Sequence[Array], *, sharpness: f
 
     One array a layer, of any shape; 0 where not alive.
     """
-    ends = np.cumsum([one.size for one in gains])[:-1].tolist()
-    together, living = (jnp.concatenate([one.ravel() for one in parts]) for parts in (gains, alive))
-    chances = survival(jnp.sqrt(jnp.maximum(0, together)), living, sharpness=sharpness, normaliser="rms")
-    return [part.reshape(one.shape) for part, one in zip(jnp.split(chances, ends), gains, strict=True)]
+    return encode_together([jnp.sqrt(jnp.maximum(0, one)) for one in gains], alive, sharpness=sharpness)
+
+
+def encode_together(strengths: Sequence[Array], alive: Sequence[Array], *, sharpness: float) -> list[Array]:
+    """P(s = 1) of what is in layers whose strengths compare, all measured by their one root mean square.
+
+    One array a layer, of any shape; 0 where not alive.
+    """
+    ends = np.cumsum([one.size for one in strengths])[:-1].tolist()
+    together, living = (jnp.concatenate([one.ravel() for one in parts]) for parts in (strengths, alive))
+    chances = survival(together, living, sharpness=sharpness, normaliser="rms")
+    return [part.reshape(one.shape) for part, one in zip(jnp.split(chances, ends), strengths, strict=True)]
 
 
 def truncate(weights: Array, alive: Array, truncation: float) -> Array:

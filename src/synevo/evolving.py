@@ -188,8 +188,8 @@ def evolve(
     heredity: Annotated[
         str | None,
         typer.Option(
-            help="Who survives: by cluster (the paper), synapse, magnitude, taylor, removal, random, shuffled or "
-            "scratch.",
+            help="Who survives: by cluster (the paper), synapse, magnitude, taylor, removal, sensitivity, random, "
+            "shuffled or scratch.",
             show_default=False,
         ),
     ] = None,

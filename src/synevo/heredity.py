@@ -21,6 +21,12 @@ from synevo.plan import HeredityName
 BATCH, BATCHES = 64, 16
 """Images a batch, and batches, over which the influence of a synapse is averaged."""
 
+SENSED = 1024
+"""The training images, the first ones, over which the sensitivity to a synapse is averaged."""
+
+ROOM = 2**26
+"""How many numbers the gradients of the images that are taken at once may have together."""
+
 Worth = Callable[[Blueprint, Network, Dataset], Arrays]
 
 
@@ -30,14 +36,16 @@ class Heredity:
 
     Without `clustered`, synapses are drawn alone (1606.04393). `sharpness` multiplies the plan's: at 0 all have the
     same chance, at infinity the strongest survive for certain. `measured` clusters are as strong as what the loss gains
-    without them (`synevo.removal`). `shuffled` keeps how many are drawn in each layer, not which. Without `inherited`,
-    the offspring starts from new weights and trains as long as its whole lineage did.
+    without them (`synevo.removal`). A `comparable` worth means the same in every layer. `shuffled` keeps how many are
+    drawn in each layer, not which. Without `inherited`, the offspring starts from new weights and trains as long as its
+    whole lineage did.
     """
 
     worth: Worth
     clustered: bool = True
     sharpness: float = 1.0
     measured: bool = False
+    comparable: bool = False
     shuffled: bool = False
     inherited: bool = True
 
@@ -63,6 +71,30 @@ def influence(blueprint: Blueprint, network: Network, dataset: Dataset) -> Array
     return {name: array / batches for name, array in total.items()}
 
 
+def sensitivity(blueprint: Blueprint, network: Network, dataset: Dataset) -> Arrays:
+    """|w| · √E‖∂y/∂w‖² of each parameter: how far an image's logits y move, to first order, when it dies.
+
+    The mean is over `SENSED` training images, y is without its mean, to which probabilities are blind, and ‖∂y/∂w‖² is
+    estimated as (s · ∂y/∂w)² with random signs s, new for each image (Hutchinson, 1990). Unlike the gradient of a loss,
+    it does not vanish where the network has learned its images.
+    """
+    count = min(SENSED, len(dataset.train))
+    signs = draw_signs(count, len(dataset.classes))
+    together = max(1, min(32, ROOM // sum(array.size for array in network.parameters.values())))
+    total = {name: jnp.zeros_like(array) for name, array in network.parameters.items()}
+    for first in range(0, count, together):
+        part = slice(first, min(count, first + together))
+        images = normalise(jnp.asarray(dataset.train.pixels[part]), dataset.mean, dataset.deviation)
+        squares = _squares(blueprint, network, images, signs[part])
+        total = {name: array + squares[name] for name, array in total.items()}
+    return {name: jnp.abs(array) * jnp.sqrt(total[name] / count) for name, array in network.parameters.items()}
+
+
+def draw_signs(images: int, classes: int) -> Array:
+    """The signs [images, classes] with which `sensitivity` weighs logits: each 1 or -1, the same ones every time."""
+    return jax.random.rademacher(jax.random.key(0), (images, classes), jnp.float32)
+
+
 def nothing(blueprint: Blueprint, network: Network, dataset: Dataset) -> Arrays:
     """1 for each parameter: all are worth the same."""
     del blueprint, dataset
@@ -75,6 +107,7 @@ HEREDITIES: dict[HeredityName, Heredity] = {
     "magnitude": Heredity(size, sharpness=inf),
     "taylor": Heredity(influence),
     "removal": Heredity(size, measured=True),
+    "sensitivity": Heredity(sensitivity, measured=True, comparable=True),
     "random": Heredity(nothing, sharpness=0.0),
     "shuffled": Heredity(size, shuffled=True),
     "scratch": Heredity(size, inherited=False),
@@ -99,3 +132,15 @@ def _gradient(blueprint: Blueprint, network: Network, images: Array, labels: Arr
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     return jax.grad(loss)(network.parameters)
+
+
+@partial(jax.jit, static_argnums=0)
+def _squares(blueprint: Blueprint, network: Network, images: Array, signs: Array) -> Arrays:
+    """Σ (s · ∂y/∂w)² over images with their signs [images, classes]."""
+
+    def weigh(parameters: Arrays, image: Array, sign: Array) -> Array:
+        logits = forward(blueprint, Network(parameters, network.statistics), image[None])[0]
+        return jnp.dot(sign, logits - logits.mean())
+
+    gradients = jax.vmap(jax.grad(weigh), (None, 0, 0))(network.parameters, images, signs)
+    return {name: jnp.sum(jnp.square(each), axis=0) for name, each in gradients.items()}

@@ -29,7 +29,9 @@ Scopes = Annotated[
 ]
 Count = Annotated[int, Field(ge=1)]
 Mating = Literal["sum", "product"]
-HeredityName = Literal["cluster", "synapse", "magnitude", "taylor", "removal", "random", "shuffled", "scratch"]
+HeredityName = Literal[
+    "cluster", "synapse", "magnitude", "taylor", "removal", "sensitivity", "random", "shuffled", "scratch"
+]
 
 
 class Section(BaseModel):
@@ -110,8 +112,8 @@ class EncodingPlan(Section):
 
     @model_validator(mode="after")
     def _what_is_removed_is_a_filter(self) -> "EncodingPlan":
-        if self.heredity == "removal" and self.cluster != "filter":
-            raise ValueError("heredity removal measures what filters are worth: add --cluster filter")
+        if self.heredity in ("removal", "sensitivity") and self.cluster != "filter":
+            raise ValueError(f"heredity {self.heredity} measures what filters are worth: add --cluster filter")
         return self
 
 

@@ -7,7 +7,7 @@ the device. Everything is computed in double precision from counter-based random
 backend or another does not decide what lives.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -121,12 +121,7 @@ def _sample(
     mortal = [own & ~one for own, one in zip(living, spared, strict=True)]
     sharing = _scopes(len(ties), scopes[0])
     of_clusters = _encode_clusters(gathered, gains, mortal, sharing, encoding_plan, sharpen)
-    of_synapses = [
-        encoding.encode_synapses(
-            weight, living, sharpness=sharpen * encoding_plan.synapse_sharpness, normaliser=encoding_plan.normaliser
-        )
-        for weight, living in zip(weights, alive, strict=True)
-    ]
+    of_synapses = _encode_synapses(weights, alive, _scopes(len(weights), scopes[1]), encoding_plan, sharpen)
 
     def spread(clusters: Mapping[int, Array], layer: int) -> Array:
         """What is known of each cluster, at each synapse [inputs, outputs, 1] of a layer."""
@@ -185,13 +180,38 @@ def _encode_clusters(
             encoding.survival(strength, size > 0, sharpness=sharpness, normaliser=plan.normaliser)
             for strength, size in gathered
         ]
-    chances: dict[int, Array] = {}
-    for members in sharing:
-        of_members = encoding.encode_gains(
+    return _share(
+        sharing,
+        lambda members: encoding.encode_gains(
             [gains[t] for t in members], [mortal[t] for t in members], sharpness=sharpness
-        )
-        chances |= dict(zip(members, of_members, strict=True))
-    return [chances[t] for t in range(len(gains))]
+        ),
+    )
+
+
+def _encode_synapses(
+    weights: list[Array], alive: list[Array], sharing: list[list[int]], plan: EncodingPlan, sharpen: float
+) -> list[Array]:
+    """P of every synapse: z is its layer's or, where worths compare, that of all layers that share a factor."""
+    sharpness = sharpen * plan.synapse_sharpness
+    if not HEREDITIES[plan.heredity].comparable:
+        return [
+            encoding.encode_synapses(weight, living, sharpness=sharpness, normaliser=plan.normaliser)
+            for weight, living in zip(weights, alive, strict=True)
+        ]
+    return _share(
+        sharing,
+        lambda members: encoding.encode_together(
+            [weights[i] for i in members], [alive[i] for i in members], sharpness=sharpness
+        ),
+    )
+
+
+def _share(sharing: list[list[int]], encode: Callable[[list[int]], list[Array]]) -> list[Array]:
+    """What `encode` gives for the members of each group, in the members' order."""
+    shared: dict[int, Array] = {}
+    for members in sharing:
+        shared |= dict(zip(members, encode(members), strict=True))
+    return [shared[i] for i in range(len(shared))]
 
 
 def _scopes(count: int, scope: Scope) -> list[list[int]]:
