@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 SEEDS := 0 1 2
-HEREDITIES := cluster magnitude synapse taylor removal random shuffled scratch
+HEREDITIES := cluster magnitude synapse taylor removal sensitivity random shuffled scratch
 ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:training.epochs=2+training.growth=0.25 \
   rate:training.rate_growth=0 rewind:evolution.rewind=2 mutation:evolution.mutation=0.1 \
   sizes:encoding.heredity=cluster scope:environment.cluster_scope=layer sharpness:encoding.cluster_sharpness=2 \
