@@ -157,7 +157,7 @@ def test_the_influence_of_a_synapse_is_what_the_loss_would_feel_of_its_death(
 def test_the_sensitivity_to_a_synapse_is_how_far_the_logits_move_when_it_dies(
     tiny: Specimen, parent: Masks, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against central differences in double precision, an image at a time, with images that fill no whole batch."""
+    """Against central differences in double precision."""
     monkeypatch.setattr(heredity, "SENSED", 41)
     network = apply(parent, tiny.network)
     found = heredity.sensitivity(tiny.blueprint, network, digits)
@@ -186,17 +186,6 @@ def test_random_signs_measure_the_length_of_what_they_weigh() -> None:
     assert (np.abs(signs) == 1).all()
     vector = np.array([3.0, -1, 0.5, 2, 0, -2, 1])
     assert np.mean((signs @ vector) ** 2) == pytest.approx(vector @ vector, rel=0.1)
-
-
-def test_images_are_taken_one_by_one_where_the_network_is_large(
-    tiny: Specimen, digits: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(heredity, "SENSED", 40)
-    together = heredity.sensitivity(tiny.blueprint, tiny.network, digits)
-    monkeypatch.setattr(heredity, "ROOM", 1)
-    alone = heredity.sensitivity(tiny.blueprint, tiny.network, digits)
-    for name, array in together.items():
-        np.testing.assert_allclose(array, alone[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("scope", ["network", "layer"])
