@@ -73,7 +73,7 @@ def sensitivity(blueprint: Blueprint, network: Network, dataset: Dataset) -> Arr
 
     The mean is over `SENSED` training images, y is without its mean, to which probabilities are blind, and ‖∂y/∂w‖² is
     estimated as (s · ∂y/∂w)² with random signs s, new for each image (Hutchinson, 1990). Unlike the gradient of a loss,
-    it does not vanish where the network has learned its images. An image at a time: on a CPU that is faster than several
+    it does not vanish where the network has learned its images. An image at a time: that is faster on CPUs than several
     gradients at once, and it takes the memory of one.
     """
     count = min(SENSED, len(dataset.train))
