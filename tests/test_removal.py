@@ -10,6 +10,7 @@ from specimens import Attentive, Normed, Residual, Specimen, Tiny, chain, random
 
 from synevo import compaction, keys, masks, removal
 from synevo.errors import PlanError
+from synevo.heredity import HEREDITIES
 from synevo.images import Dataset
 from synevo.network import Network
 from synevo.plan import EncodingPlan, Environment, Scope, compose
@@ -120,7 +121,7 @@ def test_gains_that_are_missing_or_not_asked_for_are_refused() -> None:
             )
 
 
-@pytest.mark.parametrize("heredity", ["removal", "sensitivity"])
+@pytest.mark.parametrize("heredity", [name for name, one in HEREDITIES.items() if one.measured])
 def test_removal_without_filters_as_clusters_is_refused_with_the_option_that_helps(heredity: str) -> None:
     with pytest.raises(PlanError, match=f"{heredity}.*--cluster filter"):
         compose(sets=[f"encoding.heredity={heredity}", "encoding.cluster=kernel"])

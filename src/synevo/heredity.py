@@ -33,9 +33,9 @@ class Heredity:
 
     Without `clustered`, synapses are drawn alone (1606.04393). `sharpness` multiplies the plan's: at 0 all have the
     same chance, at infinity the strongest survive for certain. `measured` clusters are as strong as what the loss gains
-    without them (`synevo.removal`). A `comparable` worth means the same in every layer. `shuffled` keeps how many are
-    drawn in each layer, not which. Without `inherited`, the offspring starts from new weights and trains as long as its
-    whole lineage did.
+    without them (`synevo.removal`). Where worth is `comparable`, layers that share a factor share z. `shuffled` keeps
+    how many are drawn in each layer, not which. Without `inherited`, the offspring starts from new weights and trains
+    as long as its whole lineage did.
     """
 
     worth: Worth
