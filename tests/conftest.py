@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 from specimens import CLASSES, Specimen, Tiny, lay_out, specimen
 
-from synevo import compaction, masks, stages
+from synevo import compaction, evolution, masks, stages
 from synevo.evolution import Organism
 from synevo.images import Dataset, Images
 from synevo.lineage import Individual, Scores
@@ -72,7 +72,7 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
         Organism(compaction.cut(whole, wiring, alive), offspring, alive),
     ]
     for generation, organism in enumerate(organisms, 1):
-        counts, scores = stages.counts_of(species, organism), Scores(0.9, 0.9)
+        counts, scores = evolution.count(species, organism), Scores(0.9, 0.9)
         parents = (generation - 1,) if generation > 1 else ()
         individual = Individual(
             generation=generation,

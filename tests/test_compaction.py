@@ -44,6 +44,7 @@ from synevo.ancestors.lenet_300_100 import LeNet300100
 from synevo.compaction import Proof
 from synevo.errors import ProofError
 from synevo.network import Network, dismantle
+from synevo.prediction import compare_programs
 from synevo.viability import make_viable
 from synevo.wiring import PERMANENT, dissect, fitted, keep_one, program_of
 
@@ -101,7 +102,8 @@ def prove(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> Pr
 def compare(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> int:
     cut = compaction.cut(of.network, of.wiring, alive)
     blueprint = fitted(of.blueprint, of.wiring, alive)
-    return compaction.compare(of.anatomy, alive, program_of(blueprint, compact or cut, of.shape))
+    found = program_of(blueprint, compact or cut, of.shape)
+    return compare_programs(of.anatomy.program, of.anatomy.survivors(alive), found)
 
 
 @pytest.mark.parametrize(

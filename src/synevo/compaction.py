@@ -26,13 +26,11 @@ from jax import Array
 from numpy.typing import NDArray
 
 from synevo.errors import CompactionError, ProofError
-from synevo.identities import Numbers
+from synevo.identities import Flags, Numbers
 from synevo.linen import adopt
 from synevo.masks import Masks
 from synevo.network import Blueprint, Network, assemble, dismantle, forward
-from synevo.prediction import Flags, compare_programs
 from synevo.silence import find_loud
-from synevo.tracing import Program
 from synevo.viability import trim
 from synevo.wiring import Anatomy, Frozen, Wiring, check, dissect, fitted, keep_one, survives
 
@@ -213,11 +211,6 @@ def prove(
         )
     agreement = float((large.argmax(-1) == small.argmax(-1))[: len(images)].mean())
     return Proof(steps, len(images), len(random), difference, scale, agreement)
-
-
-def compare(anatomy: Anatomy, alive: Flags, found: Program) -> int:
-    """The number of steps of a compacted program, after checking that it is the one that the wiring predicts."""
-    return compare_programs(anatomy.program, anatomy.survivors(alive), found)
 
 
 @jax.jit(static_argnums=0)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 STAYS = 0
 """The identity of everything that never dies: inputs, batches, places in a picture."""

@@ -29,12 +29,12 @@ from jax import Array
 from numpy.typing import NDArray
 
 from synevo import census
+from synevo.identities import Flags
 from synevo.masks import Masks, apply, axes_of, by_unit, clusters, from_units, ties
 from synevo.network import Network
 from synevo.plan import Mating
 from synevo.wiring import Wiring, survives
 
-Flags = NDArray[np.bool_]
 Kind = Literal["kernel", "filter"]
 
 

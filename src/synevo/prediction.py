@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from synevo.errors import ProofError
+from synevo.identities import Flags
 from synevo.tracing import Constant, Operand, Program, Step
 
-Flags = NDArray[np.bool_]
 Survivors = Mapping[int, tuple[Flags, ...]]
 
 _IMMATERIAL = {"sharding", "out_sharding", "name"}

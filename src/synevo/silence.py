@@ -9,13 +9,11 @@ are the contractions, and there every removed place must meet a zero on one side
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from synevo.identities import Flags
 from synevo.network import Network
 from synevo.tracing import Step, evaluate
 from synevo.wiring import Anatomy, survives
-
-Flags = NDArray[np.bool_]
 
 
 def find_loud(anatomy: Anatomy, network: Network, alive: Flags, x: Any) -> Flags:

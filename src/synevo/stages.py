@@ -20,7 +20,7 @@ from synevo.errors import CompactionError, DivergenceError, RunError
 from synevo.evolution import Birth, Event, Legacy, Organism, Species, Training
 from synevo.happenings import Epoch, Grown, Happening
 from synevo.images import Dataset, Images
-from synevo.lineage import Counts, Individual, Scores
+from synevo.lineage import Individual
 from synevo.machine import describe
 from synevo.network import Blueprint, Network, build, forward, normalise
 from synevo.plan import Plan
@@ -340,19 +340,9 @@ def architecture(habitat: Habitat, organism: Organism, generation: int) -> dict[
         "arrays": {name: list(array.shape) for name, array in organism.network.arrays.items()},
         "units": {"all": len(organism.units), "alive": int(organism.units.sum())},
         "groups": groups_left(habitat.species.anatomy.wiring, organism.units),
-        "layers": [asdict(layer) for layer in counts_of(habitat.species, organism).layers],
+        "layers": [asdict(layer) for layer in evolution.count(habitat.species, organism).layers],
         "frozen": [asdict(frozen) for frozen in habitat.species.anatomy.wiring.frozen],
     }
-
-
-def counts_of(species: Species, organism: Organism) -> Counts:
-    """What an organism is made of."""
-    return evolution.count(species, organism)
-
-
-def scores_of(habitat: Habitat, organism: Organism) -> Scores:
-    """How well an organism does."""
-    return evolution.score(habitat.species, organism, habitat.dataset)
 
 
 def measure(habitat: Habitat, networks: dict[str, tuple[Blueprint, Network]]) -> dict[str, Any]:

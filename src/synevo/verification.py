@@ -42,7 +42,7 @@ def verify_files(run: RunDir) -> Iterator[Check]:
 
 def verify_numbers(run: RunDir) -> Iterator[Check]:
     """Counts, accuracies, heredity and proofs of a run whose files are whole."""
-    from synevo import stages  # noqa: PLC0415  (loads JAX, which the quick part does without)
+    from synevo import evolution, stages  # noqa: PLC0415  (loads JAX, which the quick part does without)
 
     habitat, lineage = stages.settle(run.load_plan()), run.load_lineage()
     for individual in lineage.individuals:
@@ -50,7 +50,8 @@ def verify_numbers(run: RunDir) -> Iterator[Check]:
             continue
         name = f"generation {individual.label}"
         organism = stages.load_organism(run, habitat.species, individual.name)
-        counts, scores = stages.counts_of(habitat.species, organism), stages.scores_of(habitat, organism)
+        counts = evolution.count(habitat.species, organism)
+        scores = evolution.score(habitat.species, organism, habitat.dataset)
         yield Check(f"{name}: counts", counts == individual.counts, f"recounted {counts.synapses} synapses")
         yield Check(f"{name}: accuracies", scores == individual.scores, f"scored again: {asdict(scores)}")
         parents = lineage.parents_of(individual)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synevo.errors import ViabilityError
+from synevo.identities import Flags
 from synevo.masks import Masks, by_unit, from_units
 from synevo.wiring import PERMANENT, Layer, Wiring, survives
 
-Flags = NDArray[np.bool_]
 _FAINT = 1e-30
 """The strength of a living synapse that has none, such as one without influence: the last that a path would take."""
 

@@ -21,19 +21,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from synevo.errors import ProofError
 from synevo.fitting import refit
-from synevo.identities import Axis, Identities, Numbers
+from synevo.identities import Axis, Flags, Identities, Numbers
 from synevo.network import Blueprint, Network, forward, forward_training
 from synevo.prediction import Survivors, compare_programs
 from synevo.reshaping_rules import merge_axes
 from synevo.rules import follow
 from synevo.tracing import UNKNOWN, Program, line, trace
 from synevo.walking import Contraction
-
-Flags = NDArray[np.bool_]
 
 PERMANENT = -1
 """The unit of an element that is never removed: an input, an output, a place in a window, something frozen."""

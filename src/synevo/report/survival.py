@@ -13,8 +13,6 @@ from synevo.lineage import Lineage, from_table
 from synevo.rundir import RunDir
 from synevo.tensors import Tensors
 
-UNITS = ":units"
-
 
 def survive(run: RunDir, entries: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, list[str]]:
     """The living synapses of every filter in every generation whose masks are whole, and what is wrong elsewhere."""
