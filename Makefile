@@ -76,7 +76,7 @@ bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench_networks.py
 
 fuzz: install  ## compact random architectures by the thousand (CASES=3000)
-	SYNEVO_FUZZ=$(CASES) $(BIN)/python -m pytest tests/test_wiring_real.py -k random_architectures
+	SYNEVO_FUZZ=$(CASES) $(BIN)/python -m pytest tests/wiring/test_wiring_real.py -k random_architectures
 
 clean:  ## remove what was installed and built, not the runs
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -24,13 +24,19 @@ import numpy as np
 from bench_formats import bench_at_equal_accuracy, bench_formats
 from flax import nnx
 
-from synevo import compaction, keys, masks, network, stages, stopwatch, synthesis, training
-from synevo.images import Dataset, Images
-from synevo.machine import describe
-from synevo.plan import EncodingPlan, Environment, TrainingPlan
-from synevo.rundir import RunDir
-from synevo.stopwatch import Timing
-from synevo.wiring import dissect
+from synevo import keys
+from synevo.compaction import cutting
+from synevo.genetics import synthesis
+from synevo.model import network
+from synevo.plan.fields import EncodingPlan, Environment, TrainingPlan
+from synevo.runs import organisms, stages, stopwatch
+from synevo.runs.machine import describe
+from synevo.runs.rundir import RunDir
+from synevo.runs.stopwatch import Timing
+from synevo.tasks.images import Dataset, Images
+from synevo.training import fit
+from synevo.wiring import masks
+from synevo.wiring.dissection import dissect
 
 STEPS = 20
 BATCH = 128
@@ -75,11 +81,11 @@ def evolve_demo(path: Path) -> RunDir:
 
 def bench_training(run: RunDir) -> None:
     """Training steps of every generation, and of PyTorch on the ancestor, in turns."""
-    habitat = stages.settle(run.load_plan())
+    habitat = organisms.settle(run.load_plan())
     dataset = random_images(habitat.dataset)
     contestants: dict[str, Callable[[], object]] = {}
     for individual in run.load_lineage().line:
-        organism = stages.load_organism(run, habitat.species, individual.generation)
+        organism = organisms.load_organism(run, habitat.species, individual.generation)
         contestants[f"generation {individual.generation}"] = epoch_of(habitat.species, organism, dataset)
     contestants["1, plain XLA"] = as_by_default(contestants["generation 1"])
     with torch_process(habitat.plan.ancestor.name, dataset.shape[2]) as torch:
@@ -102,24 +108,24 @@ def bench_training(run: RunDir) -> None:
 
 def epoch_of(species: stages.Species, organism: stages.Organism, dataset: Dataset) -> Callable[[], object]:
     """One epoch of training an organism, from the same start each time."""
-    living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
+    living = cutting.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
     plan = TrainingPlan(epochs=1, batch_size=BATCH)
     blueprint = species.blueprint_of(organism.units)
 
     def epoch() -> object:
         copy = jax.tree.map(jnp.array, organism.network)
-        state = training.start(copy, dataset, plan, blueprint)
-        return [after.network for after in training.fit(keys.root(0), blueprint, state, living, dataset, plan)][-1]
+        state = fit.start(copy, dataset, plan, blueprint)
+        return [after.network for after in fit.fit(keys.root(0), blueprint, state, living, dataset, plan)][-1]
 
     return epoch
 
 
 def as_by_default(epoch: Callable[[], object]) -> Callable[[], object]:
     """An epoch whose step is compiled as XLA would without options."""
-    plain = jax.jit(training._step, static_argnums=0, donate_argnums=(1, 2))
+    plain = jax.jit(fit._step, static_argnums=0, donate_argnums=(1, 2))
 
     def patched() -> object:
-        with mock.patch.object(training, "_dispatch", return_value=plain):
+        with mock.patch.object(fit, "_dispatch", return_value=plain):
             return epoch()
 
     return patched

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synevo import stages, stopwatch
-from synevo.lineage import Individual
-from synevo.reload import Reloaded
-from synevo.rundir import RunDir
-from synevo.stopwatch import Timing
+from synevo.deploy.reload import Reloaded
+from synevo.lineage.individuals import Individual
+from synevo.runs import compacting, organisms, stopwatch
+from synevo.runs.rundir import RunDir
+from synevo.runs.stopwatch import Timing
 
 BATCHES = (1, 256)
 ROUNDS = 50
@@ -28,7 +28,7 @@ FORMATS = {"StableHLO": "stablehlo", "ONNX Runtime": "onnx", "TFLite": "tflite"}
 
 def bench_formats(run: RunDir) -> None:
     """Latency of the ancestor and the best generation in every format that is installed, at each batch size."""
-    habitat = stages.settle(plan := run.load_plan())
+    habitat = organisms.settle(plan := run.load_plan())
     best = run.load_lineage().best(plan.evolution.max_drop)
     assert best is not None, "the run has no ancestor yet"
     networks = {"ancestor": reloaded(run, habitat, 1), "compact": reloaded(run, habitat, best.generation)}
@@ -58,7 +58,7 @@ def bench_formats(run: RunDir) -> None:
 
 def bench_at_equal_accuracy(runs: list[RunDir], max_drop: float) -> None:
     """Latency of the generation that each run reaches within one budget, beside the ancestor of the first."""
-    habitat = stages.settle(runs[0].load_plan())
+    habitat = organisms.settle(runs[0].load_plan())
     lineages = {run.name: run.load_lineage() for run in runs}
     chosen = {name: lineage.best(max_drop) for name, lineage in lineages.items()}
     networks = {"ancestor": reloaded(runs[0], habitat, 1)}
@@ -97,10 +97,10 @@ def told(individual: Individual | None) -> str:
     )
 
 
-def reloaded(run: RunDir, habitat: stages.Habitat, generation: int) -> Reloaded:
-    organism = stages.load_organism(run, habitat.species, generation)
+def reloaded(run: RunDir, habitat: organisms.Habitat, generation: int) -> Reloaded:
+    organism = organisms.load_organism(run, habitat.species, generation)
     blueprint = habitat.species.blueprint_of(organism.units)
-    return Reloaded(blueprint, organism.network, stages.architecture(habitat, organism, generation))
+    return Reloaded(blueprint, organism.network, compacting.architecture(habitat, organism, generation))
 
 
 def in_jax(one: Reloaded) -> Callable[[np.ndarray], np.ndarray]:

@@ -14,9 +14,14 @@ from architectures import ARCHITECTURES
 from flax import nnx
 from specimens import Specimen, hatch, images
 
-from synevo import ancestors, census, compaction, masks, stopwatch
-from synevo.network import Network, dismantle, forward
-from synevo.wiring import PERMANENT, check, dissect, fitted, keep_one
+from synevo import ancestors
+from synevo.compaction import cutting
+from synevo.genetics import census
+from synevo.model.network import Network, dismantle, forward
+from synevo.runs import stopwatch
+from synevo.wiring import masks
+from synevo.wiring.dissection import check, dissect, fitted
+from synevo.wiring.units import PERMANENT, keep_one
 
 BATCH = 8
 LARGE = ("alexnet", "vgg16", "resnet20", "resnet56", "mobilenet")
@@ -62,8 +67,8 @@ def half_of(of: Specimen) -> np.ndarray:
 
 def row(name: str, of: Specimen, alive: np.ndarray) -> str:
     check(of.blueprint, of.network, of.shape, of.anatomy, alive)
-    compact = compaction.cut(of.network, of.wiring, alive)
-    masked = compaction.uncut(compact, of.wiring, alive, of.network)
+    compact = cutting.cut(of.network, of.wiring, alive)
+    masked = cutting.uncut(compact, of.wiring, alive, of.network)
     blueprint, x = fitted(of.blueprint, of.wiring, alive), jnp.asarray(images(BATCH, of.shape))
     run = jax.jit(forward, static_argnums=0)
     large, small = np.asarray(run(of.blueprint, masked, x)), np.asarray(run(blueprint, compact, x))
@@ -96,7 +101,7 @@ def removable(of: Specimen) -> float:
 
 def of_network(of: Specimen, alive: np.ndarray, network: Network) -> tuple[int, int]:
     """Parameters and multiply-adds of the network of these units."""
-    living = compaction.cut_masks(masks.full(of.wiring, of.network), of.wiring, alive)
+    living = cutting.cut_masks(masks.full(of.wiring, of.network), of.wiring, alive)
     counts = census.count(of.wiring.restrict(alive), network, living)
     return counts.parameters, counts.multiply_adds
 

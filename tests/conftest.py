@@ -9,13 +9,16 @@ import pytest
 from sklearn.datasets import load_digits
 from specimens import CLASSES, Specimen, Tiny, lay_out, specimen
 
-from synevo import compaction, evolution, masks, stages
-from synevo.evolution import Organism
-from synevo.images import Dataset, Images
-from synevo.lineage import Individual, Scores
-from synevo.plan import AncestorPlan, DataPlan, Plan
-from synevo.rundir import RunDir
-from synevo.wiring import keep_one
+from synevo import evolution
+from synevo.compaction import cutting
+from synevo.genetics.organism import Organism
+from synevo.lineage.individuals import Individual, Scores
+from synevo.plan.fields import AncestorPlan, DataPlan, Plan
+from synevo.runs import compacting, organisms
+from synevo.runs.rundir import RunDir
+from synevo.tasks.images import Dataset, Images
+from synevo.wiring import masks
+from synevo.wiring.units import keep_one
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -51,7 +54,7 @@ def tiny() -> Specimen:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """A run on small digits whose second generation has lost filters and whole groups, compacted; not to be changed."""
     run = two_generations(tmp_path_factory.mktemp("runs") / "pipeline", "specimens:Pipeline")
-    stages.compact(run, run.load_plan())
+    compacting.compact(run, run.load_plan())
     return run
 
 
@@ -61,17 +64,17 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
     data = DataPlan(image_size=8, fit="none", normalise="standardise")
     plan = Plan().model_copy(update={"data": data, "ancestor": AncestorPlan(name=ancestor)})
     run.save_plan(plan)
-    species = stages.settle(plan).species
+    species = organisms.settle(plan).species
     whole, wiring = species.template, species.anatomy.wiring
     synapses = masks.full(wiring, whole)
     alive = keep_one(wiring, np.arange(wiring.units) % 2 == 1)
-    small = compaction.cut_masks(synapses, wiring, alive)
+    small = cutting.cut_masks(synapses, wiring, alive)
     offspring = lay_out(small, wiring, alive, whole)
-    organisms = [
+    both = [
         Organism(whole, synapses, species.everyone),
-        Organism(compaction.cut(whole, wiring, alive), offspring, alive),
+        Organism(cutting.cut(whole, wiring, alive), offspring, alive),
     ]
-    for generation, organism in enumerate(organisms, 1):
+    for generation, organism in enumerate(both, 1):
         counts, scores = evolution.count(species, organism), Scores(0.9, 0.9)
         parents = (generation - 1,) if generation > 1 else ()
         individual = Individual(
@@ -85,6 +88,6 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
             epochs=1,
             seconds=1.0,
         )
-        weights, bits = stages.dismantle(organism)
+        weights, bits = organisms.dismantle(organism)
         run.save_individual(individual, plan, weights=weights, masks=bits)
     return run

@@ -18,11 +18,13 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from synevo import keys, masks
+from synevo import keys
 from synevo.ancestors.pooling import average_pool, max_pool
-from synevo.masks import Masks
-from synevo.network import Blueprint, Network, dismantle, forward
-from synevo.wiring import PERMANENT, Anatomy, Layer, Wiring, dissect, fitted, survives
+from synevo.model.network import Blueprint, Network, dismantle, forward
+from synevo.wiring import masks
+from synevo.wiring.dissection import Anatomy, dissect, fitted
+from synevo.wiring.masks import Masks
+from synevo.wiring.units import PERMANENT, Layer, Wiring, survives
 
 Shape = tuple[int, int, int]
 

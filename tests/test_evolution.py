@@ -11,14 +11,18 @@ import pytest
 from jax import Array
 from specimens import Specimen, lay_out, silence
 
-from synevo import census, compaction, evolution, keys, training
-from synevo.course import Conception
+from synevo import evolution, keys
+from synevo.compaction import cutting
 from synevo.errors import DivergenceError
-from synevo.evolution import Birth, Organism, Resumption, Species, Training
-from synevo.images import Dataset
-from synevo.plan import EncodingPlan, EnvironmentPlan, EvolutionPlan, Plan, TrainingPlan
-from synevo.training import State
-from synevo.wiring import PERMANENT
+from synevo.evolution import Birth, Resumption, Training
+from synevo.genetics import census
+from synevo.genetics.organism import Organism, Species
+from synevo.lineage.course import Conception
+from synevo.plan.fields import EncodingPlan, EnvironmentPlan, EvolutionPlan, Plan, TrainingPlan
+from synevo.tasks.images import Dataset
+from synevo.training import fit
+from synevo.training.fit import State
+from synevo.wiring.units import PERMANENT
 
 GENERATIONS = 4
 SEED = 3
@@ -117,7 +121,7 @@ def test_the_ancestor_is_generation_1_whole_and_trained(tiny: Specimen, digits: 
     assert birth.counts.synapses == 54 + 432 + 384 + 48
     assert birth.scores is not None
     assert birth.scores.validation_accuracy > 0.8
-    assert birth.scores.test_accuracy == training.accuracy(tiny.blueprint, organism.network, digits.test, digits)
+    assert birth.scores.test_accuracy == fit.accuracy(tiny.blueprint, organism.network, digits.test, digits)
     assert (birth.expected_synapses, birth.sampled_synapses) == (None, None)
 
 
@@ -186,7 +190,7 @@ def test_an_embryo_inherits_the_weights_that_survive_in_it(
     key = keys.derive(keys.root(SEED), "generation", generation)
     parent = life.organism(generation - 1)
     embryo = evolution.conceive(key, life.species, [parent], digits, PLAN, SECOND)
-    whole, before = (compaction.uncut(o.network, tiny.wiring, o.units, tiny.network) for o in (embryo.organism, parent))
+    whole, before = (cutting.uncut(o.network, tiny.wiring, o.units, tiny.network) for o in (embryo.organism, parent))
     for name, array in whole.parameters.items():
         if name in embryo.organism.masks:
             expected = np.where(embryo.organism.masks[name], before.parameters[name], 0)
@@ -254,7 +258,7 @@ class Stage:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage()
-    monkeypatch.setattr(training, "fit", stage.fit)
+    monkeypatch.setattr(fit, "fit", stage.fit)
     return stage
 
 
@@ -394,7 +398,7 @@ def test_a_mutated_offspring_has_as_many_synapses_as_its_environment_expects_som
     new = sum((mask & ~parent.masks[name]).sum() for name, mask in embryo.organism.masks.items())
     assert 0 < new <= grown
     assert embryo.expected_synapses == pytest.approx(heir.expected_synapses, rel=0.01)
-    born = compaction.uncut(
+    born = cutting.uncut(
         embryo.organism.network, life.species.anatomy.wiring, embryo.organism.units, life.species.template
     )
     for name, mask in embryo.organism.masks.items():
@@ -420,7 +424,7 @@ def test_a_rewound_offspring_has_its_parents_genes_and_its_ancestors_weights(lif
     embryo = evolution.conceive(key, species, [parent], digits, plan, SECOND, origin=species.template)
     heir = evolution.conceive(key, species, [parent], digits, PLAN, SECOND)
     wiring, organism = species.anatomy.wiring, embryo.organism
-    born = compaction.uncut(organism.network, wiring, organism.units, species.template)
+    born = cutting.uncut(organism.network, wiring, organism.units, species.template)
     for name, mask in organism.masks.items():
         assert (mask == heir.organism.masks[name]).all()
         own, past = np.asarray(born.parameters[name]), np.asarray(species.template.parameters[name])
@@ -462,7 +466,7 @@ def test_two_parents_have_an_offspring_that_is_no_larger_than_that_of_one(
     assert all((mask <= parent.masks[name]).all() for name, mask in embryo.organism.masks.items())
     sizes = [sum(int(mask.sum()) for mask in one.masks.values()) for one in (*siblings, parent)]
     assert embryo.expected_synapses == pytest.approx(0.5 * min(sum(sizes[:2]) / 2, sizes[2]), rel=1e-6)
-    child, whole = (compaction.uncut(o.network, tiny.wiring, o.units, tiny.network) for o in (embryo.organism, parent))
+    child, whole = (cutting.uncut(o.network, tiny.wiring, o.units, tiny.network) for o in (embryo.organism, parent))
     for name, mask in embryo.organism.masks.items():
         np.testing.assert_array_equal(child.parameters[name], np.where(mask, whole.parameters[name], 0))
 
@@ -473,13 +477,13 @@ def test_parents_that_have_nothing_in_common_still_have_a_product(tiny: Specimen
     halves = []
     for half in (0, 1):
         units = np.arange(wiring.units) % 2 == half
-        own = lay_out(compaction.cut_masks(whole.masks, wiring, units), wiring, units, tiny.network)
-        halves.append(Organism(compaction.cut(whole.network, wiring, units), own, units))
+        own = lay_out(cutting.cut_masks(whole.masks, wiring, units), wiring, units, tiny.network)
+        halves.append(Organism(cutting.cut(whole.network, wiring, units), own, units))
     parent, _ = evolution.unite(life.species, halves, mated("product"), PLAN.environment.of(3))
     assert parent.masks["classifier/kernel"].any(axis=0).all()
     for name, mask in parent.masks.items():
         assert (mask <= halves[0].masks[name] | halves[1].masks[name]).all()
-    masked = compaction.uncut(parent.network, wiring, parent.units, tiny.network)
+    masked = cutting.uncut(parent.network, wiring, parent.units, tiny.network)
     for name, mask in parent.masks.items():
         expected = np.where(mask, whole.network.parameters[name], 0)
         np.testing.assert_allclose(masked.parameters[name], expected / (2 if "classifier" in name else 1), rtol=1e-6)

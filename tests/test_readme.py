@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import typer
 
-from synevo.cli import app
-from synevo.plan import describe, preset_names, preset_records, preset_table
+from synevo.cli.app import app
+from synevo.plan.compose import describe
+from synevo.plan.presets import preset_names, preset_records, preset_table
 from synevo.report.levels import levels
 
 ROOT = Path(__file__).parent.parent

@@ -1,6 +1,6 @@
 """`python -m synevo` is the command `synevo`."""
 
-from synevo.cli import main
+from synevo.cli.app import main
 
 if __name__ == "__main__":
     main()

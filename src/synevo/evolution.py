@@ -6,9 +6,9 @@ as small as it then is, inherits the surviving weights and is trained. It become
 until the last generation is reached or accuracy has fallen below the budget. Several parents are mated to one before
 they are encoded (1709.02043).
 
-What comes next, and when to stop, is decided in `synevo.course`. `ancestor` and `offspring` are generators: they yield
-every epoch and the individual, and save, show and time nothing themselves. All randomness is derived from the seed and
-the individual's place in its lineage, so a lineage taken up again goes on as if it had never stopped.
+What comes next, and when to stop, is decided in `synevo.lineage.course`. `ancestor` and `offspring` are generators:
+they yield every epoch and the individual, and save, show and time nothing themselves. All randomness is derived from
+the seed and the individual's place in its lineage, so a lineage taken up again goes on as if it had never stopped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,48 +21,23 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo import census, compaction, masks, mating, mutation, removal, training, viability
-from synevo.course import Conception
+from synevo.compaction import cutting, proof
 from synevo.errors import DivergenceError
-from synevo.heredity import HEREDITIES, deal
-from synevo.images import Dataset
+from synevo.genetics import census, mating, mutation, removal, viability
+from synevo.genetics.heredity import HEREDITIES, deal
+from synevo.genetics.organism import Organism, Species
+from synevo.genetics.synthesis import synthesise
 from synevo.keys import derive
-from synevo.lineage import Counts, Scores
-from synevo.masks import Masks
-from synevo.network import Blueprint, Network, normalise
-from synevo.plan import Environment, Plan, TrainingPlan
-from synevo.synthesis import synthesise
-from synevo.training import State
-from synevo.wiring import Anatomy, fitted
+from synevo.lineage.course import Conception
+from synevo.lineage.individuals import Counts, Scores
+from synevo.model.network import Network, normalise
+from synevo.plan.fields import Environment, Plan, TrainingPlan
+from synevo.tasks.images import Dataset
+from synevo.training import fit
+from synevo.training.fit import State
+from synevo.wiring import masks
 
 PROOF_IMAGES = 128
-
-
-@dataclass(frozen=True)
-class Species:
-    """What all individuals of a lineage share: how to run them, and the ancestor's anatomy and untrained arrays."""
-
-    blueprint: Blueprint
-    anatomy: Anatomy
-    template: Network
-
-    @property
-    def everyone(self) -> NDArray[np.bool_]:
-        """All units of the ancestor [units]."""
-        return np.ones(self.anatomy.wiring.units, bool)
-
-    def blueprint_of(self, units: NDArray[np.bool_]) -> Blueprint:
-        """How the network of these `units` [units] runs: the user's model with the sizes that they leave."""
-        return fitted(self.blueprint, self.anatomy.wiring, units)
-
-
-@dataclass(frozen=True)
-class Organism:
-    """One individual's network at its physical size, its `masks` in the ancestor's shapes, and its `units` [units]."""
-
-    network: Network
-    masks: Masks
-    units: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -148,7 +123,7 @@ def bequeath(key: Array, species: Species, grown: Organism, dataset: Dataset, pl
     """The legacy of a `grown` ancestor. To rewind, its first epochs are trained again, to the bit."""
     lessons = None
     if plan.training.distillation:
-        lessons = training.answer(species.blueprint, grown.network, dataset.train, dataset)
+        lessons = fit.answer(species.blueprint, grown.network, dataset.train, dataset)
     origin = None if plan.evolution.rewind is None else species.template
     if plan.evolution.rewind:
         events = (event for event in ancestor(key, species, dataset, plan) if isinstance(event, Training))
@@ -201,7 +176,7 @@ def unite(
     network, sampled = mating.mate(
         wiring,
         [
-            mating.Parent(compaction.uncut(one.network, wiring, one.units, species.template), one.masks, one.units)
+            mating.Parent(cutting.uncut(one.network, wiring, one.units, species.template), one.masks, one.units)
             for one in parents
         ],
         mating=plan.evolution.mating,
@@ -212,7 +187,7 @@ def unite(
     together = {name: np.logical_or.reduce([one.masks[name] for one in parents]) for name in sampled}
     alive, units, _ = viability.make_viable(wiring, network.parameters, together, sampled)
     clusters, synapses = mating.allowance(wiring, alive, [one.masks for one in parents], cluster, spared=spared)
-    whole = Organism(compaction.cut(masks.apply(alive, network), wiring, units), alive, units)
+    whole = Organism(cutting.cut(masks.apply(alive, network), wiring, units), alive, units)
     return whole, environment.narrowed(clusters=clusters, synapses=synapses)
 
 
@@ -236,10 +211,10 @@ def conceive(
     wiring = anatomy.wiring
     heredity = HEREDITIES[plan.encoding.heredity]
     worth = heredity.worth(species.blueprint_of(parent.units), parent.network, dataset)
-    strengths = compaction.uncut(Network(worth, parent.network.statistics), wiring, parent.units, species.template)
+    strengths = cutting.uncut(Network(worth, parent.network.statistics), wiring, parent.units, species.template)
     gains = None
     if heredity.measured:
-        own, living = wiring.restrict(parent.units), compaction.cut_masks(parent.masks, wiring, parent.units)
+        own, living = wiring.restrict(parent.units), cutting.cut_masks(parent.masks, wiring, parent.units)
         gains = removal.measure(species.blueprint_of(parent.units), parent.network, own, living, dataset)
     inherited = environment.keep_synapses * (1 - plan.evolution.mutation)
     sampled = synthesise(
@@ -257,14 +232,14 @@ def conceive(
     if not heredity.inherited:
         weights = deal(derive(key, "weights"), species.template)
     else:
-        weights = origin or compaction.uncut(parent.network, wiring, parent.units, species.template)
-    child = Organism(compaction.cut(masks.apply(alive_masks, weights), wiring, units), alive_masks, units)
+        weights = origin or cutting.uncut(parent.network, wiring, parent.units, species.template)
+    child = Organism(cutting.cut(masks.apply(alive_masks, weights), wiring, units), alive_masks, units)
     images = jnp.asarray(dataset.validation.first(PROOF_IMAGES).pixels)
-    compaction.prove(
+    proof.prove(
         species.blueprint,
         anatomy,
         units,
-        masked=compaction.uncut(child.network, wiring, units, species.template),
+        masked=cutting.uncut(child.network, wiring, units, species.template),
         compact=child.network,
         images=normalise(images, dataset.mean, dataset.deviation),
         shape=dataset.shape,
@@ -286,19 +261,19 @@ def _grow(
 ) -> Iterator[Event]:
     """Train an embryo; where that diverges, again with a quarter of the learning rate, as often as the plan allows."""
     organism = embryo.organism
-    living = compaction.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
+    living = cutting.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
     blueprint = species.blueprint_of(organism.units)
     problem = ""
     first = resume.attempt if resume else 0
     for attempt in range(first, max(first, plan.evolution.retries) + 1):
         rate = training_plan.learning_rate / 4**attempt
         gentler = training_plan.model_copy(update={"learning_rate": rate})
-        state = training.start(_copy(organism.network), dataset, gentler, blueprint)
+        state = fit.start(_copy(organism.network), dataset, gentler, blueprint)
         if resume is not None and resume.attempt == attempt:
             state = state.filled(resume.leaves, epoch=resume.epoch)
         try:
             training_key = derive(key, "training", attempt)
-            for after in training.fit(training_key, blueprint, state, living, dataset, gentler, lessons):
+            for after in fit.fit(training_key, blueprint, state, living, dataset, gentler, lessons):
                 yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:
@@ -353,7 +328,7 @@ def _birth(
 def count(species: Species, organism: Organism) -> Counts:
     """What an organism is made of."""
     wiring = species.anatomy.wiring
-    living = compaction.cut_masks(organism.masks, wiring, organism.units)
+    living = cutting.cut_masks(organism.masks, wiring, organism.units)
     return census.count(wiring.restrict(organism.units), organism.network, living)
 
 
@@ -361,8 +336,8 @@ def score(species: Species, organism: Organism, dataset: Dataset) -> Scores:
     """How well an organism does on the images that it was not trained on."""
     blueprint = species.blueprint_of(organism.units)
     return Scores(
-        training.accuracy(blueprint, organism.network, dataset.validation, dataset),
-        training.accuracy(blueprint, organism.network, dataset.test, dataset),
+        fit.accuracy(blueprint, organism.network, dataset.validation, dataset),
+        fit.accuracy(blueprint, organism.network, dataset.test, dataset),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from synevo.lineage import within
+from synevo.lineage.individuals import within
 from synevo.report.spread import spread
 
 Summary = dict[str, Any]

@@ -9,7 +9,7 @@ from math import log
 from operator import itemgetter
 from typing import Any
 
-from synevo.lineage import ratio
+from synevo.lineage.individuals import ratio
 from synevo.report.spread import spread
 
 Row = dict[str, Any]

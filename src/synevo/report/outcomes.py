@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synevo.tensors import Tensors
+from synevo.files.tensors import Tensors
 
 Classes = NDArray[np.int32]
 

@@ -4,7 +4,9 @@ import json
 import shlex
 from typing import Any
 
-from synevo.plan import Plan, compose, flatten, preset_names
+from synevo.plan.compose import compose, flatten
+from synevo.plan.fields import Plan
+from synevo.plan.presets import preset_names
 
 _SAID_OTHERWISE = {"format", "preset", "seed", "data.data_dir"}
 

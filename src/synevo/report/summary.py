@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from synevo import course
 from synevo.errors import SynevoError
-from synevo.lineage import Counts, Individual, LayerCount, Lineage, from_table, ratio
-from synevo.plan import Plan
+from synevo.lineage import course
+from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, from_table, ratio
+from synevo.plan.fields import Plan
 from synevo.report import family, outcomes, recipe, survival, variation
-from synevo.rundir import RunDir
+from synevo.runs.rundir import RunDir
 
 
 @dataclass

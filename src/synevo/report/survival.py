@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from synevo.errors import SynevoError
-from synevo.lineage import Lineage, from_table
-from synevo.rundir import RunDir
-from synevo.tensors import Tensors
+from synevo.files.tensors import Tensors
+from synevo.lineage.individuals import Lineage, from_table
+from synevo.runs.rundir import RunDir
 
 
 def survive(run: RunDir, entries: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, list[str]]:

@@ -7,12 +7,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from synevo.lineage import label_of
+from synevo.lineage.individuals import label_of
 from synevo.report.budgets import BUDGETS, REPEATED
 from synevo.report.levels import LEVELS, QUANTITIES
 from synevo.report.numerals import around, duration, hundredths, number, percent, ratio, times, whole
 from synevo.report.variation import SEEDS, SHARES, SIBLINGS
-from synevo.shelf import Glance
+from synevo.runs.shelf import Glance
 
 Summary = dict[str, Any]
 

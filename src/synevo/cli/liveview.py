@@ -1,0 +1,63 @@
+"""The live view: a lineage as it grows, drawn on a terminal by whoever works on it or watches it."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from synevo.lineage.individuals import Individual, Lineage, ratio
+from synevo.report.numerals import duration, number, percent
+from synevo.report.numerals import ratio as efficiency
+
+_BARS = "▁▂▃▄▅▆▇█"
+_ROWS = 16
+
+
+def view(lineage: Lineage, *below: RenderableType) -> RenderableType:
+    """The table of the youngest generations, the curve of their accuracy, and what is `below`."""
+    if not lineage.individuals:
+        return Group(*below)
+    return Group(_table(lineage), curve(lineage), *below)
+
+
+def curve(lineage: Lineage) -> Text:
+    """Validation accuracy over the generations, a bar each, between the lowest and the highest."""
+    values = [one.scores.validation_accuracy for one in lineage.line if one.scores]
+    if not values:
+        return Text()
+    text = Text("validation ", style="dim")
+    text.append(_bars(values), style="blue")
+    return text.append(f" {percent(values[0])} → {percent(values[-1])} % (highest {percent(max(values))})", style="dim")
+
+
+def _bars(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    steps = len(_BARS) - 1
+    return "".join(_BARS[round(steps * (value - low) / (high - low)) if high > low else steps] for value in values)
+
+
+def _table(lineage: Lineage) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("gen", "valid %", "test %", "synapses", "syn ×", "kernels", "mult-adds", "epochs", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for individual in lineage.individuals[-_ROWS:]:
+        table.add_row(*_cells(individual, lineage), style="" if individual.problem is None else "red")
+    return table
+
+
+def _cells(individual: Individual, lineage: Lineage) -> list[str]:
+    counts, scores, ancestor = individual.counts, individual.scores, lineage.ancestor.counts
+    end = [str(individual.epochs), duration(individual.seconds)]
+    if counts is None or scores is None or ancestor is None:
+        return [individual.label, *["–"] * 6, *end]
+    return [
+        individual.label,
+        percent(scores.validation_accuracy),
+        percent(scores.test_accuracy),
+        number(counts.synapses),
+        efficiency(ratio(ancestor.synapses, counts.synapses)),
+        number(counts.kernels),
+        number(counts.multiply_adds),
+        *end,
+    ]

@@ -1,0 +1,234 @@
+"""The commands that look and do not touch: report, runs, watch. They load no JAX.
+
+They are plain functions; `synevo.cli.app` makes commands of them.
+"""
+
+import json
+import webbrowser
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synevo.errors import PlanError, RunError
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """The runs that a shell may complete to: those of runs/, and those of the folder that is being typed."""
+    from synevo.runs.shelf import find_runs
+
+    typed = Path(incomplete)
+    folders = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
+    found = {str(run.path) for folder in folders for run in find_runs(folder)}
+    return sorted(path for path in found if path.startswith(incomplete) or Path(path).name.startswith(incomplete))
+
+
+Run = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Run directory; the latest run where none is given.",
+        show_default=False,
+        autocompletion=complete_run,
+    ),
+]
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Run directories, or folders of runs; the latest run where none is given.",
+            show_default=False,
+            autocompletion=complete_run,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every number of every generation as CSV.")] = False,
+    summary: Annotated[
+        bool,
+        typer.Option("--summary", help="Only what replicates reach together, a row a budget; with --json, --csv too."),
+    ] = False,
+    max_drop: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Summarise replicates within this budget, not within usual ones and the plans' own; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUANTITY",
+            help="Only accuracy at equal efficiency in synapses, kernels, stored-weights or multiply-adds; repeatable; "
+            "with --csv, too.",
+            show_default=False,
+        ),
+    ] = None,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="Write a page that opens offline: RUN/report/index.html.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the page there instead, and leave the run as it is."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Write the page and open it in a browser.")] = False,
+) -> None:
+    """Report runs: the lineage, the layers before and after, the compacted network; or several runs side by side."""
+    from synevo.report.summary import summarise
+
+    if as_json and as_csv:
+        raise PlanError("--json and --csv both print to stdout.", remedy="Give one of them.")
+    if against and (summary or as_json):
+        raise PlanError(
+            f"--against is a table of its own, beside --{'summary' if summary else 'json'}.",
+            remedy="Give one of them; the JSON of several runs holds all levels.",
+        )
+    _require_quantities(against or [])
+    found = _open_runs(runs)
+    summaries = [summarise(run) for run in found]
+    numbers = _numbers(summaries, max_drop or [], together=summary or bool(against) or max_drop is not None)
+    if as_html or show or output is not None:
+        _write_page(found, numbers, output or _place(runs, found), show=show)
+        if not (as_json or as_csv):
+            return
+    if as_json:
+        shown = {name: value for name, value in numbers.items() if not (summary and name == "summaries")}
+        typer.echo(json.dumps(shown, indent=2))
+    elif as_csv:
+        typer.echo(_sheet(numbers, summaries, against or [], briefly=summary), nl=False)
+    else:
+        _print(numbers, against or [], briefly=summary)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """List the runs of a folder: their state, their best generation and their age."""
+    from dataclasses import asdict
+
+    from synevo.runs.shelf import find_runs, glance
+
+    glances = [glance(run) for run in find_runs(folder)]
+    if as_json:
+        for one in glances:
+            typer.echo(json.dumps(asdict(one)))
+        return
+    if not glances:
+        typer.echo(f"There is no run in {folder}/.", err=True)
+        return
+    from synevo.report.terminal import runs_table
+
+    console().print(runs_table(glances))
+
+
+def watch(
+    run: Run = None,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+) -> None:
+    """Watch a run that another process is working on, until nobody is."""
+    from synevo.cli import watching
+
+    watching.watch(open_run(run), console(), every=every)
+
+
+def _open_runs(paths: list[Path] | None) -> list[Any]:
+    from synevo.runs.rundir import latest
+    from synevo.runs.shelf import open_all
+
+    return open_all(paths) if paths else [latest()]
+
+
+def open_run(path: Path | None) -> Any:
+    """The run at a path, which must exist, or the latest."""
+    from synevo.runs.rundir import RunDir, latest
+
+    run = latest() if path is None else RunDir(path)
+    run.load_plan()
+    return run
+
+
+def open_runs(paths: list[Path] | None) -> list[Any]:
+    """The runs at these paths, each once, or the latest; RunError before any work where one is no run."""
+    from synevo.runs.rundir import RunDir
+
+    if not paths or len(paths) == 1:
+        return [open_run(paths[0] if paths else None)]
+    found = {path.resolve(): RunDir(path) for path in reversed(paths)}
+    for run in found.values():
+        run.require()
+    return list(reversed(found.values()))
+
+
+def _numbers(summaries: list[dict[str, Any]], budgets: list[float], *, together: bool) -> dict[str, Any]:
+    """The summary of one run, or the comparison of several and wherever it is asked for."""
+    from synevo.report.comparison import compare
+
+    return compare(summaries, budgets) if together or len(summaries) > 1 else summaries[0]
+
+
+def _place(paths: list[Path] | None, found: list[Any]) -> Path:
+    """Where a page belongs: in its run, or beside the first of its runs."""
+    if len(found) == 1:
+        return Path(found[0].report_folder)
+    return (paths[0] if paths and len(paths) == 1 else found[0].path.parent) / "report"
+
+
+def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show: bool) -> None:
+    from synevo.report.page.figures import drawing_problem
+    from synevo.report.page.html import render_comparison, render_page
+    from synevo.runs.rundir import save_report
+
+    page = render_comparison(numbers) if "groups" in numbers else render_page(found[0], numbers)
+    try:
+        path = save_report(folder, page, numbers)
+    except OSError as error:
+        raise RunError(
+            f"The page cannot be written to {folder}: {error.strerror}.",
+            remedy="Name a folder of your own with --output FOLDER; the run itself is only read.",
+        ) from None
+    typer.echo(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
+    if problem := drawing_problem():
+        typer.echo(problem, err=True)
+    if show:
+        webbrowser.open(path.resolve().as_uri())
+
+
+def _require_quantities(names: list[str]) -> None:
+    """PlanError where there is nothing of a name to be compared."""
+    from synevo.report.levels import QUANTITIES
+
+    for name in names:
+        if name not in QUANTITIES:
+            raise PlanError(
+                f"--against {name}: there is no such quantity.", remedy=f"Quantities: {', '.join(QUANTITIES)}."
+            )
+
+
+def _sheet(numbers: dict[str, Any], summaries: list[dict[str, Any]], against: list[str], *, briefly: bool) -> str:
+    from synevo.report.sheet import write_budgets, write_levels, write_sheet
+
+    if against:
+        return write_levels(numbers["groups"], against)
+    return write_budgets(numbers["groups"]) if briefly else write_sheet(summaries)
+
+
+def _print(numbers: dict[str, Any], against: list[str], *, briefly: bool) -> None:
+    from synevo.report.terminal import print_comparison, print_levels, print_report, print_summary
+
+    if against:
+        print_levels(console(), numbers, against)
+        return
+    show = print_report if "groups" not in numbers else print_summary if briefly else print_comparison
+    show(console(), numbers)
+
+
+def console() -> Any:
+    """The terminal, or a page of 160 columns where the output goes elsewhere."""
+    from rich.console import Console
+
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=160)

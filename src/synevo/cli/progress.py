@@ -1,0 +1,80 @@
+"""Progress: what happens in a run, shown as it happens on stderr; live on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+
+from synevo.cli.liveview import view
+from synevo.lineage.happenings import Epoch, Grown, Happening
+from synevo.lineage.individuals import Individual, Lineage, ratio
+
+QUIET_SECONDS = 10.0
+NOBODY = Lineage()
+
+
+def follow(happenings: Iterator[Happening], console: Console, *, generations: int, lineage: Lineage = NOBODY) -> int:
+    """Show what happens to a run of a known `lineage` until it ends; the number of individuals that were added."""
+    if console.is_terminal:
+        return _follow_live(happenings, console, generations, lineage)
+    return _follow_plainly(happenings, console, generations)
+
+
+def _follow_plainly(happenings: Iterator[Happening], console: Console, generations: int) -> int:
+    grown, spoken = 0, time.monotonic()
+    for happening in happenings:
+        if isinstance(happening, Grown):
+            grown += 1
+            console.print(describe(happening.individual, happening.lineage), highlight=False, soft_wrap=True)
+        elif time.monotonic() - spoken < QUIET_SECONDS:
+            continue
+        else:
+            console.print(_describe_epoch(happening, generations), highlight=False, soft_wrap=True)
+        spoken = time.monotonic()
+    return grown
+
+
+def _follow_live(happenings: Iterator[Happening], console: Console, generations: int, lineage: Lineage) -> int:
+    grown = 0
+    bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}", markup=False), console=console)
+    task = bar.add_task("preparing", total=None)
+    with Live(view(lineage, bar), console=console, refresh_per_second=8) as live:
+        for happening in happenings:
+            if isinstance(happening, Grown):
+                grown, lineage = grown + 1, happening.lineage
+                bar.update(task, completed=0, description="next generation")
+                live.update(view(lineage, bar))
+            else:
+                bar.update(
+                    task,
+                    total=happening.epochs,
+                    completed=happening.epoch,
+                    description=_describe_epoch(happening, generations),
+                )
+        live.update(view(lineage))
+    return grown
+
+
+def describe(individual: Individual, lineage: Lineage) -> str:
+    """One line that says how an individual turned out."""
+    name = f"generation {individual.label:>2}"
+    if individual.counts is None or individual.scores is None or lineage.ancestor.counts is None:
+        return f"{name}: failed. {individual.problem}"
+    times = ratio(lineage.ancestor.counts.synapses, individual.counts.synapses) or 0
+    return (
+        f"{name}: {100 * individual.scores.validation_accuracy:6.2f} % validation, {individual.counts.synapses:>9,} "
+        f"synapses ({times:.1f}x fewer), {individual.counts.multiply_adds:>12,} multiply-adds, "
+        f"{individual.seconds:.0f} s"
+    )
+
+
+def _describe_epoch(epoch: Epoch, generations: int) -> str:
+    left = epoch.seconds * (epoch.epochs - epoch.epoch)
+    name = f"{epoch.generation}" if epoch.number == 1 else f"{epoch.generation}-{epoch.number}"
+    return (
+        f"generation {name} of {generations}, epoch {epoch.epoch} of {epoch.epochs}: "
+        f"loss {epoch.loss:.4f}, {epoch.images / max(epoch.seconds, 1e-9):,.0f} images/s, "
+        f"{left:.0f} s left in this generation"
+    )

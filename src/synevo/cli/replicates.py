@@ -1,0 +1,117 @@
+"""Replicates: runs alike but for the seed, a run directory each, and how several runs are worked on in turn."""
+
+import errno
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import typer
+
+from synevo.errors import PlanError, RunError, SynevoError
+from synevo.runs.rundir import RunDir
+
+MOST = 1000
+_SEEDS = 2**32
+_PART = re.compile(r"([0-9]{1,10})(?:\.\.([0-9]{1,10}))?")
+_EVERY_RUN_S = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPIPE}
+"""Troubles that the next run would have as well."""
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """The seeds that a text such as `0..4`, `3` or `0,2,5..7` names, each once, in its order.
+
+    Raises:
+        PlanError: where it names none, too many, or what is no seed.
+    """
+    seeds: dict[int, None] = {}
+    for part in re.split(r"\s*,\s*|\s+", text.strip()):
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise _wrong(text, f"{part!r} is no seed and no range of seeds" if part else "a seed is missing")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if max(first, last) >= _SEEDS:
+            raise _wrong(text, f"{max(first, last)} is more than {_SEEDS - 1}")
+        if last < first:
+            raise _wrong(text, f"{part} runs backwards")
+        if last - first >= MOST or len(seeds) + last - first >= MOST:
+            raise _wrong(text, f"these are more than {MOST} seeds")
+        seeds |= dict.fromkeys(range(first, last + 1))
+    return tuple(seeds)
+
+
+def _wrong(text: str, why: str) -> PlanError:
+    return PlanError(f"--seeds {text!r}: {why}.", remedy="Write a range such as 0..4, or seeds such as 0,2,5.")
+
+
+def check_seeds(wanted: Sequence[int], planned: Sequence[int], single: int | None) -> None:
+    """PlanError where `--seeds` is not what decides the seeds: beside a single `--seed`, or a `--set seed=…`."""
+    if single is not None:
+        raise PlanError(f"--seed {single} and --seeds contradict each other.", remedy="Give one of them.")
+    if list(planned) != list(wanted):
+        raise PlanError(f"--set seed={planned[0]} and --seeds contradict each other.", remedy="Give one of them.")
+
+
+def replicate(stem: Path, seed: int) -> RunDir:
+    """The run of a seed among the replicates that share a stem: runs/sharp-3."""
+    return RunDir(Path(f"{stem}-{seed}"))
+
+
+def in_turn(runs: Sequence[RunDir], work: Callable[[RunDir], None]) -> None:
+    """Work on runs one after the other; one that fails does not stop the others.
+
+    Raises:
+        Exception: of a single run whatever its work raises, and at once what the next run would meet as well.
+        RunError: naming the runs that failed, and why.
+        ExceptionGroup: of what is no SynevoError, after saying which runs failed.
+    """
+    if len(runs) == 1:
+        work(runs[0])
+        return
+    failures: list[tuple[RunDir, Exception]] = []
+    for place, run in enumerate(runs, 1):
+        typer.echo(f"{run.path} ({place} of {len(runs)})", err=True)
+        try:
+            work(run)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _EVERY_RUN_S:
+                raise
+            failures.append((run, _explained(error)))
+            typer.echo(f"{run.path} failed. {_problem(failures[-1][1])}", err=True)
+        _let_go()
+    if failures:
+        _raise(failures, len(runs))
+
+
+def _let_go() -> None:
+    """Let go of what JAX compiled for a run: the next one has other shapes, and what is kept only takes memory."""
+    if "jax" in sys.modules:
+        import jax
+
+        jax.clear_caches()
+
+
+def _explained(error: Exception) -> Exception:
+    """The error, or where a file may not be touched, one that says so."""
+    if isinstance(error, PermissionError):
+        return RunError(f"{error.strerror}: {error.filename}.", remedy="Give access to it.")
+    return error
+
+
+def _problem(error: Exception) -> str:
+    return error.problem if isinstance(error, SynevoError) else f"{type(error).__name__}: {error}"
+
+
+def _raise(failures: list[tuple[RunDir, Exception]], count: int) -> None:
+    """Raise one error for all, in which runs with the same problem share a line."""
+    problems: dict[str, list[str]] = {}
+    for run, error in failures:
+        remedy = f"\n  {error.remedy}" if isinstance(error, SynevoError) else ""
+        problems.setdefault(_problem(error) + remedy, []).append(str(run.path))
+    lines = [f"{', '.join(names)}: {problem}" for problem, names in problems.items()]
+    said = "\n".join([f"{len(failures)} of {count} runs failed.", *lines])
+    bugs = [error for _, error in failures if not isinstance(error, SynevoError)]
+    if bugs:
+        typer.echo(said, err=True)
+        raise ExceptionGroup(f"{len(bugs)} of {count} runs", bugs)
+    raise RunError(said, remedy="Mend that and give the same command again: what is done is left alone.")

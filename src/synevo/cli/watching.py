@@ -1,0 +1,46 @@
+"""Watching: the lineage of a run that another process is working on, as it grows; it reads and holds nothing."""
+
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from synevo.cli.liveview import view
+from synevo.cli.progress import describe
+from synevo.lineage.individuals import Lineage, from_table
+from synevo.runs.rundir import RunDir
+
+
+def watch(run: RunDir, console: Console, *, every: float) -> None:
+    """Show a run, looking every `every` seconds, until nobody is working on it."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for lineage, status in _look(run, every):
+                live.update(view(lineage, Text(status, style="bold")), refresh=True)
+        return
+    shown, last = 0, ""
+    for lineage, status in _look(run, every):
+        for individual in lineage.individuals[shown:]:
+            console.print(describe(individual, lineage), highlight=False, soft_wrap=True)
+        if status != last:
+            console.print(status, highlight=False, soft_wrap=True, markup=False)
+        shown, last = len(lineage.individuals), status
+
+
+def _look(run: RunDir, every: float) -> Iterator[tuple[Lineage, str]]:
+    while True:
+        writer = run.writer()
+        entries, _ = run.whole_entries()
+        yield Lineage(tuple(from_table(entry["individual"]) for entry in entries)), _status(run, writer)
+        if writer is None:
+            return
+        time.sleep(every)
+
+
+def _status(run: RunDir, writer: str | None) -> str:
+    """What is going on: who works on the run, and the last checkpoint of the training in progress."""
+    now = run.training_now()
+    training = f"generation {now[0]}, {now[1]} epochs trained; " if now else ""
+    return f"{training}written by {writer}" if writer else f"{training}nobody is working on {run.path}"

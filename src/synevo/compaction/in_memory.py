@@ -1,0 +1,173 @@
+"""Compaction: the masked network made physically smaller, and the proof that both are the same network.
+
+A unit that no longer lives is cut out of every array that knows it: its filter, bias and normalisation, and the slices
+of the next layers that read it. The proof has two parts. The model is traced again with the smaller arrays and
+compared, step by step and literal by literal, with the program predicted from the wiring; and masked and compacted
+networks classify real and random images. A difference in either is an error, and nothing is written.
+
+    from synevo.compaction.in_memory import compact
+
+    smaller = compact(model, (32, 32, 3))                       # what is exactly zero is dead
+    smaller = compact(model, (32, 32, 3), masks={"conv1/kernel": alive})
+
+does the same for any model in memory; a Linen module comes with its `variables`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen, nnx
+from jax import Array
+from numpy.typing import NDArray
+
+from synevo.compaction.cutting import cut
+from synevo.compaction.proof import Proof, prove
+from synevo.compaction.silence import find_loud
+from synevo.errors import CompactionError
+from synevo.model.linen import adopt
+from synevo.model.network import Network, assemble, dismantle
+from synevo.wiring.dissection import Anatomy, dissect, fitted
+from synevo.wiring.identities import Flags
+from synevo.wiring.signal import trim
+from synevo.wiring.units import Frozen, Wiring, keep_one, survives
+
+PROBES = 64
+"""Random images of a proof that is given none."""
+
+SHOWN_REASONS = 5
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A smaller model, in evaluation mode, and how it came about.
+
+    `removed` of `units` units are gone; `kept` are the places that are left along each axis of each array, by which
+    optimiser state or masks can be cut too; `frozen` are the places that could not be removed, and why.
+    """
+
+    model: nnx.Module
+    proof: Proof
+    removed: int
+    units: int
+    kept: Mapping[str, tuple[NDArray[np.int64], ...]]
+    frozen: tuple[Frozen, ...]
+
+
+def compact(
+    model: nnx.Module | linen.Module,
+    shape: tuple[int, int, int],
+    *,
+    variables: Mapping[str, Any] | None = None,
+    masks: Mapping[str, Any] | None = None,
+    images: Array | None = None,
+) -> Compacted:
+    """The model without its dead units: a smaller one that computes the same, proven; the model itself stays as it is.
+
+    `model` maps images [n, height, width, channels] to [n, outputs]; `shape` is that of one image. A Linen module comes
+    with its `variables`, and becomes a `synevo.model.linen.Linen`, an nnx.Module that holds them. `masks` are boolean,
+    True where alive, in the shapes of the arrays that they name by their paths, such as `conv1/kernel`; any array may
+    be masked. What is masked, or exactly zero, is dead. A unit is removed if no living synapse leads from it to an
+    output, or if none reaches it and it is zero without: a bias that is not masked keeps it, and is named in `frozen`.
+    The proof is made on `images` (normalised) and as many random ones; random ones alone where there are none.
+
+    Raises:
+        CompactionError: where nothing can be removed, or masks do not fit the arrays, or variables are missing.
+        AncestorError: where a Linen module does not run on images alone, or the variables are not its own.
+        ProofError: where the smaller model would not be the same.
+    """
+    if isinstance(model, linen.Module) == (variables is None):
+        raise CompactionError(
+            "A Linen module comes with its variables, an nnx.Module holds its own.",
+            remedy="Call compact(model, shape, variables=variables) or compact(model, shape).",
+        )
+    if isinstance(model, linen.Module):
+        model = adopt(model, shape, variables=variables)
+    blueprint, network = dismantle(model)
+    network = _silenced(network, masks or {})
+    anatomy = dissect(blueprint, network, shape)
+    wiring = anatomy.wiring
+    probes = jnp.asarray(np.random.default_rng(0).standard_normal((PROBES, *shape), np.float32))
+    alive, loud = _living(anatomy, network, probes[:2])
+    frozen = (*wiring.frozen, *_name_loud(wiring, loud))
+    if alive.all():
+        raise nothing_to_remove("The model", wiring, frozen)
+    proof = prove(
+        blueprint,
+        anatomy,
+        alive,
+        masked=network,
+        compact=(small := cut(network, wiring, alive)),
+        images=probes if images is None else jnp.asarray(images),
+        shape=shape,
+        key=jax.random.key(0),
+    )
+    if images is None:
+        proof = replace(proof, images=0, random_images=proof.images + proof.random_images)
+    fates = wiring.fates(alive)
+    kept = {name: tuple(np.flatnonzero(survives(axis, fates)) for axis in axes) for name, axes in wiring.slots.items()}
+    return Compacted(
+        assemble(fitted(blueprint, wiring, alive), small), proof, int((~alive).sum()), len(alive), kept, frozen
+    )
+
+
+def nothing_to_remove(subject: str, wiring: Wiring, frozen: tuple[Frozen, ...]) -> CompactionError:
+    """The error of a network of which nothing can be removed: because all of it lives, or because all is frozen."""
+    why = Counter(reason for one in frozen for reason in [one.reason] * one.count)
+    reasons = "; ".join(f"{count} places: {reason}" for reason, count in why.most_common(SHOWN_REASONS))
+    if wiring.units:
+        return CompactionError(
+            f"{subject} has nothing to remove: all of its {wiring.units} removable units live. Frozen are {reasons}.",
+            remedy="A unit dies when no living synapse reaches it or leads from it; removing one needs whole filters, "
+            "biases included, to be masked or zero.",
+        )
+    return CompactionError(
+        f"{subject} has nothing that could be removed: every unit is frozen. {reasons}.",
+        remedy="Change the lines that are named so that units can be followed through them.",
+    )
+
+
+def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
+    """The network with all that is masked exactly zero; CompactionError where a mask fits no array."""
+    arrays = network.arrays
+    for name, mask in masks.items():
+        if name not in arrays:
+            raise CompactionError(
+                f"The model has no array {name!r}.", remedy=f"Its arrays are {', '.join(sorted(arrays))}."
+            )
+        if np.shape(mask) != arrays[name].shape or np.asarray(mask).dtype != bool:
+            raise CompactionError(
+                f"The mask of {name} must be boolean {list(arrays[name].shape)}; "
+                f"found {np.asarray(mask).dtype} {list(np.shape(mask))}.",
+                remedy="Give each mask the shape of the array that it masks, True where alive.",
+            )
+    return network.map(lambda name, array: jnp.where(masks[name], array, 0) if name in masks else array)
+
+
+def _living(anatomy: Anatomy, network: Network, x: Array) -> tuple[Flags, Flags]:
+    """The units [units] that live, and those of them that do so only because they are loud."""
+    living = {layer.name: np.asarray(network.parameters[layer.name]) != 0 for layer in anatomy.wiring.layers}
+    loud = np.zeros(anatomy.wiring.units, bool)
+    while True:
+        _, alive = trim(anatomy.wiring, living, loud=loud)
+        alive = keep_one(anatomy.wiring, alive)
+        more = find_loud(anatomy, network, alive, x)
+        if not more.any():
+            return alive, loud
+        loud |= more
+
+
+def _name_loud(wiring: Wiring, loud: Flags) -> list[Frozen]:
+    reason = "no synapse reaches it, but its bias or normalisation is not masked: it is a constant, not zero"
+    fates = wiring.fates(~loud)
+    counts = [(layer.name, int((~survives(layer.outputs, fates)).sum())) for layer in wiring.layers]
+    axes = {layer.name: layer.output_axis for layer in wiring.layers}
+    return [
+        Frozen(name, axis[0] if isinstance(axis := axes[name], tuple) else axis, count, reason)
+        for name, count in counts
+        if count
+    ]

@@ -1,0 +1,1 @@
+"""Examples from everywhere: embedded digits, TFDS, .npz files, folders."""

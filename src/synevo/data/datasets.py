@@ -1,0 +1,186 @@
+"""Labelled images in memory, ready for a run, wherever they come from.
+
+    source → splits (train, test) → one size → a validation part is held out of train → normalisation
+
+`plan.dataset` is `digits` (embedded, offline), an `.npz` file, a folder of class folders, or a TFDS name, told apart in
+that order; to add a kind, write a function that returns a `Source` and name it in `_open`. What is slow to decode is
+decoded once and kept, in the source's own size, in checksummed files under `$SYNEVO_CACHE/datasets` (by default
+`~/.cache/synevo/datasets`). By default images keep their size and pixels map to [0, 1].
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from synevo.data.cache import decoded
+from synevo.data.folders import open_folder
+from synevo.data.npz import open_npz
+from synevo.data.sources import Source, divide, open_digits
+from synevo.data.tfds import open_prepared
+from synevo.errors import DataError, PlanError
+from synevo.plan.fields import DataPlan
+from synevo.tasks.images import Dataset, Images
+
+WIDEST_PADDING = 8
+"""Pixels by which a side may grow through zero padding; beyond, images are resized."""
+
+SMALLEST_DEVIATION = 1e-3
+"""A channel that hardly varies is divided by this, not by almost zero."""
+
+_VALIDATION = 2  # a stream of its own: no seed may order the validation split as the test split was ordered
+
+Fit = Literal["none", "pad", "resize"]
+
+
+def load(plan: DataPlan, *, seed: int) -> Dataset:
+    """The images of a plan in the size that it names, with `plan.validation` of the training images held out.
+
+    The test split is the same for every seed; the validation split depends on the seed alone. Both are stratified.
+
+    Raises:
+        DataError: for a source that is missing, or is not what an image classifier can be trained on.
+        PlanError: for a size and a fit that contradict each other.
+    """
+    plan = _locate(plan)
+    source = _open(plan)
+    size, fit = _settle(plan, source.shape, native_size=None)
+    splits = decoded(source)
+    train, test = (brought_to(images, size, fit) for images in (splits.train, splits.test))
+    train, validation = divide(train, plan.validation, classes=source.classes, entropy=(_VALIDATION, seed))
+    mean, deviation = _normalisation(train.pixels, plan.normalise)
+    return Dataset(source.name, source.classes, train, validation, test, mean, deviation)
+
+
+def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
+    """The plan with nothing left to chance: absolute paths, the size in pixels, and a fit that is not `auto`.
+
+    `native_size` is the side that the ancestor expects, None where any will do; what the user chose goes before it.
+    Images that are not square keep their size (`image_size` None) where any will do. Resolving twice changes nothing.
+
+    Raises:
+        DataError: for a source that is missing or unfit, or images that are not square where the network wants squares.
+        PlanError: for a size and a fit that contradict each other.
+    """
+    plan = _locate(plan)
+    size, fit = _settle(plan, _open(plan).shape, native_size=native_size)
+    return plan.model_copy(update={"image_size": size, "fit": fit})
+
+
+def native_shape(plan: DataPlan) -> tuple[int, int, int]:
+    """Height, width and channels of the images as the source holds them; DataError where it is missing or unfit."""
+    return _open(_locate(plan)).shape
+
+
+def _locate(plan: DataPlan) -> DataPlan:
+    """The plan with absolute paths; `data_dir` is None unless the source is a TFDS name."""
+    kind = _kind(plan.dataset)
+    if kind == "tfds":
+        folder = plan.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+        return plan.model_copy(update={"data_dir": _absolute(folder)})
+    name = plan.dataset if kind == "digits" else _absolute(plan.dataset)
+    return plan.model_copy(update={"dataset": name, "data_dir": None})
+
+
+def _kind(name: str) -> Literal["digits", "npz", "folder", "tfds"]:
+    if name == "digits":
+        return "digits"
+    if name.lower().endswith(".npz"):
+        return "npz"
+    return "folder" if Path(name).expanduser().is_dir() else "tfds"
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
+
+def _open(plan: DataPlan) -> Source:
+    """The source of a located plan."""
+    try:
+        match _kind(plan.dataset):
+            case "digits":
+                return open_digits()
+            case "npz":
+                return open_npz(Path(plan.dataset))
+            case "folder":
+                return open_folder(Path(plan.dataset))
+            case "tfds":
+                return open_prepared(plan.dataset, Path(plan.data_dir or ""))
+    except OSError as error:
+        raise DataError(f"{plan.dataset} cannot be read: {error}", remedy="Check that you may read it.") from None
+
+
+def _settle(plan: DataPlan, shape: tuple[int, int, int], *, native_size: int | None) -> tuple[int | None, Fit]:
+    """The size that images of `shape` are brought to, and how; None for images that are not square and may stay so."""
+    height, width, _ = shape
+    size = plan.image_size or native_size or (height if height == width else None)
+    fit = _automatic_fit(height, width, size) if plan.fit == "auto" else plan.fit
+    if size is None and fit != "none":
+        raise PlanError(
+            f"data.fit = {fit!r} was asked for, but no size: the images have {height}x{width} pixels.",
+            remedy="Name the side with --set data.image_size=N.",
+        )
+    if size is not None and fit == "none" and (height, width) != (size, size):
+        raise PlanError(
+            f"data.fit = 'none' keeps images of {height}x{width} pixels, but {size}x{size} are expected.",
+            remedy="Choose --set data.fit=pad or --set data.fit=resize, or leave it to data.fit=auto.",
+        )
+    if size is not None and fit == "pad" and max(height, width) > size:
+        raise PlanError(
+            f"data.fit = 'pad' cannot make images of {height}x{width} pixels smaller, and {size}x{size} are expected.",
+            remedy="Choose --set data.fit=resize, or a larger --set data.image_size=N.",
+        )
+    return size, fit
+
+
+def _automatic_fit(height: int, width: int, size: int | None) -> Fit:
+    if size is None:
+        return "none"
+    if height != width:
+        raise DataError(
+            f"Square images of {size}x{size} pixels are expected, and these have {height}x{width}.",
+            remedy="Choose how they become square: --set data.fit=pad (zeros around) or data.fit=resize (stretched).",
+        )
+    if height == size:
+        return "none"
+    return "pad" if 0 < size - height <= WIDEST_PADDING else "resize"
+
+
+def brought_to(images: Images, size: int | None, fit: Fit) -> Images:
+    """Every image with `size` pixels a side: as it is, with zeros around it, or resized bilinearly."""
+    if size is None or fit == "none":
+        return images
+    pixels = images.pixels
+    if fit == "pad":
+        margins = [((size - side) // 2, (size - side + 1) // 2) for side in pixels.shape[1:3]]
+        return Images(np.pad(pixels, [(0, 0), *margins, (0, 0)]), images.labels)
+    count, _, _, channels = pixels.shape
+    resized = np.empty((count, size, size, channels), np.uint8)
+    for place, image in enumerate(pixels):
+        canvas = Image.fromarray(image[..., 0] if channels == 1 else image)
+        resized[place] = np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR)).reshape(
+            size, size, channels
+        )
+    return Images(resized, images.labels)
+
+
+def _normalisation(
+    pixels: NDArray[np.uint8], normalise: Literal["scale", "standardise"]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel, in units of the full range; 0 and 1 where pixels are only scaled."""
+    channels = pixels.shape[-1]
+    if normalise == "scale":
+        return (0.0,) * channels, (1.0,) * channels
+    moments = [_moments(pixels[..., channel]) for channel in range(channels)]
+    return tuple(mean for mean, _ in moments), tuple(max(deviation, SMALLEST_DEVIATION) for _, deviation in moments)
+
+
+def _moments(channel: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean and standard deviation of pixel / 255, from the histogram: exact, and no float copy of all pixels."""
+    levels, counts = np.unique(channel, return_counts=True)
+    values, shares = levels / 255, counts / counts.sum()
+    mean = shares @ values
+    return float(mean), float(np.sqrt(shares @ (values - mean) ** 2))

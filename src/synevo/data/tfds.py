@@ -1,0 +1,249 @@
+"""Data sets of TensorFlow Datasets (TFDS), read from prepared array_record files without TensorFlow.
+
+The disk is asked first: only what is not prepared there is prepared now, which needs TensorFlow and a network. Where
+either is missing, that is said at once; left to itself, TFDS retries for minutes before it says so.
+"""
+
+import contextlib
+import difflib
+import importlib.util
+import json
+import logging
+import os
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synevo.data.sources import Source, Splits, check_labels, stamp
+from synevo.errors import DataError
+from synevo.tasks.images import Images
+
+HOST = "storage.googleapis.com"
+"""Looked up to tell whether there is a network; most data sets of TFDS lie there."""
+
+PATIENCE = 2.0
+"""Seconds that this look-up may take."""
+
+_NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w\-+.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
+
+
+def open_prepared(name: str, data_dir: Path) -> Source:
+    """The data set `name`, `name/config` or `name:version` under `data_dir`, prepared now where that is possible.
+
+    Raises:
+        DataError: for an unknown name, a data set that is not prepared and cannot be, or one that is not labelled
+            images of a fixed size with a training and a test (or validation) split.
+    """
+    folder = find_prepared(name, data_dir) or _prepare(name, data_dir)
+    with _tfds() as tfds:
+        with _readable(folder):
+            builder = tfds.builder_from_directory(folder)
+        _check_format(builder, folder)
+        image, label = _choose_features(tfds, name, builder.info)
+        test = _choose_test(name, builder.info)
+        shape = _check_image(name, builder.info.features[image])
+        classes = tuple(builder.info.features[label].names)
+
+    def read() -> Splits:
+        part = partial(decode, builder, image=image, label=label, shape=shape)
+        train, held = part("train"), part(test)
+        check_labels(train.labels, len(classes), where=f"{name}: the labels of train")
+        check_labels(held.labels, len(classes), where=f"{name}: the labels of {test}")
+        return Splits(train, held)
+
+    files = sorted(item for item in folder.iterdir() if item.is_file())
+    return Source(name, shape, classes, read, stamp("tfds", folder, files))
+
+
+def find_prepared(name: str, data_dir: Path) -> Path | None:
+    """The folder of the version asked for, or of the newest one on disk; None where there is none."""
+    parts = _NAME.fullmatch(name)
+    if parts is None:
+        return None
+    home = data_dir / parts["name"]
+    home /= parts["config"] or _default_config(home)
+    versions = [home / parts["version"]] if parts["version"] else _versions(home)
+    whole = [folder for folder in versions if (folder / "dataset_info.json").is_file()]
+    return next((folder for folder in reversed(whole) if (folder / "features.json").is_file()), None)
+
+
+def decode(builder: Any, split: str, *, image: str, label: str, shape: tuple[int, int, int]) -> Images:
+    """The images of a split, TFDS's slices such as `train[:100]` included; about 0.4 ms an image."""
+    with _tfds(), _readable(builder.data_path):
+        records = builder.as_data_source(split)
+        pixels = np.empty((len(records), *shape), np.uint8)
+        labels = np.empty(len(records), np.int32)
+        for place, record in enumerate(records):
+            pixels[place], labels[place] = record[image], record[label]
+    return Images(pixels, labels)
+
+
+def _default_config(home: Path) -> str:
+    """The config that TFDS takes where none is named, noted beside the configs; empty for a set without any."""
+    with contextlib.suppress(OSError, ValueError):
+        return str(json.loads((home / ".config" / "metadata.json").read_text("utf-8")).get("default_config_name", ""))
+    return ""
+
+
+def _versions(home: Path) -> list[Path]:
+    """The folders named x.y.z in `home`, the newest last."""
+    folders = list(home.iterdir()) if home.is_dir() else []
+    numbered = [folder for folder in folders if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)]
+    return sorted(numbered, key=lambda folder: [int(part) for part in folder.name.split(".")])
+
+
+def _prepare(name: str, data_dir: Path) -> Path:
+    """Download and prepare a data set; the folder that it then lies in."""
+    with _tfds() as tfds:
+        _check_known(name, tfds.list_builders(with_community_datasets=False))
+        _check_means(name, data_dir)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # TFDS names extracted archives by file name alone: sets that shared a folder got each other's images.
+        downloads = data_dir / "downloads" / re.sub(r"\W", "_", name)
+        try:
+            builder = tfds.builder(name, data_dir=str(data_dir))
+            builder.download_and_prepare(download_dir=str(downloads), file_format="array_record")
+        except Exception as error:  # noqa: BLE001 (each data set raises its own; none is a bug of synevo's)
+            raise DataError(
+                f"TFDS could not prepare {name} in {data_dir}: {_first_line(error)}",
+                remedy=f"Its page says what it needs: https://www.tensorflow.org/datasets/catalog/{name.partition('/')[0]}.",
+            ) from None
+        return Path(builder.data_path)
+
+
+def _check_known(name: str, known: list[str]) -> None:
+    parts = _NAME.fullmatch(name)
+    if parts is not None and parts["name"] in known:
+        return
+    near = difflib.get_close_matches(parts["name"].lower() if parts else name.lower(), known, n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise DataError(
+        f"There is no data set {name!r}: no folder of this name is here, and TFDS has no such data set.{hint}",
+        remedy="A data set is digits, an .npz file, a folder of class folders, or a TFDS name such as mnist.",
+    )
+
+
+def _check_means(name: str, data_dir: Path) -> None:
+    """Raise DataError at once unless TensorFlow and a network are there."""
+    if importlib.util.find_spec("tensorflow") is None:
+        missing = "TensorFlow, which prepares it, is not installed"
+    elif not _network():
+        missing = f"it cannot be downloaded: {HOST} was not found"
+    else:
+        return
+    held = sorted({str(info.parents[1].relative_to(data_dir)) for info in _descriptions(data_dir)})
+    found = f"it holds {', '.join(held[:10])}" if held else "it holds none, or is missing"
+    raise DataError(
+        f"{name} is not prepared in {data_dir} ({found}), and {missing}.",
+        remedy="Name the folder that holds it with --data-dir DIR or TFDS_DATA_DIR=DIR, or prepare it once, with a "
+        "network: pip install 'synevo[prepare]', then the same command again.",
+    )
+
+
+def _descriptions(data_dir: Path) -> list[Path]:
+    """The descriptions of all prepared data sets, those with a config included."""
+    return [*data_dir.glob("*/*/dataset_info.json"), *data_dir.glob("*/*/*/dataset_info.json")]
+
+
+def _network() -> bool:
+    """Whether `HOST` resolves in time; in a daemon thread, since nothing else bounds a look-up."""
+    resolved = threading.Event()
+
+    def look_up() -> None:
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo(HOST, 443)
+            resolved.set()
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return resolved.is_set()
+
+
+def _check_format(builder: Any, folder: Path) -> None:
+    formats = sorted(item.value for item in builder.info.available_file_formats())
+    if "array_record" not in formats:
+        raise DataError(
+            f"{folder} must be prepared as array_record; it is {', '.join(formats)}.",
+            remedy="Name another folder with --data-dir DIR, in which it is prepared so; that needs a network, and "
+            "pip install 'synevo[prepare]'.",
+        )
+
+
+def _choose_features(tfds: Any, name: str, info: Any) -> tuple[str, str]:
+    """The keys of the image and of its class: those TFDS names for supervision, or the only ones of their kind."""
+    features = dict(info.features.items()) if isinstance(info.features, tfds.features.FeaturesDict) else {}
+    images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
+    labels = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    match info.supervised_keys:
+        case (str(image), str(label)) if image in images and label in labels:
+            return image, label
+    if len(images) == len(labels) == 1:
+        return images[0], labels[0]
+    raise DataError(
+        f"{name} is not an image classification set: an image and a class label are expected; "
+        f"found {', '.join(features) or info.features}.",
+        remedy="Choose a data set of https://www.tensorflow.org/datasets/catalog/overview#image_classification.",
+    )
+
+
+def _choose_test(name: str, info: Any) -> str:
+    """The split that tests: `test`, or else `validation`."""
+    names = list(info.splits)
+    test = next((split for split in ("test", "validation") if split in names), None)
+    if test is None or "train" not in names:
+        raise DataError(
+            f"{name} must have a train split and a test or validation split; found {', '.join(names)}.",
+            remedy="Choose another data set, or write its images to an .npz file (images, labels).",
+        )
+    return test
+
+
+def _check_image(name: str, feature: Any) -> tuple[int, int, int]:
+    """The shape that all images of a feature have."""
+    match tuple(feature.shape):
+        case (int(height), int(width), (1 | 3) as channels) if feature.np_dtype == np.uint8:
+            return height, width, channels
+    raise DataError(
+        f"{name}: uint8 images of one size with 1 or 3 channels are expected; "
+        f"found {feature.np_dtype} {tuple(feature.shape)}.",
+        remedy="Choose another data set, or write its images in one size to a folder or an .npz file.",
+    )
+
+
+@contextlib.contextmanager
+def _tfds() -> Iterator[Any]:
+    """TFDS, imported only where it is needed; its warnings are silenced, and what it prints goes to stderr."""
+    import tensorflow_datasets as tfds  # noqa: PLC0415 (heavy, and no other source needs it)
+
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield tfds
+    finally:
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """DataError for whatever TFDS raises over missing or damaged files, which is of many kinds."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (see above)
+        raise DataError(
+            f"The prepared data set in {folder} cannot be read: {_first_line(error)}",
+            remedy="Files may be missing or damaged: copy or prepare this folder again.",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,1 @@
+"""A compacted network in use elsewhere: reloaded, asked, exported."""

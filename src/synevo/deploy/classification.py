@@ -1,0 +1,76 @@
+"""Classification: what a compacted network makes of image files.
+
+An image is brought to the network as its training images were: to the same channels, to the size that they had in
+their source, and from there to the network's size by the plan's `fit`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from synevo.data.datasets import Fit, brought_to
+from synevo.data.folders import decode
+from synevo.deploy.reload import Reloaded
+from synevo.tasks.images import Images
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The most probable classes of an image file, with their probabilities, the most probable first."""
+
+    file: str
+    classes: tuple[tuple[str, float], ...]
+
+
+def classify(reloaded: Reloaded, files: Sequence[Path], *, top: int) -> list[Verdict]:
+    """The `top` most probable classes of every image file; DataError for a file that cannot be read as an image."""
+    pixels = np.stack([read_image(file, reloaded) for file in files])
+    logits = np.concatenate([_logits(reloaded, pixels[first : first + BATCH]) for first in range(0, len(files), BATCH)])
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    return [_verdict(file, row, reloaded.classes, top) for file, row in zip(files, probabilities, strict=True)]
+
+
+def read_image(file: Path, reloaded: Reloaded) -> NDArray[np.uint8]:
+    """The pixels [height, width, channels] of an image file as the network expects them; DataError as in `classify`."""
+    about = reloaded.architecture["input"]
+    fit: Fit = about["fit"]
+    height, width, channels = reloaded.shape
+    pixels = _with_channels(decode(file), channels)
+    sides = tuple(about["source_shape"][:2]) if fit == "pad" else (height, width)
+    if pixels.shape[:2] != sides:
+        pixels = _resized(pixels, *sides)
+    return brought_to(Images(pixels[None], np.zeros(1, np.int32)), height, fit if fit == "pad" else "none").pixels[0]
+
+
+def _with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    if pixels.shape[-1] == channels:
+        return pixels
+    converted = np.asarray(_canvas(pixels).convert("L" if channels == 1 else "RGB"))
+    return converted.reshape(*pixels.shape[:2], channels)
+
+
+def _resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    resized = np.asarray(_canvas(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    return resized.reshape(height, width, pixels.shape[-1])
+
+
+def _canvas(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _logits(reloaded: Reloaded, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.asarray(jax.jit(reloaded.logits)(reloaded.network, jnp.asarray(pixels)), np.float64)
+
+
+def _verdict(file: Path, probabilities: NDArray[np.float64], classes: Sequence[str], top: int) -> Verdict:
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return Verdict(str(file), tuple((classes[place], float(probabilities[place])) for place in order))

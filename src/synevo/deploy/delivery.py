@@ -1,0 +1,189 @@
+"""Delivery: a network is written, opened again by the software that will run it there, and compared with its source.
+
+A file appears under its name only after it has classified real test images as its source does. What it expects and
+gives, and how the comparison ended, is in the JSON beside it.
+"""
+
+import importlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from synevo import __version__
+from synevo.compaction.proof import TOLERANCE
+from synevo.deploy.reload import Reloaded
+from synevo.errors import ExportError
+from synevo.files.writing import hash_of, write, write_json
+from synevo.runs import stopwatch
+from synevo.tasks.images import Dataset, Images
+
+BATCH, CHECKED, CALIBRATING = 256, 1000, 300
+"""Images: of a batch, that a float format is compared on, and that calibrate whole numbers."""
+
+Runner = Callable[[NDArray[np.uint8]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: its module, the ending of its files, and the extra of synevo that brings what it needs, if any.
+
+    `agreement` is the least share of test images that must be classified as by the source. Below 1, numbers are coarser
+    than the source's: logits may differ, training images calibrate them, and the whole test split is classified.
+    """
+
+    module: str
+    ending: str
+    needs: str
+    extra: str | None = None
+    agreement: float = 1.0
+
+
+FORMATS: dict[str, Format] = {
+    "safetensors": Format("safetensors", "safetensors", "synevo"),
+    "stablehlo": Format("stablehlo", "stablehlo", "JAX and flatbuffers"),
+    "onnx": Format("onnx", "onnx", "any ONNX runtime (opset 18)", extra="onnx"),
+    "tflite": Format("tflite", "tflite", "any LiteRT or TFLite interpreter", extra="tflite"),
+    "tflite-int8": Format(
+        "tflite_int8", "int8.tflite", "any LiteRT or TFLite interpreter", extra="tflite", agreement=0.95
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The exported network beside its source on `images` test images: logits, classes, accuracies, ms at batch 1."""
+
+    images: int
+    max_difference: float
+    largest_logit: float
+    top1_agreement: float
+    accuracy: float
+    source_accuracy: float
+    latency_ms: float
+    source_latency_ms: float
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A file that was written and checked, and its size in bytes."""
+
+    path: Path
+    size: int
+    comparison: Comparison
+
+
+def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Delivered:
+    """Write a network in the format of this `name` to `path`, and its contract to `path`.json; checked before.
+
+    Raises:
+        ExportError: where an extra is missing, a step of the model has no counterpart in the format, or the file that
+            was written is not its source; then there is no file.
+    """
+    format_ = FORMATS[name]
+    module = _module(name, format_)
+    coarse = format_.agreement < 1
+    content = module.write(reloaded, *([dataset.train.first(CALIBRATING).pixels] if coarse else []))
+    contract = _contract(reloaded, format_, name, content)
+    contract["output"] |= module.describe(content) if coarse else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
+        unproven = Path(scratch) / path.name
+        write(unproven, content)
+        write_json(_beside(unproven), contract)
+        images = dataset.test if coarse else dataset.test.first(CHECKED)
+        comparison = _compare(reloaded, images, module.open_file(unproven))
+        _check(comparison, format_, path)
+        write_json(_beside(unproven), {**contract, "checked": asdict(comparison)})
+        _beside(unproven).replace(_beside(path))
+        unproven.replace(path)
+    return Delivered(path, len(content), comparison)
+
+
+def _module(name: str, format_: Format) -> Any:
+    try:
+        return importlib.import_module(f"synevo.deploy.formats.{format_.module}")
+    except ImportError as error:
+        extra = f"pip install 'synevo[{format_.extra}]'" if format_.extra else "pip install --upgrade synevo"
+        raise ExportError(f"Exporting to {name} needs {error.name}, which is not installed.", remedy=extra) from None
+
+
+def _contract(reloaded: Reloaded, format_: Format, name: str, content: bytes) -> dict[str, Any]:
+    """What whoever runs the file must know."""
+    height, width, channels = reloaded.shape
+    about = reloaded.architecture["input"]
+    return {
+        "format": name,
+        "synevo": __version__,
+        "generation": reloaded.generation,
+        "sha256": hash_of(content),
+        "bytes": len(content),
+        "runs_with": format_.needs,
+        "input": {
+            "name": "pixels",
+            "dtype": "uint8",
+            "shape": ["n", height, width, channels],
+            "meaning": "raw pixels, 0 … 255, channels last; "
+            "normalisation (pixel / 255 - mean) / deviation is part of the network",
+            "mean": about["mean"],
+            "deviation": about["deviation"],
+        },
+        "output": {
+            "name": "logits",
+            "dtype": "float32",
+            "shape": ["n", len(reloaded.classes)],
+            "meaning": "the largest is the class; softmax makes them probabilities",
+        },
+        "classes": reloaded.classes,
+        "architecture": reloaded.architecture,
+    }
+
+
+def _compare(reloaded: Reloaded, images: Images, exported: Runner) -> Comparison:
+    compiled = jax.jit(reloaded.logits)
+
+    def source(pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        return np.asarray(compiled(reloaded.network, jnp.asarray(pixels)))
+
+    expected, found = (_run(runner, images) for runner in (source, exported))
+    one = images.pixels[:1]
+    timings = stopwatch.race({"exported": lambda: exported(one), "source": lambda: source(one)}, rounds=50)
+    classes = {name: logits.argmax(axis=1) for name, logits in (("found", found), ("expected", expected))}
+    return Comparison(
+        len(images),
+        float(np.abs(found - expected).max()),
+        float(np.abs(expected).max()),
+        float((classes["found"] == classes["expected"]).mean()),
+        float((classes["found"] == images.labels).mean()),
+        float((classes["expected"] == images.labels).mean()),
+        timings["exported"].median,
+        timings["source"].median,
+    )
+
+
+def _run(runner: Runner, images: Images) -> NDArray[np.float64]:
+    """Logits of all images, in batches of which the last is of another size."""
+    parts = [runner(images.pixels[first : first + BATCH]) for first in range(0, len(images), BATCH)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _check(found: Comparison, format_: Format, path: Path) -> None:
+    near = found.max_difference <= TOLERANCE * max(found.largest_logit, 1.0)
+    if near if format_.agreement == 1 else found.top1_agreement >= format_.agreement:
+        return
+    raise ExportError(
+        f"{path} was deleted, because it is not its source: logits differ by {found.max_difference:.2g} "
+        f"(largest {found.largest_logit:.3g}), and {100 * found.top1_agreement:.2f} % of {found.images} test images "
+        "are classified alike.",
+        remedy="Export to another format, such as stablehlo, and please report the model.",
+    )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

@@ -1,0 +1,170 @@
+"""Graph: what is exported, from raw pixels to logits, as a straight program for any number of images.
+
+    uint8 pixels [n, height, width, channels] → (pixel / 255 - mean) / deviation → the network → logits [n, classes]
+
+The model is traced with a symbolic batch, so that whoever translates the program knows which sizes are of the batch.
+All that depends on the weights alone is computed here, once; windows that the model cuts by reshaping become pooling.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+from numpy.typing import NDArray
+
+from synevo.deploy.reload import Reloaded
+from synevo.errors import ExportError
+from synevo.model.network import Network
+from synevo.wiring.tracing import Constant, Operand, Program, Step, trace
+
+Sizes = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Steps from the value `pixels` to the value `logits`; `constants` are known, `shapes` may hold symbolic sizes."""
+
+    pixels: int
+    logits: int
+    steps: tuple[Step, ...]
+    constants: Mapping[int, NDArray[Any]]
+    shapes: Mapping[int, Sizes]
+
+    def shape(self, operand: Operand) -> Sizes:
+        """The sizes of an operand."""
+        return np.shape(operand.value) if isinstance(operand, Constant) else self.shapes[operand]
+
+    def known(self, operand: Operand) -> NDArray[Any] | None:
+        """The value of an operand that is the same for all images; None for others."""
+        if isinstance(operand, Constant):
+            return _narrow(np.asarray(operand.value))
+        return self.constants.get(operand)
+
+
+def graph_of(reloaded: Reloaded) -> Graph:
+    """The graph of a compacted network; ExportError where its code depends on the number of images."""
+    network = reloaded.network
+    try:
+        (batch,) = export.symbolic_shape("n")
+        program = trace(
+            lambda arrays, pixels: reloaded.logits(_like(network, arrays), pixels),
+            network.arrays,
+            jax.ShapeDtypeStruct((batch, *reloaded.shape), jnp.uint8),
+        )
+    except Exception as error:  # whatever the user's code raises
+        raise dependent(error) from error
+    (logits,) = program.outputs
+    assert isinstance(logits, int)
+    steps, constants = _fold(program, network)
+    return Graph(program.inputs[0], logits, tuple(_pool(steps, program.shapes)), constants, program.shapes)
+
+
+def dependent(error: Exception) -> ExportError:
+    """The error of a model that cannot be traced for any number of images."""
+    return ExportError(
+        f"The model cannot be written for any number of images: {type(error).__name__}: {str(error).splitlines()[0]}",
+        remedy="Write the batch as x.shape[0] or -1 in the model's code, and do not compute with it.",
+    )
+
+
+def is_symbolic(size: Any) -> bool:
+    """Whether a size depends on the number of images."""
+    return not isinstance(size, int | np.integer)
+
+
+def taken(graph: Graph, step: Step) -> tuple[int, NDArray[Any]] | None:
+    """The axis along which a gather takes places that are the same for all images, and the places; None for others."""
+    of, places = step.parameters["dimension_numbers"], graph.known(step.operands[1])
+    if places is None or len(of.start_index_map) != 1 or of.operand_batching_dims:
+        return None
+    (axis,) = of.start_index_map
+    shape, places = graph.shape(step.operands[0]), places[..., 0]
+    whole = all(a == axis or size == shape[a] for a, size in enumerate(step.parameters["slice_sizes"]))
+    rank = len(graph.shapes[step.results[0]])
+    made = tuple(place for place in range(rank) if place not in of.offset_dims)
+    in_place = made == tuple(range(axis, axis + places.ndim))
+    inside = ((places >= 0) & (places < shape[axis])).all() if not is_symbolic(shape[axis]) else False
+    if not (whole and in_place and inside and tuple(of.collapsed_slice_dims) == (axis,)):
+        return None
+    return axis, places
+
+
+def unsupported(step: Step, target: str, why: str = "") -> ExportError:
+    """The error of a step that has no counterpart in a format."""
+    return ExportError(
+        f"{step.primitive} ({step.where}) cannot be written as {target}{': ' if why else ''}{why}.",
+        remedy="Write the model without it, or export to stablehlo, which holds whatever JAX can run.",
+    )
+
+
+def _like(network: Network, arrays: Mapping[str, Any]) -> Network:
+    return Network(
+        {name: arrays[name] for name in network.parameters}, {name: arrays[name] for name in network.statistics}
+    )
+
+
+def _fold(program: Program, network: Network) -> tuple[list[Step], dict[int, NDArray[Any]]]:
+    """The steps that depend on the pixels, and the value of everything else that they read."""
+    known = {number: np.asarray(value) for number, value in program.constants.items()}
+    known |= {number: np.asarray(network.arrays[name]) for name, number in program.arrays.items()}
+    steps = []
+    for step in program.steps:
+        sizes = [size for result in step.results for size in program.shapes[result]]
+        if any(map(is_symbolic, sizes)) or any(isinstance(o, int) and o not in known for o in step.operands):
+            steps.append(step)
+            continue
+        operands = [o.value if isinstance(o, Constant) else known[o] for o in step.operands]
+        made = step.operation.bind(*map(jnp.asarray, operands), **step.parameters)
+        values = made if step.operation.multiple_results else [made]
+        known |= {result: np.asarray(value) for result, value in zip(step.results, values, strict=True)}
+    read = {operand for step in steps for operand in step.operands if isinstance(operand, int)}
+    return steps, {number: _narrow(value) for number, value in known.items() if number in read}
+
+
+def _narrow(value: NDArray[Any]) -> NDArray[Any]:
+    """Numbers as wide as the network's own: Python's are wider."""
+    narrow = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
+    return value.astype(narrow.get(value.dtype, value.dtype))
+
+
+_PLACES, _WINDOWED = 4, 6
+_REDUCTIONS = {"reduce_max": "reduce_window_max", "reduce_sum": "reduce_window_sum"}
+
+
+def _pool(steps: list[Step], shapes: Mapping[int, Sizes]) -> Iterator[Step]:
+    """The steps, where [n, h, w, c] → [n, h/k, k, w/k, k, c] → its maximum or sum along both k is one pooling."""
+    makers = {result: step for step in steps for result in step.results}
+    readers: dict[Operand, int] = {}
+    for step in steps:
+        for operand in {o for o in step.operands if isinstance(o, int)}:
+            readers[operand] = readers.get(operand, 0) + 1
+    replaced: dict[int, Step | None] = {}
+    for step in steps:
+        cut = makers.get(step.operands[0]) if step.operands and isinstance(step.operands[0], int) else None
+        if cut is not None and readers[cut.results[0]] == 1 and _is_pooling(cut, step, shapes):
+            _, _, tall, _, wide, _ = shapes[cut.results[0]]
+            window = (1, tall, wide, 1)
+            parameters = {"window_dimensions": window, "window_strides": window, "padding": ((0, 0),) * _PLACES}
+            parameters |= {"base_dilation": (1,) * _PLACES, "window_dilation": (1,) * _PLACES}
+            replaced[cut.results[0]] = None
+            replaced[step.results[0]] = replace(
+                step, primitive=_REDUCTIONS[step.primitive], operands=cut.operands, parameters=parameters
+            )
+    for step in steps:
+        found = replaced.get(step.results[0], step)
+        if found is not None:
+            yield found
+
+
+def _is_pooling(cut: Step, reduction: Step, shapes: Mapping[int, Sizes]) -> bool:
+    if cut.primitive != "reshape" or reduction.primitive not in _REDUCTIONS or not isinstance(cut.operands[0], int):
+        return False
+    before, after = shapes[cut.operands[0]], shapes[cut.results[0]]
+    if len(before) != _PLACES or len(after) != _WINDOWED or tuple(reduction.parameters["axes"]) != (2, 4):
+        return False
+    n, rows, tall, columns, wide, channels = after
+    return bool(before == (n, rows * tall, columns * wide, channels))

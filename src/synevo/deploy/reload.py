@@ -1,0 +1,150 @@
+"""Reload: a compacted network as an ordinary `nnx.Module`, in a process that knows nothing of the run.
+
+    from synevo.deploy.reload import load
+
+    model = load("runs/demo")               # or runs/demo/compact/g08, or a copy of that folder, or an exported file
+    logits = model(images)                  # float32 [n, height, width, channels], normalised as in training
+
+The ancestor's factory is called once, its attributes are set to the smaller sizes, and its arrays are replaced by the
+compacted ones. What comes back trains on (`nnx.Optimizer`, `nnx.jit`, `nnx.grad`) and compacts again
+(`synevo.compaction.in_memory.compact`); a Linen ancestor comes back as a `synevo.model.linen.Linen`. Nothing that is
+read is executed, except the factory, which is the user's own code.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from synevo import ancestors
+from synevo.errors import RunError, damaged
+from synevo.files.tensors import Tensors, unpack_tensors
+from synevo.files.writing import hash_of
+from synevo.model.fitting import refit
+from synevo.model.network import Blueprint, Network, assemble, forward, normalise, outline
+from synevo.runs.rundir import ARCHITECTURE_FORMAT, RunDir, read_compact
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """A compacted network as it runs, and its `architecture`, the document beside its weights."""
+
+    blueprint: Blueprint
+    network: Network
+    architecture: Mapping[str, Any]
+
+    @property
+    def generation(self) -> int:
+        """The generation that was compacted."""
+        return int(self.architecture["generation"])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of its images."""
+        height, width, channels = self.architecture["input"]["shape"]
+        return height, width, channels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What it tells apart, in the order of its logits."""
+        return tuple(self.architecture["classes"])
+
+    def logits(self, network: Network, pixels: Array) -> Array:
+        """Logits [n, classes] of uint8 images [n, height, width, channels], as these arrays see them."""
+        about = self.architecture["input"]
+        return forward(self.blueprint, network, normalise(pixels, tuple(about["mean"]), tuple(about["deviation"])))
+
+
+def load(path: str | Path, *, generation: int | None = None) -> nnx.Module:
+    """The compacted network at `path` as an nnx.Module in evaluation mode.
+
+    `path` is a run (its best compacted generation, or `generation`), a folder `compact/gNN` of one, wherever it has
+    been copied, or a file of `synevo export --to safetensors` with its .json beside it. Call the module on float32
+    images [n, height, width, channels] that are normalised as (pixel / 255 - mean) / deviation; `mean` and `deviation`
+    are under `input` in architecture.json. Dead synapses inside it are zeros that further training may revive.
+
+    Raises:
+        RunError: where there is no compacted network, its files are damaged, or the ancestor's model has changed.
+        AncestorError: where the ancestor cannot be imported or built.
+    """
+    reloaded = reload(path, generation=generation)
+    model: nnx.Module = assemble(reloaded.blueprint, reloaded.network)
+    return model
+
+
+def reload(path: str | Path, *, generation: int | None = None) -> Reloaded:
+    """The compacted network at `path` taken apart, with its architecture; paths and errors are those of `load`."""
+    weights, architecture = _read(Path(path), generation)
+    _check_format(Path(path), architecture.get("format"))
+    shape, classes = architecture["input"]["shape"], len(architecture["classes"])
+    blueprint, whole = outline(ancestors.find(architecture["ancestor"]), tuple(shape), classes)
+    if set(weights) != set(whole.arrays):
+        raise RunError(
+            f"The ancestor's model {architecture['ancestor']} has changed since {path} was made.",
+            remedy="Give the model back its layers.",
+        )
+    shapes = {name: array.shape for name, array in weights.items()}
+    network = Network(
+        {name: jnp.asarray(weights[name]) for name in whole.parameters},
+        {name: jnp.asarray(weights[name]) for name in whole.statistics},
+    )
+    return Reloaded(refit(blueprint, shapes, architecture["groups"]), network, architecture)
+
+
+def best_compacted(run: RunDir) -> int:
+    """The compacted generation to use: the best one, or the youngest; RunError where none is compacted."""
+    made = run.compacted()
+    if not made:
+        raise RunError(
+            f"{run.path} has no compacted network yet.", remedy=f"Make one with `synevo compact {run.path}`."
+        )
+    best = run.load_lineage().best(run.load_plan().evolution.max_drop)
+    return best.generation if best and best.generation in made else made[-1]
+
+
+def _read(path: Path, generation: int | None) -> tuple[Tensors, dict[str, Any]]:
+    """Weights and architecture of whatever kind of place `path` is."""
+    if path.is_file():
+        return _read_exported(path)
+    if (path / "hashes.json").is_file():
+        weights, documents = read_compact(path)
+    else:
+        run = RunDir(path)
+        run.load_plan()
+        weights, documents = run.load_compact(best_compacted(run) if generation is None else generation)
+    return weights, documents["architecture"]
+
+
+def _read_exported(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    beside = path.with_name(f"{path.name}.json")
+    if not beside.is_file():
+        raise RunError(
+            f"{path} comes without its architecture: there is no {beside.name} beside it.",
+            remedy="Copy both files that `synevo export --to safetensors` wrote, or name a run.",
+        )
+    content = path.read_bytes()
+    try:
+        contract = json.loads(beside.read_text("utf-8"))
+        architecture, sha = contract["architecture"], contract["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise damaged(beside, "it is not what `synevo export --to safetensors` wrote") from None
+    if hash_of(content) != sha:
+        raise damaged(path, "it is not the file that was written (its hash differs)")
+    return unpack_tensors(path, content), architecture
+
+
+def _check_format(path: Path, found: Any) -> None:
+    if found != ARCHITECTURE_FORMAT:
+        newer = isinstance(found, int) and found > ARCHITECTURE_FORMAT
+        raise RunError(
+            f"{path} was compacted by {'a newer' if newer else 'an older'} synevo "
+            f"(format {found}; this one reads {ARCHITECTURE_FORMAT}).",
+            remedy="Upgrade with `pip install --upgrade synevo`."
+            if newer
+            else "Run `synevo compact` on its run again.",
+        )

@@ -1,0 +1,1 @@
+"""The paper: the genetic encoding, its environment, and who survives."""

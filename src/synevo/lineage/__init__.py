@@ -1,0 +1,1 @@
+"""Who descended from whom, and what comes next."""

@@ -1,0 +1,113 @@
+"""The course of a lineage: which offspring comes next, how hard the environment presses it, and when to stop.
+
+It is decided from the lineage and the plan alone, on the validation split, so a lineage that is taken up again goes on
+as if it had never stopped. An environment that keeps a share k of the parent keeps k^p of it under *pressure* p. An
+adaptive lineage presses harder while accuracy holds; where an offspring falls below the budget it goes back to the last
+parents and presses half as hard, and it stops where that would hardly change the network any more.
+
+The parents of a generation are the best of the one before that are within the budget, as many as the plan wants or as
+there are. The ancestor is the only parent of generation 2.
+"""
+
+from dataclasses import dataclass
+from math import inf, log
+from statistics import fmean
+
+from synevo.lineage.individuals import Individual, Lineage
+from synevo.plan.fields import EvolutionPlan, Plan
+
+HARDER, SOFTER = 1.25, 0.5
+"""How the pressure of an adaptive lineage changes."""
+
+HOLDS = 0.25
+"""Accuracy holds where this share of the budget, or less, is spent."""
+
+HARDEST = 2.0
+"""The highest pressure."""
+
+AIM = 0.97
+"""How much of the wanted synapses the last step aims at: chance and repair leave a few more than are expected."""
+
+BYTES = 4
+"""Bytes of a stored number."""
+
+
+@dataclass(frozen=True)
+class Conception:
+    """What is to be conceived next: offspring `number` of its generation, under a `pressure`."""
+
+    generation: int
+    number: int
+    pressure: float
+
+
+def next_conception(lineage: Lineage, plan: Plan) -> Conception | None:
+    """The next offspring of a lineage with an ancestor; None where it has ended."""
+    limits = plan.evolution
+    last = lineage.last
+    brood = lineage.brood(last.generation)
+    if last.generation > 1 and len(brood) % limits.population:
+        return Conception(last.generation, len(brood) + 1, last.pressure)
+    head = lineage.head(last.generation)
+    if not lineage.within_budget(head, limits.max_drop):
+        softer = last.pressure * SOFTER
+        if last.generation == 1 or not limits.adaptive:
+            return None
+        if plan.environment.of(last.generation).keep_synapses ** softer > limits.finest:
+            return None
+        return Conception(last.generation, len(brood) + 1, softer)
+    if last.generation >= limits.generations or _reached(head, limits):
+        return None
+    parents = choose_parents(lineage, last.generation + 1, plan)
+    return Conception(last.generation + 1, 1, _aimed(_pressure(lineage, head, limits), parents, plan))
+
+
+def choose_parents(lineage: Lineage, generation: int, plan: Plan) -> tuple[Individual, ...]:
+    """Whose offspring a `generation` is, the best on the validation split first: one at least, whatever the budget."""
+    limits = plan.evolution
+    ranked = lineage.ranked(generation - 1)
+    within = tuple(one for one in ranked if lineage.within_budget(one, limits.max_drop))
+    return within[: limits.parents] or ranked[:1]
+
+
+def state(lineage: Lineage, plan: Plan) -> str:
+    """One word or two: empty, ancestor, evolving, finished, over budget, failed."""
+    if not lineage.individuals:
+        return "empty"
+    if next_conception(lineage, plan) is not None:
+        return "ancestor" if len(lineage.individuals) == 1 else "evolving"
+    head = lineage.head(lineage.last.generation)
+    if head.problem is not None:
+        return "failed"
+    return "finished" if lineage.within_budget(head, plan.evolution.max_drop) else "over budget"
+
+
+def _pressure(lineage: Lineage, head: Individual, limits: EvolutionPlan) -> float:
+    """The pressure on the offspring of `head`, which is within the budget."""
+    if not limits.adaptive:
+        return 1.0
+    holds = head.number <= limits.population and lineage.within_budget(head, HOLDS * limits.max_drop)
+    return min(HARDEST, head.pressure * HARDER) if holds and head.generation > 1 else head.pressure
+
+
+def _aimed(pressure: float, parents: tuple[Individual, ...], plan: Plan) -> float:
+    """The pressure, or less where it would leave far fewer synapses than are wanted of what the mean parent has."""
+    wanted, keep = plan.evolution.target_synapses, plan.environment.of(parents[0].generation + 1).keep_synapses
+    synapses = fmean(one.counts.synapses if one.counts else 0 for one in parents)
+    if wanted is None or wanted >= synapses or keep == 1:
+        return pressure
+    return min(pressure, log(AIM * wanted / synapses) / log(keep))
+
+
+def _reached(head: Individual, limits: EvolutionPlan) -> bool:
+    """Whether an individual is as small and fast as all targets that are given; False where none is."""
+    if head.counts is None:
+        return False
+    wanted = (
+        (limits.target_synapses, head.counts.synapses),
+        (limits.target_macs, head.counts.multiply_adds),
+        (limits.target_kb, head.counts.parameters * BYTES / 1024),
+        (limits.target_latency, (head.latency_ms or {}).get("1", inf)),
+    )
+    given = [(most, value) for most, value in wanted if most is not None]
+    return bool(given) and all(value <= most for most, value in given)

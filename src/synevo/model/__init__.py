@@ -1,0 +1,1 @@
+"""A network: arrays that know how they run."""

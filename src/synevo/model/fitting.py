@@ -1,0 +1,133 @@
+"""Fitting: a blueprint for arrays of other sizes, so that the user's own model runs with them unchanged.
+
+Most of Flax's layers take their sizes from their arrays. Some also state them, in attributes that are read when the
+model runs (groups of a convolution, heads of an attention) or by people who look (`in_features`). `refit` sets them to
+what the arrays now are; a layer that it does not know stays as it is, and if its code insists on a size, the comparison
+with the prediction finds it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from synevo.model.network import Blueprint
+
+Shape = tuple[int, ...]
+
+
+def refit(blueprint: Blueprint, shapes: Mapping[str, Shape], groups: Mapping[str, int]) -> Blueprint:
+    """The blueprint of a model whose arrays have these `shapes`, and whose kernels are divided in so many `groups`."""
+    graphs = [_refit(graph, blueprint, shapes, groups) for graph in (blueprint.training, blueprint.evaluation)]
+    return replace(blueprint, training=graphs[0], evaluation=graphs[1])
+
+
+def _refit(graph: Any, blueprint: Blueprint, shapes: Mapping[str, Shape], groups: Mapping[str, int]) -> Any:
+    leaves: dict[Any, Any] = {blueprint.paths[name]: jax.ShapeDtypeStruct(s, jnp.float32) for name, s in shapes.items()}
+    leaves |= {path: jax.ShapeDtypeStruct((), jnp.uint32) for path, _ in blueprint.streams}
+    model = nnx.merge(graph, nnx.from_flat_state(leaves))
+    for path, module in nnx.iter_modules(model):
+        prefix = "".join(f"{part}/" for part in path)
+        own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+        for kind, change in _CHANGES.items():
+            if isinstance(module, kind):
+                change(module, own, groups.get(f"{prefix}kernel", 1))
+    return nnx.split(model)[0]
+
+
+def _set(module: Any, **attributes: Any) -> None:
+    for name, value in attributes.items():
+        if getattr(module, name, value) != value:
+            setattr(module, name, value)
+
+
+def _conv(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    kernel = own["kernel"]
+    _set(module, feature_group_count=groups, in_features=kernel[-2] * groups, out_features=kernel[-1])
+    _set(module, kernel_shape=kernel)
+
+
+def _conv_transpose(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    del groups
+    kernel = own["kernel"]
+    inside, outside = (kernel[-1], kernel[-2]) if module.transpose_kernel else (kernel[-2], kernel[-1])
+    _set(module, in_features=inside, out_features=outside, kernel_shape=kernel)
+
+
+def _linear(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    del groups
+    _set(module, in_features=own["kernel"][0], out_features=own["kernel"][1])
+
+
+def _linear_general(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    del groups
+    batch, inside = len(module.batch_axis), len(module.in_features)
+    kernel = own["kernel"]
+    _set(module, in_features=kernel[batch : batch + inside], out_features=kernel[batch + inside :])
+    if batch:
+        axes = dict(zip(module.batch_axis, kernel[:batch], strict=True))
+        _set(module, batch_axis=type(module.batch_axis)(axes))
+
+
+def _attention(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    del groups
+    features, heads, width = own["query/kernel"]
+    _set(module, in_features=features, num_heads=heads, head_dim=width, qkv_features=heads * width)
+    _set(module, in_kv_features=own["key/kernel"][0], num_kv_heads=own["key/kernel"][1])
+    _set(module, out_features=own["out/kernel"][-1])
+
+
+def _einsum(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    del groups
+    _set(module, kernel_shape=own["kernel"])
+    if "bias" in own:
+        _set(module, bias_shape=own["bias"])
+
+
+def _normalisation(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    del groups
+    widths = [own[name][0] for name in ("scale", "bias", "mean") if name in own and len(own[name]) == 1]
+    if widths:
+        _set(module, num_features=widths[0])
+
+
+def _group_norm(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    del groups
+    for name in ("scale", "bias"):
+        if name in own:
+            _set(module, num_groups=own[name][0] // module.group_size)
+
+
+def _embedding(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+    del groups
+    _set(module, num_embeddings=own["embedding"][0], features=own["embedding"][1])
+
+
+def _cell(array: str, gates: int) -> Callable[[Any, Mapping[str, Shape], int], None]:
+    def change(module: Any, own: Mapping[str, Shape], groups: int) -> None:
+        del groups
+        _set(module, hidden_features=own[array][-1] // gates)
+
+    return change
+
+
+_CHANGES: dict[type[Any], Callable[[Any, Mapping[str, Shape], int], None]] = {
+    nnx.Conv: _conv,
+    nnx.ConvTranspose: _conv_transpose,
+    nnx.Linear: _linear,
+    nnx.LinearGeneral: _linear_general,
+    nnx.MultiHeadAttention: _attention,
+    nnx.Einsum: _einsum,
+    nnx.BatchNorm: _normalisation,
+    nnx.LayerNorm: _normalisation,
+    nnx.RMSNorm: _normalisation,
+    nnx.GroupNorm: _group_norm,
+    nnx.Embed: _embedding,
+    nnx.LSTMCell: _cell("hi/kernel", 1),
+    nnx.OptimizedLSTMCell: _cell("dense_h/kernel", 4),
+    nnx.GRUCell: _cell("dense_h/kernel", 3),
+    nnx.SimpleCell: _cell("dense_h/kernel", 1),
+}

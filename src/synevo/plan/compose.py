@@ -1,0 +1,112 @@
+"""Composing a plan: a preset, then the options of the command line, then `--set section.field=value`, in that order."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from synevo.errors import PlanError
+from synevo.plan.fields import MANY, ONE, Plan, Section
+from synevo.plan.presets import preset_table
+
+
+def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
+    """The plan of a preset, changed by dotted `options` whose value is not None, then by `section.field=value` texts.
+
+    Raises:
+        PlanError: for an unknown preset or field, or a value out of range.
+    """
+    table = Plan().model_dump()
+    if preset is not None:
+        for name, value in _flatten_table(preset_table(preset)).items():
+            if not name.startswith("about."):
+                _put(table, name, value)
+        table["preset"] = preset
+    for name, value in (options or {}).items():
+        if value is not None:
+            _put(table, name, value)
+    for text in sets:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise PlanError(
+                f"--set {text}: no '=' found.",
+                remedy="Write --set section.field=value, for example --set training.epochs=5.",
+            )
+        _put(table, name.strip(), _parse(value.strip()))
+    return validate(table)
+
+
+def change(plan: Plan, *, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
+    """`plan` with dotted `options` and `section.field=value` texts laid over it; PlanError as in `compose`."""
+    flat = {name: value for name, value in flatten(plan).items() if name != "format"}
+    return compose(options={**flat, **{k: v for k, v in (options or {}).items() if v is not None}}, sets=sets)
+
+
+def validate(table: Mapping[str, Any]) -> Plan:
+    """The plan in a nested table; PlanError names each unknown field and each value out of range."""
+    try:
+        return Plan.model_validate(table)
+    except ValidationError as error:
+        problems = [_describe(dict(detail)) for detail in error.errors()]
+        raise PlanError(
+            "\n".join(problems), remedy="`synevo fields` lists every field with its range and meaning."
+        ) from None
+
+
+def flatten(plan: Section, prefix: str = "") -> dict[str, Any]:
+    """Every field of a plan as `section.field → value`, in the order of declaration."""
+    flat: dict[str, Any] = {}
+    for name in type(plan).model_fields:
+        value = getattr(plan, name)
+        if isinstance(value, Section):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def describe(section: type[Section] = Plan, prefix: str = "") -> dict[str, str]:
+    """What every field means, as `section.field → description`."""
+    meanings: dict[str, str] = {}
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            meanings |= describe(field.annotation, f"{prefix}{name}.")
+        else:
+            meanings[prefix + name] = field.description or ""
+    return meanings
+
+
+def _flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= _flatten_table(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _put(table: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, field = dotted.split(".")
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise PlanError(
+                f"{dotted}: {section} is a field, not a section.", remedy="`synevo fields` lists every field."
+            )
+        table = inner
+    table[field] = value
+
+
+def _parse(text: str) -> Any:
+    """The TOML value of a text, or the text itself where it is none (so that strings need no quotes)."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _describe(detail: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in detail["loc"] if part not in (ONE, MANY))
+    if detail["type"] == "extra_forbidden":
+        return f"{name}: there is no such field."
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{name} = {detail['input']!r}: {message}." if name else f"{message}."

@@ -1,0 +1,255 @@
+"""Every knob of a run, once: frozen, validated, written to the run before any work starts.
+
+A plan is composed of a preset (`presets/*.toml`), the options of the command line and `--set section.field=value`, in
+that order, and holds only resolved values: what a run did can be read from its plan alone. Symbols are those of the
+paper (arXiv 1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
+"""
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+FORMAT = 1
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+ONE, MANY = "one value", "list of values"
+
+_ONE_OR_MANY = Discriminator(lambda value: MANY if isinstance(value, (list, tuple)) else ONE)
+
+Scope = Literal["layer", "network"]
+
+Shares = Annotated[
+    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
+]
+
+Scopes = Annotated[
+    Annotated[Scope, Tag(ONE)] | Annotated[tuple[Scope, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
+]
+
+Count = Annotated[int, Field(ge=1)]
+
+Mating = Literal["sum", "product"]
+
+HeredityName = Literal[
+    "cluster", "synapse", "magnitude", "taylor", "removal", "sensitivity", "random", "shuffled", "scratch"
+]
+
+
+class Section(BaseModel):
+    """A frozen group of fields in which every name and every value is checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataPlan(Section):
+    """Which images, how they are split, and how they are brought to the size that the network expects."""
+
+    dataset: str = Field(
+        "digits", min_length=1, description="digits, a TFDS name, an .npz file or a folder of class folders"
+    )
+    data_dir: str | None = Field(None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset")
+    validation: float = Field(
+        0.1, gt=0, lt=0.9, description="share of the training images held out, stratified by class"
+    )
+    image_size: int | None = Field(
+        None, ge=1, description="side in pixels that the network expects; resolved from the ancestor"
+    )
+    fit: Literal["auto", "none", "pad", "resize"] = Field("auto", description="how images reach that size")
+    normalise: Literal["scale", "standardise"] = Field(
+        "scale", description="to [0, 1], or to mean 0 and deviation 1 a channel"
+    )
+
+
+class AncestorPlan(Section):
+    """The dense network of generation 1."""
+
+    name: str = Field("lenet5", min_length=1, description="a built-in ancestor, or package.module:factory")
+
+
+class TrainingPlan(Section):
+    """How one network is trained: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
+
+    epochs: Count = Field(10, description="passes over the training images")
+    growth: float = Field(
+        0.0, ge=0, le=2, description="epochs grow as (synaptic efficiency)^growth, for networks that learn slower"
+    )
+    batch_size: Count = Field(128, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
+    rate_growth: float = Field(
+        0.0, ge=0, le=1, description="the learning rate grows as (synaptic efficiency)^rate_growth, up to 1"
+    )
+    weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of the synapses")
+    distillation: float = Field(
+        0.0, ge=0, le=1, description="share of the loss that asks for the ancestor's answers, not for the labels"
+    )
+    temperature: float = Field(4.0, gt=0, le=100, description="how far distillation softens both answers")
+    shift: int = Field(0, ge=0, le=8, description="augmentation: random translation by up to this many pixels")
+    flip: bool = Field(False, description="augmentation: random left-right mirror image")
+
+
+class EncodingPlan(Section):
+    """The genetic encoding P(H_g | H_{g-1}, R_g) of a parent's weights (1709.02043 eqs. 2, 6, 7)."""
+
+    heredity: HeredityName = Field(
+        "cluster", description="what decides who survives: the paper's clusters, or a rival or control"
+    )
+    cluster: Literal["kernel", "filter"] = Field(
+        "kernel", description="c: the set of synapses that lives or dies together"
+    )
+    truncation: float = Field(
+        1.0, ge=0, description="τ: synapses below τ·rms of their layer do not strengthen a cluster"
+    )
+    cluster_sharpness: float = Field(
+        1.0, gt=0, le=500, description="β of P(s_c): 1 is the paper's, larger favours strong clusters"
+    )
+    synapse_sharpness: float = Field(
+        1.0, gt=0, le=500, description="β of P(s_j): 1 is the paper's, larger favours strong synapses"
+    )
+    normaliser: Literal["max", "rms"] = Field("max", description="Z and z: a layer's largest strength, or its rms")
+    spare_outputs: bool = Field(
+        True,
+        description="filters that can never be removed, as the classifier's, survive and are not counted as clusters",
+    )
+
+    @model_validator(mode="after")
+    def _what_is_removed_is_a_filter(self) -> "EncodingPlan":
+        if self.heredity in ("removal", "sensitivity") and self.cluster != "filter":
+            raise ValueError(f"heredity {self.heredity} measures what filters are worth: add --cluster filter")
+        return self
+
+
+class Environment(NamedTuple):
+    """R = (R^c, R^s) as one generation meets it: shares of its parent that it is expected to keep."""
+
+    keep_clusters: float
+    keep_synapses: float
+    cluster_scope: Scope = "layer"
+    synapse_scope: Scope = "layer"
+
+    def under(self, pressure: float) -> "Environment":
+        """The environment that keeps k^pressure where this one keeps the share k."""
+        return self._replace(keep_clusters=self.keep_clusters**pressure, keep_synapses=self.keep_synapses**pressure)
+
+    def narrowed(self, *, clusters: float, synapses: float) -> "Environment":
+        """The environment that keeps these shares of what this one keeps."""
+        return self._replace(keep_clusters=clusters * self.keep_clusters, keep_synapses=synapses * self.keep_synapses)
+
+
+class EnvironmentPlan(Section):
+    """The environment R = (R^c, R^s) of every generation: how much of a parent is expected to survive in its offspring.
+
+    Any value may be a list: one for generation 2, one for generation 3 and so on, the last one for all that follow.
+    """
+
+    keep_clusters: Shares = Field(
+        0.95, description="R^c: expected share of the parent's clusters that survives, or a list by generation"
+    )
+    keep_synapses: Shares = Field(
+        0.67, description="R^s: expected share of the parent's synapses that survives, or a list by generation"
+    )
+    cluster_scope: Scopes = Field(
+        "layer", description="one F_c for each layer, or one for all; or a list by generation"
+    )
+    synapse_scope: Scopes = Field(
+        "layer", description="one F_s for each layer, or one for all; or a list by generation"
+    )
+
+    def of(self, generation: int) -> Environment:
+        """The environment of the offspring of a `generation`, 2 or later."""
+        values = [getattr(self, name) for name in Environment._fields]
+        return Environment(*(v[min(generation - 2, len(v) - 1)] if isinstance(v, tuple) else v for v in values))
+
+    @property
+    def changes(self) -> int:
+        """How many generations, from the second on, have an environment of their own."""
+        values = [getattr(self, name) for name in Environment._fields]
+        return max(len(value) if isinstance(value, tuple) else 1 for value in values)
+
+
+class EvolutionPlan(Section):
+    """How long a lineage goes on."""
+
+    generations: Count = Field(13, description="g: the generation to reach; the ancestor is generation 1")
+    max_drop: float = Field(0.03, ge=0, le=1, description="stop this far below the ancestor's validation accuracy")
+    retries: int = Field(
+        2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently"
+    )
+    population: int = Field(1, ge=1, le=64, description="offspring a generation; the best on validation is the parent")
+    parents: int = Field(
+        1, ge=1, le=64, description="m: so many of the best of a generation are mated for the next one"
+    )
+    mating: Mating = Field(
+        "sum", description="how parents are mated: the weighted sum of their weights, or the product"
+    )
+    dominance: Share = Field(1.0, description="α: the weight of a parent in that of the next better one; 1: all alike")
+    tag_share: Share = Field(0.5, description="χ: a cluster is synthesised where this share of the parents hold it")
+    adaptive: bool = Field(
+        False, description="press harder while accuracy holds; over the budget, go back and press half as hard"
+    )
+    finest: Share = Field(
+        0.97, description="an adaptive lineage stops where a step would keep more than this share of the synapses"
+    )
+    mutation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the synapses expected in an offspring that grow anew, between living units",
+    )
+    rewind: int | None = Field(
+        None,
+        ge=0,
+        description="offspring start from the ancestor's weights after so many epochs, not from their parent's",
+    )
+    target_synapses: int | None = Field(None, ge=1, description="stop once so few synapses are left")
+    target_macs: int | None = Field(None, ge=1, description="stop once an image costs so few multiply-adds")
+    target_kb: float | None = Field(None, gt=0, description="stop once the weights take so few kilobytes (1024 bytes)")
+    target_latency: float | None = Field(None, gt=0, description="stop once an image takes so few milliseconds")
+
+
+class Plan(Section):
+    """Every knob of a run."""
+
+    format: int = Field(FORMAT, description="version of the run's files")
+    preset: str = Field("default", description="the preset that this plan started from")
+    seed: int = Field(0, ge=0, lt=2**32, description="the only source of randomness")
+    data: DataPlan = DataPlan()
+    ancestor: AncestorPlan = AncestorPlan()
+    ancestor_training: TrainingPlan = TrainingPlan()
+    training: TrainingPlan = TrainingPlan(epochs=4)
+    encoding: EncodingPlan = EncodingPlan()
+    environment: EnvironmentPlan = EnvironmentPlan()
+    evolution: EvolutionPlan = EvolutionPlan()
+
+    @model_validator(mode="after")
+    def _the_ancestor_has_no_teacher(self) -> "Plan":
+        if self.ancestor_training.distillation:
+            raise ValueError("ancestor_training.distillation must be 0: the ancestor has nobody to learn from")
+        return self
+
+    @model_validator(mode="after")
+    def _the_past_that_is_gone_back_to_exists(self) -> "Plan":
+        if self.evolution.rewind is not None and self.evolution.rewind > self.ancestor_training.epochs:
+            raise ValueError("evolution.rewind must not exceed ancestor_training.epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _parents_are_of_one_generation(self) -> "Plan":
+        if self.evolution.parents > self.evolution.population:
+            raise ValueError(
+                f"evolution.parents = {self.evolution.parents} must not exceed evolution.population = "
+                f"{self.evolution.population}: the parents are the best of one generation; "
+                f"make it as large with --population {self.evolution.parents}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clusters_bound_synapses(self) -> "Plan":
+        for generation in range(2, self.environment.changes + 2):
+            meets = self.environment.of(generation)
+            if meets.keep_synapses > meets.keep_clusters:
+                raise ValueError(
+                    f"environment.keep_synapses must not exceed environment.keep_clusters (generation {generation}): "
+                    "a synapse survives only within a surviving cluster"
+                )
+        return self

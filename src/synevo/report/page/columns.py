@@ -1,0 +1,112 @@
+"""The network before and after, drawn to scale: a column a layer, as high as it has filters, and bands between them.
+
+Pale is the ancestor, strong is the best network. A band is the stronger the more of its dense weights are alive.
+"""
+
+import itertools
+
+from synevo.report.page.figures import INK, MUTED, NARROW, OURS, SOFT, Row, Spec
+
+_HALF = 0.13
+_MANY = 5
+
+
+def anatomy(summary: Row, width: int) -> Spec:
+    """Ancestor and best network of a run on one scale."""
+    layers = summary["layers"]
+    columns = [_column(place, layer) for place, layer in enumerate(layers)]
+    angle = 0 if len(layers) <= _MANY or width > NARROW else -40
+    names = "[" + ", ".join(f"'{_name(layer)}'" for layer in layers) + "]"
+    return {
+        "width": width,
+        "height": 260,
+        "padding": 4,
+        "layer": [
+            *_bands(layers),
+            _columns(columns, "before", SOFT),
+            _columns(columns, "after", OURS),
+            _counts(columns),
+        ],
+        "encoding": {
+            "x": {
+                "type": "quantitative",
+                "scale": {"domain": [-0.5, len(layers) - 0.5], "nice": False},
+                "axis": {
+                    "values": list(range(len(layers))),
+                    "labelExpr": f"{names}[datum.value]",
+                    "labelAngle": angle,
+                    "labelColor": INK,
+                    "grid": False,
+                    "title": None,
+                    "ticks": False,
+                    "domain": False,
+                    "labelOverlap": False,
+                },
+            },
+            "y": {"type": "quantitative", "axis": None, "scale": {"nice": False, "padding": 22}},
+        },
+    }
+
+
+def _name(layer: Row) -> str:
+    """A layer's name without `/kernel`, of characters that mean nothing in an expression."""
+    name = str(layer["name"]).removesuffix("/kernel")
+    return "".join(sign if sign.isalnum() or sign in "/_-. " else "_" for sign in name)
+
+
+def _column(place: int, layer: Row) -> Row:
+    before, after = layer["ancestor"], layer["best"]
+    return {
+        "x": place - _HALF,
+        "x2": place + _HALF,
+        "middle": place,
+        "before": before["filters"] / 2,
+        "before2": -before["filters"] / 2,
+        "after": after["filters"] / 2,
+        "after2": -after["filters"] / 2,
+        "label": f"{before['filters']} → {after['filters']}",
+        "text": f"{layer['name']}: {before['filters']} → {after['filters']} filters, {before['kernels']:,} → "
+        f"{after['kernels']:,} kernels, {before['synapses']:,} → {after['synapses']:,} synapses",
+    }
+
+
+def _columns(columns: list[Row], which: str, colour: str) -> Spec:
+    return {
+        "data": {"values": columns},
+        "mark": {"type": "rect", "color": colour, "cornerRadius": 1},
+        "encoding": {
+            "x": {"field": "x"},
+            "x2": {"field": "x2"},
+            "y": {"field": which},
+            "y2": {"field": f"{which}2"},
+            "description": {"field": "text"},
+        },
+    }
+
+
+def _counts(columns: list[Row]) -> Spec:
+    return {
+        "data": {"values": columns},
+        "mark": {"type": "text", "dy": -9, "fontSize": 11, "color": MUTED, "aria": False},
+        "encoding": {"x": {"field": "middle"}, "y": {"field": "before"}, "text": {"field": "label"}},
+    }
+
+
+def _bands(layers: list[Row]) -> list[Spec]:
+    """Between neighbours: what the ancestor stored, and what is alive of it in the best network."""
+    bands = []
+    for place, (left, right) in enumerate(itertools.pairwise(layers)):
+        whole, alive = right["ancestor"]["synapses"], right["best"]["synapses"]
+        for which, colour, opacity in (("ancestor", SOFT, 0.28), ("best", OURS, 0.12 + 0.6 * alive / max(whole, 1))):
+            ends = [
+                {"x": x, "y": layer[which]["filters"] / 2, "y2": -layer[which]["filters"] / 2}
+                for x, layer in ((place + _HALF, left), (place + 1 - _HALF, right))
+            ]
+            bands.append(
+                {
+                    "data": {"values": ends},
+                    "mark": {"type": "area", "color": colour, "opacity": round(opacity, 3), "aria": False},
+                    "encoding": {"x": {"field": "x"}, "y": {"field": "y", "stack": None}, "y2": {"field": "y2"}},
+                }
+            )
+    return bands

@@ -1,0 +1,167 @@
+"""The page: a report as one file that opens offline, makes no request, and escapes all that it shows.
+
+Each section is built on its own. What it needs may be missing or damaged in the run; it then says so, and the others
+are as they would be.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from synevo import __version__
+from synevo.errors import SynevoError
+from synevo.lineage.individuals import label_of
+from synevo.report import budgets, numerals, variation
+from synevo.report.page import figures
+from synevo.report.page.columns import anatomy
+from synevo.report.page.figures import Row, draw
+from synevo.report.page.looks import absent, first_filters, heat_maps, kernel_sheets, outcome_pictures
+from synevo.report.page.tree import tree
+from synevo.runs.rundir import RunDir
+
+_DARK = {
+    figures.PAPER: "#14181d",
+    figures.INK: "#e8ebee",
+    figures.MUTED: "#9aa5b1",
+    figures.GRID: "#2c333b",
+    figures.OURS: "#62a8ff",
+    figures.SOFT: "#3d6593",
+    "#d55e00": "#ff9450",
+    "#9c4f96": "#d58ccf",
+    "#6b7280": "#a5adb8",
+    "#00795c": "#35c39c",
+    "#b58900": "#e3b935",
+    "#8a3324": "#e08a76",
+    "#c9ced4": "#4a525b",
+}
+"""The counterpart in the dark of each colour of the figures."""
+
+_WORDS = {
+    "BUDGETS": budgets.BUDGETS,
+    "REPEATED": budgets.REPEATED,
+    "SIBLINGS": variation.SIBLINGS,
+    "SEEDS": variation.SEEDS,
+    "SHARES": variation.SHARES,
+}
+"""What tables mean by their words."""
+
+Section = Callable[[RunDir, Row], Any]
+
+
+def render_page(run: RunDir, summary: Row) -> str:
+    """The page of one run."""
+    parts: dict[str, Any] = {}
+    gaps: dict[str, str] = {}
+    for name, build in _SECTIONS.items():
+        try:
+            parts[name] = build(run, summary)
+        except SynevoError as error:
+            gaps[name] = error.problem
+        except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
+            gaps[name] = f"It cannot be shown: {type(error).__name__}: {error}."
+    return _render("run.html", summary=summary, parts=parts, gaps=gaps, title=summary["run"])
+
+
+def render_comparison(comparison: Row) -> str:
+    """The page of several runs."""
+    kinds = ("synaptic", "cluster", "storage", "multiply-add")
+    drawings = {kind: draw(partial(figures.spread, comparison["groups"], kind), wide=figures.HALF) for kind in kinds}
+    count = len(comparison["runs"])
+    title = f"{count} runs" if count > 1 else comparison["runs"][0]
+    return _render("comparison.html", comparison=comparison, drawings=drawings, title=title)
+
+
+def _render(template: str, **context: Any) -> str:
+    folder = resources.files("synevo.report.page") / "templates"
+    names = ("layout.html", "parts.html", "run.html", "comparison.html")
+    loader = jinja2.DictLoader({name: (folder / name).read_text("utf-8") for name in names})
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        name: getattr(numerals, name)
+        for name in ("percent", "ratio", "number", "whole", "hundredths", "duration", "size")
+    }
+    environment.filters["label"] = label_of
+    environment.filters["around"] = lambda spread, name: numerals.around(spread, getattr(numerals, name))
+    environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS}
+    return environment.get_template(template).render(
+        style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
+        script=Markup((folder / "page.js").read_text("utf-8")),  # noqa: S704 (our own file)
+        version=__version__,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        drawing_problem=figures.drawing_problem(),
+        **context,
+    )
+
+
+def _dark_rules() -> str:
+    """The figures' colours in the dark: a style sheet outranks the attributes of an SVG."""
+    rules = "".join(
+        f'svg [{attribute}="{light}"]{{{attribute}:{dark}}}\n'
+        for light, dark in _DARK.items()
+        for attribute in ("fill", "stroke")
+    )
+    return f"@media screen and (prefers-color-scheme: dark) {{\n{rules}}}\n"
+
+
+def _headline(_: RunDir, summary: Row) -> Row:
+    best = next((row for row in summary["generations"] if row["chosen"] and row["generation"] == summary["best"]), None)
+    if best is None:
+        raise absent("No generation of this run is known to be within the budget.")
+    compact = summary["compact"] if summary["compact"] and "problem" not in summary["compact"] else None
+    compact = compact if compact and compact["generation"] == summary["best"] else None
+    return {"best": best, "ancestor": summary["generations"][0], "compact": compact}
+
+
+def _curves(_: RunDir, summary: Row) -> Mapping[str, Any]:
+    if not any(row["synaptic_efficiency"] and row["test_accuracy"] is not None for row in summary["generations"]):
+        raise absent("No individual has been counted and scored yet.")
+    return {kind: draw(partial(figures.curve, summary, kind), wide=figures.HALF) for kind in ("synaptic", "cluster")}
+
+
+def _tree(_: RunDir, summary: Row) -> Any:
+    if not summary["generations"]:
+        raise absent("There is no individual yet.")
+    return {"drawing": draw(partial(tree, summary))}
+
+
+def _anatomy(_: RunDir, summary: Row) -> Any:
+    if not summary["layers"]:
+        raise absent("There is no best network to draw beside its ancestor.")
+    return {"drawing": draw(partial(anatomy, summary))}
+
+
+def _cost(_: RunDir, summary: Row) -> Any:
+    if not summary["generations"]:
+        raise absent("Nothing has been trained yet.")
+    return {"drawing": draw(partial(figures.durations, summary))}
+
+
+def _proof(_: RunDir, summary: Row) -> Row:
+    for gap in summary["missing"]:
+        if gap["part"] == "compact":
+            raise absent(gap["problem"])
+    if summary["compact"] is None:
+        raise absent("No network of this run is compacted yet: `synevo compact` does that, and proves it.")
+    compact: Row = summary["compact"]
+    return compact
+
+
+_SECTIONS: dict[str, Section] = {
+    "headline": _headline,
+    "curves": _curves,
+    "tree": _tree,
+    "anatomy": _anatomy,
+    "survival": lambda _, summary: heat_maps(summary["survival"]),
+    "kernels": kernel_sheets,
+    "filters": first_filters,
+    "outcomes": outcome_pictures,
+    "proof": _proof,
+    "cost": _cost,
+}

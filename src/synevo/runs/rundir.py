@@ -1,0 +1,352 @@
+"""A run on disk: every file name and format, written whole or not at all, and checked when read.
+
+    plan.toml                 every knob, before any work
+    machine.json              versions, device, threads
+    lineage.jsonl             one line an individual, with the hashes of its files
+    individuals/g07/          weights.safetensors, masks.safetensors, scores.json
+    training/                 the training in progress (Orbax), gone when it has ended
+    compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
+    exports/                  files for other software, each with its contract as JSON
+    report/                   index.html, report.json
+    tensorboard/              an event file, where one was asked for
+
+Nothing here executes what it loads. A file is written under a temporary name and renamed; one process writes at a time.
+"""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from synevo.errors import RunError, damaged
+from synevo.files.writing import canonical, hash_of, pretty, read_checked, read_json, write, write_folder, write_json
+from synevo.runs.holder import holder_file, introduce, who_holds
+from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
+from synevo.plan.compose import flatten, validate
+from synevo.plan.fields import FORMAT, Plan
+from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
+
+RUNS = Path("runs")
+
+ARCHITECTURE_FORMAT = 2
+"""Of architecture.json: 1 stated neither the groups of convolutions nor how images are brought to size."""
+
+_PREDICTIONS = "predictions.safetensors"
+_CHECKPOINT = re.compile(r"g(\d+)(?:-\d+)?-a\d+-e(\d+)")
+
+# Fields that may change while a lineage goes on: they say how far it goes, not what it is.
+_OPEN_ENDED = {
+    *("format", "preset", "data.data_dir", "evolution.generations", "evolution.max_drop", "evolution.finest"),
+    *("evolution.target_synapses", "evolution.target_macs", "evolution.target_kb", "evolution.target_latency"),
+}
+
+# What the ancestor depends on: the rest may change until there is an offspring.
+_ANCESTRAL = {"seed", "data", "ancestor", "ancestor_training"}
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run directory."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name by which people call the run."""
+        return self.path.resolve().name
+
+    def exists(self) -> bool:
+        """Whether there is a plan: the first thing that a run has."""
+        return (self.path / "plan.toml").is_file()
+
+    def require(self) -> None:
+        """RunError where there is no plan."""
+        if not self.exists():
+            raise RunError(
+                f"{self.path} is not a run: it has no plan.toml.", remedy="Start one with `synevo train-ancestor`."
+            )
+
+    # plan and machine
+
+    def save_plan(self, plan: Plan) -> None:
+        """Write the plan, before any work."""
+        table = plan.model_dump(exclude_none=True)
+        write(self.path / "plan.toml", tomli_w.dumps(table).encode())
+        _point_latest(self.path)
+
+    def load_plan(self) -> Plan:
+        """The plan of the run; RunError where it is missing, damaged or of a future version."""
+        self.require()
+        try:
+            table = tomllib.loads((self.path / "plan.toml").read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise damaged(self.path / "plan.toml", str(error)) from None
+        version = table.get("format")
+        if isinstance(version, int) and version > FORMAT:
+            raise RunError(
+                f"{self.path} was made by a newer synevo (format {version}; this one reads up to {FORMAT}).",
+                remedy="Upgrade with `pip install --upgrade synevo`.",
+            )
+        return validate(table)
+
+    def save_machine(self, machine: Mapping[str, Any]) -> None:
+        """Write what the run was made on."""
+        write_json(self.path / "machine.json", machine)
+
+    def load_machine(self) -> dict[str, Any]:
+        """What the run was made on; empty where that is unknown."""
+        path = self.path / "machine.json"
+        return read_json(path) if path.is_file() else {}
+
+    # lineage and individuals
+
+    def load_lineage(self) -> Lineage:
+        """The lineage so far; RunError where a line was cut short or changed."""
+        return Lineage(tuple(from_table(entry["individual"]) for entry in self.entries()))
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The checked lines of the lineage: `individual`, `files` (name → sha256) and `plan` (its fingerprint)."""
+        path = self.path / "lineage.jsonl"
+        if not path.is_file():
+            return []
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+        return [_read_entry(path, number, line) for number, line in enumerate(lines, start=1)]
+
+    def whole_entries(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The lines of the lineage that are whole, and what is wrong with the others."""
+        path = self.path / "lineage.jsonl"
+        lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+        whole, problems = [], []
+        for number, line in enumerate(lines, start=1):
+            try:
+                whole.append(_read_entry(path, number, line))
+            except RunError as error:
+                problems.append(error.problem)
+        return whole, problems
+
+    def save_individual(self, individual: Individual, plan: Plan, *, weights: Tensors, masks: Tensors) -> None:
+        """Write an individual's files, then its line of the lineage; `masks` are boolean."""
+        files: dict[str, str] = {}
+        if weights:
+            folder = self.path / "individuals" / individual.name
+            contents = {
+                "weights.safetensors": pack_tensors(weights),
+                "masks.safetensors": pack_masks(masks),
+                "scores.json": pretty(to_table(individual)),
+            }
+            files = {name: hash_of(content) for name, content in contents.items()}
+            write_folder(folder, contents)
+        entry = {"individual": to_table(individual), "files": files, "plan": fingerprint(plan, individual.generation)}
+        line = {**entry, "check": hash_of(canonical(entry))}
+        path = self.path / "lineage.jsonl"
+        before = path.read_bytes() if path.is_file() else b""
+        write(path, before + json.dumps(line).encode() + b"\n")
+
+    def load_individual(self, which: int | str) -> tuple[Tensors, Tensors]:
+        """Weights and boolean masks of an individual, by its name or as the head of a generation.
+
+        Raises:
+            RunError: where there is none, or a file is missing, cut short or changed.
+        """
+        entries = self.entries()
+        lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
+        name = lineage.head(which).name if isinstance(which, int) and lineage.brood(which) else which
+        for individual, entry in zip(lineage.individuals, entries, strict=True):
+            if individual.name == name and entry["files"]:
+                folder = self.path / "individuals" / individual.name
+                files = {name: read_checked(folder / name, sha) for name, sha in entry["files"].items()}
+                weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+                return weights, unpack_masks(folder / "masks.safetensors", files["masks.safetensors"])
+        raise RunError(
+            f"{self.path} has no network of generation {which}.",
+            remedy="`synevo report` lists the generations; `synevo evolve` makes more.",
+        )
+
+    def load_masks(self, entry: Mapping[str, Any]) -> Tensors:
+        """The boolean masks of the individual of a line of the lineage; RunError as in `load_individual`."""
+        path = self.path / "individuals" / from_table(entry["individual"]).name / "masks.safetensors"
+        if path.name not in entry["files"]:
+            raise damaged(path, "the lineage has no hash of it")
+        return unpack_masks(path, read_checked(path, entry["files"][path.name]))
+
+    def check_plan(self, plan: Plan) -> None:
+        """RunError where the lineage was evolved under another plan than this."""
+        for entry in self.entries():
+            generation = entry["individual"]["generation"]
+            if entry["plan"] != fingerprint(plan, generation):
+                raise RunError(
+                    f"Generation {generation} of {self.path} was made with another plan.",
+                    remedy="A lineage keeps its plan. Start another run with `synevo train-ancestor --run DIR`.",
+                )
+
+    # compacted networks
+
+    def save_compact(
+        self, generation: int, *, weights: Tensors, documents: Mapping[str, Any], predictions: Tensors | None = None
+    ) -> Path:
+        """Write a compacted network, its JSON documents (`proof`, …) and its predictions; return its folder."""
+        folder = self.compact_folder(generation)
+        contents = {"weights.safetensors": pack_tensors(weights)}
+        if predictions is not None:
+            contents[_PREDICTIONS] = pack_tensors(predictions)
+        contents |= {f"{name}.json": pretty(document) for name, document in documents.items()}
+        contents["hashes.json"] = pretty({name: hash_of(content) for name, content in contents.items()})
+        write_folder(folder, contents)
+        return folder
+
+    def load_compact(self, generation: int) -> tuple[Tensors, dict[str, Any]]:
+        """Weights and JSON documents of a compacted network; RunError where it is missing or damaged."""
+        folder = self.compact_folder(generation)
+        if not folder.is_dir():
+            raise RunError(
+                f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first."
+            )
+        return read_compact(folder)
+
+    def load_predictions(self, generation: int) -> Tensors | None:
+        """What ancestor and compacted network say to the test images; None where an older version compacted it.
+
+        Raises:
+            RunError: where they are missing or damaged.
+        """
+        folder = self.compact_folder(generation)
+        sha = read_json(folder / "hashes.json").get(_PREDICTIONS)
+        return None if sha is None else unpack_tensors(folder / _PREDICTIONS, read_checked(folder / _PREDICTIONS, sha))
+
+    def compacted(self) -> list[int]:
+        """The generations that have been compacted, oldest first."""
+        return sorted(
+            int(folder.name[1:]) for folder in (self.path / "compact").glob("g*") if folder.name[1:].isdigit()
+        )
+
+    def compact_folder(self, generation: int) -> Path:
+        """Where a generation's compacted network is kept."""
+        return self.path / "compact" / f"g{generation:02d}"
+
+    def weights_size(self, folder: Path) -> int | None:
+        """The size in bytes of the weights in a folder of this run; None where there are none."""
+        path = folder / "weights.safetensors"
+        return path.stat().st_size if path.is_file() else None
+
+    @property
+    def report_folder(self) -> Path:
+        """Where the page of the run is kept."""
+        return self.path / "report"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """Where the event file of the run is kept."""
+        return self.path / "tensorboard"
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the training in progress is kept."""
+        return self.path / "training"
+
+    def training_now(self) -> tuple[int, int] | None:
+        """Generation and epochs of the youngest checkpoint of the training in progress; None where there is none."""
+        found = [match for path in self.training_folder.glob("g*") if (match := _CHECKPOINT.fullmatch(path.name))]
+        return max(((int(match[1]), int(match[2])) for match in found), default=None)
+
+    def touched(self) -> float:
+        """When the run last changed, in seconds of the epoch."""
+        places = (self.path / "plan.toml", self.path / "lineage.jsonl", self.training_folder, self.path / "compact")
+        return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
+
+    def writer(self) -> str | None:
+        """Who is writing the run; None where nobody is."""
+        return who_holds(self.path)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the run for writing; RunError where another process does, naming it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock, holder = FileLock(self.path / ".lock"), holder_file(self.path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text("utf-8").strip() if holder.is_file() else "another process"
+            raise RunError(
+                f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it."
+            ) from None
+        try:
+            write(holder, introduce())
+            if self.exists():
+                _point_latest(self.path)
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Weights and JSON documents of a folder that `save_compact` wrote, wherever it is now; RunError where damaged."""
+    hashes = read_json(folder / "hashes.json")
+    files = {name: read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
+    weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+    return weights, {
+        name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
+    }
+
+
+def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
+    """Write the page of a report beside its numbers, and return where the page is."""
+    write_json(folder / "report.json", summary)
+    write(folder / "index.html", page.encode())
+    return folder / "index.html"
+
+
+def latest() -> RunDir:
+    """The run that was last written; RunError where there is none."""
+    link = RUNS / "latest"
+    if not (link / "plan.toml").is_file():
+        raise RunError(
+            f"There is no run in {RUNS}/ to go on with.",
+            remedy="Name one, or start one with `synevo train-ancestor`.",
+        )
+    return RunDir(Path(os.path.relpath(link.resolve())))
+
+
+def fingerprint(plan: Plan, generation: int) -> str:
+    """A hash of what decides what an individual of this generation is: the fields that are not as by default.
+
+    A field that a later version adds is as by default in the plans of the earlier ones.
+    """
+    usual = flatten(Plan())
+    decisive = {
+        name: value
+        for name, value in flatten(plan).items()
+        if name not in _OPEN_ENDED and value != usual[name] and (generation > 1 or name.split(".")[0] in _ANCESTRAL)
+    }
+    return hash_of(canonical(decisive))
+
+
+def _read_entry(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        check = entry.pop("check")
+        from_table(entry["individual"])
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise damaged(path, f"line {number} cannot be read") from None
+    if check != hash_of(canonical(entry)):
+        raise damaged(path, f"line {number} was changed")
+    return entry
+
+
+def _point_latest(path: Path) -> None:
+    """Let `runs/latest` point to a run; not worth failing for."""
+    link = RUNS / "latest"
+    with suppress(OSError):
+        if link.is_symlink() or not link.exists():
+            RUNS.mkdir(exist_ok=True)
+            temporary = RUNS / f".latest-{os.getpid()}"
+            temporary.symlink_to(os.path.relpath(path.resolve(), RUNS.resolve()))
+            temporary.replace(link)

@@ -1,0 +1,76 @@
+"""The shelf: the runs of a folder, each at a glance, from its plan and its lineage alone."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from synevo.lineage import course
+from synevo.errors import RunError, SynevoError
+from synevo.lineage.individuals import Lineage, from_table, ratio
+from synevo.runs.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A run at a glance; `writer` says who is working on it, `age` is in seconds since it last changed."""
+
+    name: str
+    path: str
+    state: str
+    generations: int
+    best: int | None
+    synaptic_efficiency: float | None
+    test_accuracy: float | None
+    age: float
+    writer: str | None
+
+
+def find_runs(folder: Path) -> list[RunDir]:
+    """The runs right within a folder, by name; links such as `latest` are not counted twice."""
+    return [
+        RunDir(path)
+        for path in sorted(folder.iterdir() if folder.is_dir() else ())
+        if not path.is_symlink() and RunDir(path).exists()
+    ]
+
+
+def open_all(paths: list[Path]) -> list[RunDir]:
+    """The runs at these paths, each once; a folder of runs counts as its runs. RunError where there is none."""
+    runs: dict[Path, RunDir] = {}
+    for path in paths:
+        run = RunDir(path)
+        found = [run] if run.exists() else find_runs(path)
+        if not found:
+            raise RunError(
+                f"{path} is neither a run nor a folder of runs: it has no plan.toml.",
+                remedy="`synevo runs FOLDER` lists the runs of a folder; `synevo train-ancestor` starts one.",
+            )
+        for one in found:
+            runs.setdefault(one.path.resolve(), one)
+    return list(runs.values())
+
+
+def glance(run: RunDir) -> Glance:
+    """A run at a glance, damaged or not."""
+    entries, problems = run.whole_entries()
+    lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
+    best, state = None, "damaged"
+    try:
+        plan = run.load_plan()
+        if not problems and (not entries or lineage.ancestor.generation == 1):
+            best = lineage.best(plan.evolution.max_drop)
+            state = course.state(lineage, plan)
+    except SynevoError:
+        pass
+    counts, ancestor = best and best.counts, lineage.individuals[0].counts if entries else None
+    return Glance(
+        name=run.name,
+        path=str(run.path),
+        state=state,
+        generations=len(lineage.line),
+        best=best.generation if best else None,
+        synaptic_efficiency=ratio(ancestor.synapses, counts.synapses) if ancestor and counts else None,
+        test_accuracy=best.scores.test_accuracy if best and best.scores else None,
+        age=max(0.0, time.time() - run.touched()),
+        writer=run.writer(),
+    )

@@ -1,0 +1,1 @@
+"""Fit a network's living synapses and evaluate it; it knows neither genetics nor wiring."""

@@ -1,0 +1,1 @@
+"""What of a network lives and dies together, found by tracing it."""

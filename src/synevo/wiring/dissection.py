@@ -1,0 +1,283 @@
+"""Wiring: which slices of which arrays of a network live and die together.
+
+Every element of every axis of every array gets an identity. The rules (`synevo.wiring.rules.follow`) follow the
+identities through the traced program and unite those that must share a fate: a filter, its bias, its normalisation, the
+rows of the next layer that a flatten spreads it over, both sides of a residual sum. A set of identities that may be
+removed is a *unit*. A set that reaches the output, or meets a primitive without a rule, is frozen: never removed, and
+named with its reason. So is a family of units that the model's own code would not let go: a trial half of every family
+is removed, and what does not run as predicted is found out.
+
+A layer is an array that is contracted with a signal; its elements are the synapses of the paper. Units are numbered
+once, in the ancestor, and keep their number however small the network becomes: the number is the gene tag of
+1811.07966. Where two kinds of units meet on one axis, such as heads and the places within a head, its elements are
+*derived* from several units and numbered behind them.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from synevo.errors import ProofError
+from synevo.model.fitting import refit
+from synevo.model.network import Blueprint, Network, forward, forward_training
+from synevo.wiring.comparison import Survivors, compare_programs
+from synevo.wiring.identities import Axis, Flags, Identities, Numbers
+from synevo.wiring.rules.follow import follow
+from synevo.wiring.rules.reshaping import merge_axes
+from synevo.wiring.tracing import UNKNOWN, Program, line, trace
+from synevo.wiring.units import PERMANENT, Frozen, Layer, Wiring, keep_one, survives
+from synevo.wiring.walking import Contraction
+
+_TRIALS = (1 / 2, 0, 0.8, 0.3, 0, 1 / 2, 0.8, 0, 0.3, 0.9)
+"""The shares of every family that trials remove; where units are derived, code may fail for some and not for others."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The traced program of a network, the unit of every place of every axis of every value in it, and the wiring."""
+
+    program: Program
+    units: Mapping[int, tuple[Numbers, ...]]
+    wiring: Wiring
+
+    def survivors(self, alive: Flags) -> Survivors:
+        """What is left of each axis of each value when only the `alive` units [units] are."""
+        fates = self.wiring.fates(alive)
+        return {value: tuple(survives(axis, fates) for axis in axes) for value, axes in self.units.items()}
+
+
+def fitted(blueprint: Blueprint, wiring: Wiring, alive: Flags) -> Blueprint:
+    """The blueprint of the network in which only the `alive` units [units] are left; `wiring` is the ancestor's."""
+    if alive.all():
+        return blueprint
+    fates = wiring.fates(alive)
+    shapes = {name: tuple(int(survives(axis, fates).sum()) for axis in axes) for name, axes in wiring.slots.items()}
+    return refit(blueprint, shapes, groups_left(wiring, alive))
+
+
+def groups_left(wiring: Wiring, alive: Flags) -> dict[str, int]:
+    """In how many groups each grouped kernel is divided where only the `alive` units [units] are left."""
+    fates = wiring.fates(alive)
+    return {name: int(survives(axis, fates).sum()) for name, axis in wiring.groups.items()}
+
+
+def dissect(blueprint: Blueprint, network: Network, shape: tuple[int, int, int]) -> Anatomy:
+    """Trace a network on images of `shape`, and follow its units through the program.
+
+    The anatomy is that of evaluation; training must be able to lose the same units.
+    """
+    program = program_of(blueprint, network, shape)
+    identities, contractions = follow(program)
+    values = identities.axes
+    if network.statistics or blueprint.training != blueprint.evaluation:
+        training, updates = _training_program(blueprint, network, shape)
+        follow(training, identities, arrays={k: values[v] for k, v in program.arrays.items()}, updates=updates)
+        identities.axes = values
+    return _try(blueprint, network, shape, program, identities, contractions)
+
+
+def program_of(blueprint: Blueprint, network: Network, shape: tuple[int, int, int]) -> Program:
+    """The program of a network in evaluation mode; traced on two images, since one would elide broadcasts."""
+
+    def run(arrays: dict[str, Any], x: Any) -> Any:
+        return forward(blueprint, _network(network, arrays), x)
+
+    return trace(run, _abstract(network), jax.ShapeDtypeStruct((2, *shape), jnp.float32))
+
+
+def _training_program(
+    blueprint: Blueprint, network: Network, shape: tuple[int, int, int]
+) -> tuple[Program, dict[int, str]]:
+    """The program of a network in training mode, and which of its outputs are the statistics for the next step."""
+
+    def run(arrays: dict[str, Any], x: Any, key: Any) -> Any:
+        logits, updated = forward_training(blueprint, _network(network, arrays), x, key)
+        return logits, [updated.statistics[name] for name in sorted(network.statistics)]
+
+    program = trace(run, _abstract(network), jax.ShapeDtypeStruct((2, *shape), jnp.float32), jax.random.key(0))
+    first = len(program.outputs) - len(network.statistics)
+    return program, dict(enumerate(sorted(network.statistics), first))
+
+
+def _network(like: Network, arrays: dict[str, Any]) -> Network:
+    return Network({k: arrays[k] for k in like.parameters}, {k: arrays[k] for k in like.statistics})
+
+
+def _abstract(network: Network) -> dict[str, Any]:
+    return {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in network.arrays.items()}
+
+
+def check(blueprint: Blueprint, network: Network, shape: tuple[int, int, int], anatomy: Anatomy, alive: Flags) -> int:
+    """The steps of the program of the `alive` units [units] alone, after checking that the model's own code runs it.
+
+    Only the shapes of the ancestor's `network` matter.
+
+    Raises:
+        ProofError: where the model's code does anything but what the wiring predicts.
+    """
+    survivors = anatomy.survivors(alive)
+
+    def cut(name: str, array: Any) -> Any:
+        sizes = tuple(int(axis.sum()) for axis in survivors[anatomy.program.arrays[name]])
+        return jax.ShapeDtypeStruct(sizes, array.dtype)
+
+    try:
+        found = program_of(fitted(blueprint, anatomy.wiring, alive), network.map(cut), shape)
+    except Exception as error:  # whatever the user's code raises
+        raise ProofError(
+            f"The compacted model would not run: {type(error).__name__}: {_first_line(error)} ({_line(error)}).",
+            remedy="The model's code states its widths; write sizes as x.shape[...] or -1 so that they follow.",
+        ) from error
+    return compare_programs(anatomy.program, survivors, found)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+
+
+def _line(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return line((frame.filename, frame.lineno or 0) for frame in reversed(frames)) or UNKNOWN
+
+
+def _try(
+    blueprint: Blueprint,
+    network: Network,
+    shape: tuple[int, int, int],
+    program: Program,
+    identities: Identities,
+    contractions: list[Contraction],
+) -> Anatomy:
+    """The anatomy, after freezing the families of units that the model's own code would not let go."""
+
+    def problem(families: list[list[int]]) -> str | None:
+        try:
+            for seed, share in enumerate(_TRIALS if anatomy.wiring.derived else _TRIALS[:2]):
+                check(blueprint, network, shape, anatomy, _without(anatomy.wiring, families, share, seed))
+        except ProofError as error:
+            return error.problem
+        return None
+
+    def offenders(families: list[list[int]], why: str) -> list[tuple[list[int], str]]:
+        if len(families) == 1:
+            return [(families[0], why)]
+        halves = families[: len(families) // 2], families[len(families) // 2 :]
+        found = [pair for half in halves if (reason := problem(half)) for pair in offenders(half, reason)]
+        return found or [(family, why) for family in families]
+
+    while True:
+        numbers = _number_units(program, identities)
+        anatomy = _anatomy(program, identities, contractions, numbers)
+        families = [
+            units for family in identities.families() if (units := [numbers[r] for r in family if r in numbers])
+        ]
+        why = problem(families) if families else None
+        if why is None:
+            return anatomy
+        roots = {unit: root for root, unit in numbers.items()}
+        for family, reason in offenders(families, why):
+            identities.freeze_sets([roots[unit] for unit in family], reason)
+
+
+def _without(wiring: Wiring, families: list[list[int]], share: float, seed: int) -> Flags:
+    """Flags [units] for a trial: this share of each family is removed, at least one, and no axis becomes empty."""
+    alive = np.ones(wiring.units, bool)
+    random = np.random.default_rng(seed)
+    for family in families:
+        alive[random.permutation(family)[: max(1, int(share * len(family)))]] = False
+    return keep_one(wiring, alive)
+
+
+def _number_units(program: Program, identities: Identities) -> dict[int, int]:
+    """Unit numbers of the atomic sets, counted in the order in which the arrays first meet a signal."""
+    order = [operand for step in program.steps for operand in step.operands if isinstance(operand, int)]
+    arrays = set(program.arrays.values())
+    numbers: dict[int, int] = {}
+    for value in dict.fromkeys(operand for operand in order if operand in arrays):
+        for axis in identities.axes[value]:
+            for root in identities.roots(axis):
+                for part in identities.parts(int(root)):
+                    numbers.setdefault(part, len(numbers))
+    return numbers
+
+
+def _anatomy(
+    program: Program, identities: Identities, contractions: list[Contraction], numbers: Mapping[int, int]
+) -> Anatomy:
+    derived: dict[tuple[int, ...], int] = {}
+    known: dict[frozenset[int], tuple[int, ...]] = {}
+
+    def unit(root: int) -> int:
+        parts = tuple(numbers[part] for part in identities.parts(root) if part in numbers)
+        if len(parts) < 2:  # noqa: PLR2004  (two make a derived unit)
+            return parts[0] if parts else PERMANENT
+        parts = known.setdefault(frozenset(parts), parts)
+        return len(numbers) + derived.setdefault(parts, len(derived))
+
+    def number(axis: Axis) -> Numbers:
+        roots, places = np.unique(identities.roots(axis), return_inverse=True)
+        return np.array([unit(int(root)) for root in roots], np.int64)[places]
+
+    units = {value: tuple(number(axis) for axis in axes) for value, axes in identities.axes.items()}
+    slots = {name: units[value] for name, value in program.arrays.items()}
+    groups = {c.array: number(c.groups) for c in contractions if c.groups is not None}
+    emptiable = {
+        axis.tobytes(): axis for axes in units.values() for axis in axes if len(axis) and (axis != PERMANENT).all()
+    }
+    wiring = Wiring(
+        _layers(contractions, program, identities, number),
+        slots,
+        len(numbers),
+        _frozen(program, identities, slots),
+        tuple(derived),
+        tuple(emptiable.values()),
+        groups,
+    )
+    return Anatomy(program, units, wiring)
+
+
+def _layers(
+    contractions: list[Contraction], program: Program, identities: Identities, number: Callable[[Axis], Numbers]
+) -> tuple[Layer, ...]:
+    """One layer an array, at its first use; an array that is used again is used more often."""
+    layers: dict[str, Layer] = {}
+    for found in contractions:
+        if found.array in layers:
+            known = layers[found.array]
+            layers[found.array] = replace(known, positions=known.positions + found.positions)
+            continue
+        axes = identities.axes[program.arrays[found.array]]
+        outputs = number(merge_axes(identities, [axes[k] for k in found.output_axes]))
+        groups = None
+        if found.groups is not None:
+            groups = np.repeat(number(found.groups), len(outputs) // len(found.groups))
+        layers[found.array] = Layer(
+            found.array,
+            _plain(found.input_axes),
+            _plain(found.output_axes),
+            number(merge_axes(identities, [axes[k] for k in found.input_axes])),
+            outputs,
+            found.positions,
+            groups,
+        )
+    return tuple(layers.values())
+
+
+def _plain(axes: tuple[int, ...]) -> int | tuple[int, ...]:
+    return axes[0] if len(axes) == 1 else axes
+
+
+def _frozen(program: Program, identities: Identities, slots: Mapping[str, tuple[Numbers, ...]]) -> tuple[Frozen, ...]:
+    found = []
+    for name, axes in slots.items():
+        for axis, units in enumerate(axes):
+            kept = np.flatnonzero(units == PERMANENT)
+            if len(kept):
+                identity = int(identities.axes[program.arrays[name]][axis].ids[kept[0]])
+                found.append(Frozen(name, axis, len(kept), identities.reason(identity)))
+    return tuple(found)

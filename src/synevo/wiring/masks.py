@@ -1,0 +1,58 @@
+"""Masks: which synapses of a network are alive.
+
+A mask is one boolean array a layer, in the shape that the layer has now. `Clusters` says which synapses live and die
+together: all of a filter (in all layers that make its unit: see `ties`), or all between one input unit and one output
+unit, which is a k×k kernel in a convolution and the whole map that a flatten spread out in the matrix behind it.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from synevo.model.network import Network
+from synevo.wiring.units import Layer, Wiring
+
+Mask = NDArray[np.bool_]
+
+Masks = dict[str, Mask]
+
+
+def full(wiring: Wiring, network: Network) -> Masks:
+    """The masks of a network in which every synapse is alive."""
+    return {layer.name: np.ones(network.parameters[layer.name].shape, bool) for layer in wiring.layers}
+
+
+def apply(masks: dict[str, Any], network: Network) -> Network:
+    """The network with every dead synapse exactly zero."""
+    parameters = {
+        name: jnp.where(masks[name], array, 0) if name in masks else array for name, array in network.parameters.items()
+    }
+    return Network(parameters, network.statistics)
+
+
+def by_unit(layer: Layer, array: Any) -> Any:
+    """An array of a layer as [inputs, outputs, places in the window]."""
+    inputs, outputs = axes_of(layer)
+    moved = (jnp if isinstance(array, Array) else np).moveaxis(
+        array, (*inputs, *outputs), tuple(range(len(inputs) + len(outputs)))
+    )
+    places = math.prod(moved.shape[len(inputs) + len(outputs) :])
+    return moved.reshape(len(layer.inputs), len(layer.outputs), places)
+
+
+def from_units(layer: Layer, view: Any, shape: tuple[int, ...]) -> Any:
+    """The inverse of `by_unit`: an array [inputs, outputs, places] in the layer's own shape."""
+    inputs, outputs = axes_of(layer)
+    order = (*inputs, *outputs, *(axis for axis in range(len(shape)) if axis not in (*inputs, *outputs)))
+    backend = jnp if isinstance(view, Array) else np
+    return backend.transpose(view.reshape([shape[axis] for axis in order]), np.argsort(order).tolist())
+
+
+def axes_of(layer: Layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of a layer's array that are its inputs, and those that are its outputs."""
+    first, second = ((axis,) if isinstance(axis, int) else axis for axis in (layer.input_axis, layer.output_axis))
+    return first, second

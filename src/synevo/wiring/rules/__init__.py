@@ -1,0 +1,1 @@
+"""How each primitive of a traced program ties the identities of its operands to those of its results."""

@@ -1,0 +1,92 @@
+"""Rules of the primitives that contract: matrix products, attention among them, and convolutions of all kinds.
+
+What is contracted shares its fate. A dead unit must contribute exactly nothing: one side of the contraction is zero
+there, as every array of the network is in a masked one, or the axis is frozen.
+"""
+
+import math
+
+from synevo.wiring.identities import Axes, Axis, stays
+from synevo.wiring.rules.reshaping import freeze_all, split_axis
+from synevo.wiring.tracing import Step
+from synevo.wiring.walking import Walk
+
+
+def dot(walk: Walk, step: Step) -> list[Axes]:
+    """Contracted and batch axes share their fates; the others pass."""
+    left, right = step.operands
+    (left_in, right_in), (left_batch, right_batch) = step.parameters["dimension_numbers"]
+    a, b = walk.axes(left), walk.axes(right)
+    for i, j in zip(left_in, right_in, strict=True):
+        _contract(walk, step, a[i], b[j])
+    for i, j in zip(left_batch, right_batch, strict=True):
+        walk.identities.unite(a[i], b[j])
+    left_out = [k for k in range(len(a)) if k not in (*left_in, *left_batch)]
+    right_out = [k for k in range(len(b)) if k not in (*right_in, *right_batch)]
+    if not left_batch:
+        sizes = [math.prod(walk.shape(side)[k] for k in out) for side, out in ((left, left_out), (right, right_out))]
+        walk.contract(left, left_in, left_out, _images(walk, sizes[1]))
+        walk.contract(right, right_in, right_out, _images(walk, sizes[0]))
+    batch = [
+        Axis(a[i].ids, 0.0 if 0.0 in (a[i].dead, b[j].dead) else None)
+        for i, j in zip(left_batch, right_batch, strict=True)
+    ]
+    return [(*batch, *(_passed(a[k]) for k in left_out), *(_passed(b[k]) for k in right_out))]
+
+
+def _images(walk: Walk, uses: int) -> int:
+    """How often something that is used `uses` times is used for one image."""
+    batch = walk.program.shapes[walk.program.inputs[0]][0]
+    return max(1, uses // batch)
+
+
+def _contract(walk: Walk, step: Step, one: Axis, other: Axis) -> None:
+    walk.identities.unite(one, other)
+    if 0.0 not in (one.dead, other.dead):
+        walk.freeze(one, step, "contracted with another signal")
+
+
+def _passed(axis: Axis) -> Axis:
+    """An axis behind a contraction along others: a sum of zeros is zero."""
+    return Axis(axis.ids, 0.0 if axis.dead == 0.0 else None)
+
+
+def convolution(walk: Walk, step: Step) -> list[Axes]:
+    """The channels of signal and kernel share their fates; windows and places stay."""
+    signal, kernel = step.operands
+    if step.parameters["batch_group_count"] != 1:
+        return freeze_all(walk, step)
+    numbers, shape = step.parameters["dimension_numbers"], walk.program.shapes[step.results[0]]
+    x, w = walk.axes(signal), walk.axes(kernel)
+    out_axis, in_axis, *window = numbers.rhs_spec
+    for place in numbers.lhs_spec[2:]:
+        walk.freeze(x[place], step, "convolved over")
+    for place in window:
+        walk.freeze(w[place], step, "a place in the window")
+    count, groups = step.parameters["feature_group_count"], None
+    if count == 1:
+        _contract(walk, step, x[numbers.lhs_spec[1]], w[in_axis])
+    else:
+        groups = _group(walk, step, count, x[numbers.lhs_spec[1]], w[in_axis], w[out_axis])
+    dilated = any(factor != 1 for factor in step.parameters["lhs_dilation"])
+    places = (
+        [walk.shape(signal)[k] for k in numbers.lhs_spec[2:]] if dilated else [shape[k] for k in numbers.out_spec[2:]]
+    )
+    walk.contract(kernel, [in_axis], [out_axis], math.prod(places), groups)
+    result = [stays(size) for size in shape]
+    result[numbers.out_spec[0]] = _passed(x[numbers.lhs_spec[0]])
+    result[numbers.out_spec[1]] = _passed(w[out_axis])
+    return [tuple(result)]
+
+
+def _group(walk: Walk, step: Step, count: int, channels: Axis, within: Axis, filters: Axis) -> Axis:
+    """Tie signal and kernel of a grouped convolution; return the groups.
+
+    A channel is derived from its group and its place within, a filter from its group and its place among the filters
+    of that group.
+    """
+    group, place = split_axis(walk, step, channels, [count, len(channels) // count])
+    _contract(walk, step, place, within)
+    own, _ = split_axis(walk, step, filters, [count, len(filters) // count])
+    walk.identities.unite(group, own)
+    return group

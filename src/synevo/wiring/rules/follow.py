@@ -1,0 +1,228 @@
+"""Rules: how each primitive of a traced program ties the identities of its operands to those of its results.
+
+`RULES` is the table to extend: a function of the walk and a step, that returns the axes of the step's results. A
+primitive without a rule freezes all that it touches: refuse or freeze, never be silently wrong. The removal of a unit
+zeroes what makes it *and* what reads it, so most activations may make of a dead unit what they like; what number they
+make of it is followed all the same, since attention multiplies signals with each other.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synevo.wiring.identities import Axes, Axis, Identities, stays
+from synevo.wiring.rules.contracting import convolution, dot
+from synevo.wiring.rules.reshaping import (
+    broadcast,
+    concatenate,
+    dynamic_slice,
+    dynamic_update_slice,
+    freeze_all,
+    gather,
+    pad,
+    reshape,
+    reverse,
+    slice_,
+    split,
+    squeeze,
+    tile,
+    transpose,
+    unstack,
+)
+from synevo.wiring.tracing import Program, Step
+from synevo.wiring.walking import Contraction, Rule, Walk
+
+
+def follow(
+    program: Program,
+    identities: Identities | None = None,
+    *,
+    arrays: Mapping[str, Axes] | None = None,
+    updates: Mapping[int, str] | None = None,
+) -> tuple[Identities, list[Contraction]]:
+    """The identities of every value of a program, and the contractions of its arrays in the order of the signal.
+
+    A second program of the same network, its training, is followed with the `identities` and the axes of the `arrays`
+    of the first; `updates` says which of its outputs are arrays for the next step, and so share their identities.
+    """
+    identities = identities or Identities()
+    identities.axes = {}
+    for name, value in program.arrays.items():
+        shape = program.shapes[value]
+        identities.axes[value] = arrays[name] if arrays else tuple(identities.fresh(size) for size in shape)
+    for value in (*program.inputs, *program.constants):
+        identities.axes[value] = tuple(stays(size) for size in program.shapes[value])
+    origins = {value: (name, tuple(range(len(program.shapes[value])))) for name, value in program.arrays.items()}
+    walk = Walk(program, identities, origins, training=arrays is not None)
+    for step in program.steps:
+        results = RULES.get(step.primitive, freeze_all)(walk, step)
+        for value, axes in zip(step.results, results, strict=True):
+            identities.axes[value] = axes
+    for position, output in enumerate(program.outputs):
+        own = identities.axes[program.arrays[updates[position]]] if updates and position in updates else None
+        for place, axis in enumerate(walk.axes(output)):
+            if own is None:
+                identities.freeze(axis, "reaches the output of the network")
+            else:
+                identities.unite(own[place], axis)
+    return identities, walk.contractions
+
+
+def _elementwise(walk: Walk, step: Step) -> list[Axes]:
+    """Operands of the result's rank share the fate of each axis along which they are not broadcast."""
+    shape = walk.program.shapes[step.results[0]]
+    result = []
+    for place, size in enumerate(shape):
+        whole: list[Axis] = []
+        dead: list[float | None] = []
+        for operand in step.operands:
+            axes = walk.axes(operand)
+            matches = len(axes) == len(shape) and len(axes[place]) == size
+            dead.append(axes[place].dead if matches else walk.number(operand))
+            if matches:
+                whole.append(axes[place])
+            elif len(axes) == len(shape):
+                walk.freeze(axes[place], step, "repeated")
+        if not whole:
+            return freeze_all(walk, step)
+        for other in whole[1:]:
+            walk.identities.unite(whole[0], other)
+        result.append(Axis(whole[0].ids, _value(step, dead)))
+    return [tuple(result) for _ in step.results]
+
+
+def _value(step: Step, operands: list[float | None]) -> float | None:
+    """What an elementwise primitive makes of the numbers that its operands have at a dead place."""
+    if step.primitive == "mul" and 0.0 in operands:
+        return 0.0
+    if step.primitive == "select_n":
+        return operands[1] if len(set(operands[1:])) == 1 else None
+    if step.primitive in {"integer_pow", "pow"}:
+        return 0.0 if operands[0] == 0.0 and _is_positive(step, operands) else None
+    known = [operand for operand in operands if operand is not None]
+    function = _NUMBERS.get(step.primitive)
+    if function is None or len(known) < len(operands):
+        return None
+    with np.errstate(all="ignore"):
+        value = float(function(*known))
+    return value if np.isfinite(value) else None
+
+
+def _is_positive(step: Step, operands: list[float | None]) -> bool:
+    exponent = step.parameters["y"] if step.primitive == "integer_pow" else operands[1]
+    return exponent is not None and exponent > 0
+
+
+def _convert(walk: Walk, step: Step) -> list[Axes]:
+    axes = walk.axes(step.operands[0])
+    walk.move_origin(step, range(len(axes)))
+    return [axes]
+
+
+def _reduce(walk: Walk, step: Step) -> list[Axes]:
+    gone = step.parameters["axes"]
+    axes = walk.axes(step.operands[0])
+    for place in gone:
+        walk.freeze(axes[place], step, "summed over")
+    passes = step.primitive in {"reduce_sum", "reduce_max", "reduce_min"}
+    left = [axis for place, axis in enumerate(axes) if place not in gone]
+    return [tuple(Axis(axis.ids, 0.0 if passes and axis.dead == 0.0 else None) for axis in left) for _ in step.results]
+
+
+def _mixed(walk: Walk, step: Step) -> list[Axes]:
+    """A cumulative sum, a sort: they mix the elements of one axis."""
+    place = step.parameters["axis" if "axis" in step.parameters else "dimension"]
+    results = []
+    for axes in (walk.axes(operand) for operand in step.operands):
+        walk.freeze(axes[place], step, "mixed along its axis")
+        for one, other in zip(walk.axes(step.operands[0]), axes, strict=True):
+            walk.identities.unite(one, other)
+        results.append(tuple(Axis(axis.ids, None) for axis in axes))
+    return results
+
+
+def _window(walk: Walk, step: Step) -> list[Axes]:
+    axes = walk.axes(step.operands[0])
+    if len(step.results) > 1:
+        return freeze_all(walk, step)
+    shape = walk.program.shapes[step.results[0]]
+    result = []
+    for place, (axis, width) in enumerate(zip(axes, step.parameters["window_dimensions"], strict=True)):
+        pooled = width > 1 or len(axis) != shape[place]
+        if pooled:
+            walk.freeze(axis, step, "pooled over")
+        result.append(stays(shape[place]) if pooled else Axis(axis.ids, _pooled(step, axis)))
+    return [tuple(result)]
+
+
+def _pooled(step: Step, axis: Axis) -> float | None:
+    return 0.0 if axis.dead == 0.0 and step.primitive == "reduce_window_sum" else None
+
+
+def _random(walk: Walk, step: Step) -> list[Axes]:
+    """Random numbers are exchangeable while training; in evaluation each is of its place."""
+    if not walk.training:
+        return freeze_all(walk, step)
+    return [tuple(walk.identities.fresh(size, None) for size in walk.program.shapes[value]) for value in step.results]
+
+
+def _iota(walk: Walk, step: Step) -> list[Axes]:
+    """Places are counted along one axis; the others are copies."""
+    counted, shape = step.parameters["dimension"], walk.program.shapes[step.results[0]]
+    return [tuple(stays(n) if k == counted else walk.identities.fresh(n, None) for k, n in enumerate(shape))]
+
+
+_WITH_NAMESAKES = "abs sin cos tan tanh sinh cosh sqrt square cbrt exp exp2 expm1 log1p floor ceil sign"
+
+_NUMBERS: dict[str, Any] = {
+    **{name: lambda x: x for name in ("copy", "convert_element_type", "stop_gradient", "reduce_precision", "copy_p")},
+    **{name: getattr(np, name) for name in _WITH_NAMESAKES.split()},
+    "neg": np.negative,
+    "erf": lambda x: 0.0 if x == 0 else np.nan,
+    "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "add": np.add,
+    "add_any": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+    "clamp": lambda low, x, high: np.clip(x, low, high),
+}
+
+_ELEMENTWISE = """
+    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp copy copy_p cos cosh digamma div eq erf
+    erf_inv erfc exp exp2 expm1 floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne
+    neg nextafter not or pow real reduce_precision rem round rsqrt select_n shift_left shift_right_arithmetic
+    shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor bitcast_convert_type
+"""
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
+    **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"), _reduce),
+    **dict.fromkeys(("argmax", "argmin"), _reduce),
+    **dict.fromkeys(("reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum"), _window),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort"), _mixed),
+    "optimization_barrier": lambda walk, step: [walk.axes(operand) for operand in step.operands],
+    "convert_element_type": _convert,
+    "random_bits": _random,
+    "iota": _iota,
+    "broadcast_in_dim": broadcast,
+    "tile": tile,
+    "transpose": transpose,
+    "squeeze": squeeze,
+    "reshape": reshape,
+    "slice": slice_,
+    "split": split,
+    "unstack": unstack,
+    "pad": pad,
+    "rev": reverse,
+    "concatenate": concatenate,
+    "gather": gather,
+    "dynamic_slice": dynamic_slice,
+    "dynamic_update_slice": dynamic_update_slice,
+    "dot_general": dot,
+    "conv_general_dilated": convolution,
+}

@@ -1,0 +1,176 @@
+"""A model as a straight program: its jaxpr with every call inlined and every value numbered.
+
+Two programs can then be compared step by step, which is how a compacted model is proven to be the model that was
+predicted, and how units are followed through a model that nobody annotated.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, TypeAlias
+
+import jax
+from jax.extend.core import Jaxpr, Literal
+
+# Calls whose body can be inlined, by the parameter that holds it.
+_BODIES = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "remat": "jaxpr",
+    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
+}
+
+
+UNKNOWN = "unknown line"
+
+
+def _folder(package: str) -> str:
+    """The folder that an installed package lies in, with a separator behind it."""
+    spec = find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    return places[0].replace("\\", "/") + "/" if places else "<"
+
+
+_LIBRARIES = tuple(map(_folder, ("jax", "flax", "jaxlib", "numpy", "opt_einsum")))
+_OWN = _folder("synevo")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A literal operand of a step."""
+
+    value: Any
+
+
+Operand: TypeAlias = int | Constant
+
+
+@dataclass(frozen=True)
+class Step:
+    """One primitive: the values that it reads and makes, its parameters, and the line of the user's model."""
+
+    primitive: str
+    operands: tuple[Operand, ...]
+    results: tuple[int, ...]
+    parameters: Mapping[str, Any]
+    where: str
+    operation: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Values are numbered; `arrays` names those that are arrays of the network, `inputs` those that are data."""
+
+    arrays: Mapping[str, int]
+    inputs: tuple[int, ...]
+    outputs: tuple[Operand, ...]
+    constants: Mapping[int, Any]
+    steps: tuple[Step, ...]
+    shapes: Mapping[int, tuple[int, ...]]
+
+
+def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any) -> Program:
+    """The program of `function(arrays, *inputs)`; arrays and inputs may be abstract (shape and dtype alone)."""
+    closed = jax.make_jaxpr(function)(dict(arrays), *inputs)
+    return _Inliner().program(closed, sorted(arrays))
+
+
+def evaluate(program: Program, arrays: Mapping[str, Any], *inputs: Any) -> dict[int, Any]:
+    """Every value of a program, by its number, where its arrays and inputs are these."""
+    values: dict[int, Any] = dict(program.constants)
+    values |= {number: arrays[name] for name, number in program.arrays.items()}
+    values |= dict(zip(program.inputs, inputs, strict=True))
+    for step in program.steps:
+        operands = [o.value if isinstance(o, Constant) else values[o] for o in step.operands]
+        made = step.operation.bind(*operands, **step.parameters)
+        values |= zip(step.results, made if step.operation.multiple_results else [made], strict=True)
+    return values
+
+
+class _Inliner:
+    """Numbers the values of a jaxpr while its calls are inlined."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        self.steps: list[Step] = []
+        self.constants: dict[int, Any] = {}
+
+    def program(self, closed: Any, names: list[str]) -> Program:
+        values = [self._value(variable) for variable in closed.jaxpr.invars]
+        arrays, inputs = dict(zip(names, values, strict=False)), tuple(values[len(names) :])
+        outputs = self._inline(closed.jaxpr, closed.consts, values)
+        steps = tuple(_without_dead_code(self.steps, outputs))
+        return Program(arrays, inputs, outputs, self.constants, steps, self.shapes)
+
+    def _value(self, variable: Any) -> int:
+        number = len(self.shapes)
+        self.shapes[number] = tuple(variable.aval.shape)
+        return number
+
+    def _constant(self, variable: Any, value: Any) -> Operand:
+        if not variable.aval.shape:
+            return Constant(value)
+        number = self._value(variable)
+        self.constants[number] = value
+        return number
+
+    def _inline(self, jaxpr: Jaxpr, constants: Any, arguments: Any, caller: str = UNKNOWN) -> tuple[Operand, ...]:
+        scope: dict[Any, Operand] = dict(zip(jaxpr.invars, arguments, strict=True))
+        for variable, value in zip(jaxpr.constvars, constants, strict=True):
+            scope[variable] = self._constant(variable, value)
+
+        def read(atom: Any) -> Operand:
+            return Constant(atom.val) if isinstance(atom, Literal) else scope[atom]
+
+        for equation in jaxpr.eqns:
+            operands = tuple(read(atom) for atom in equation.invars)
+            where = _where(equation, caller)
+            body = equation.params.get(_BODIES.get(equation.primitive.name, ""))
+            if body is not None:
+                inner = getattr(body, "jaxpr", body)
+                results = self._inline(inner, getattr(body, "consts", ()), operands, where)
+                scope.update(zip(equation.outvars, results, strict=True))
+            else:
+                made = tuple(self._value(variable) for variable in equation.outvars)
+                self.steps.append(
+                    Step(equation.primitive.name, operands, made, equation.params, where, equation.primitive)
+                )
+                scope.update(zip(equation.outvars, made, strict=True))
+        return tuple(read(atom) for atom in jaxpr.outvars)
+
+
+def _without_dead_code(steps: list[Step], outputs: tuple[Operand, ...]) -> Iterator[Step]:
+    needed = {value for value in outputs if isinstance(value, int)}
+    kept = []
+    for step in reversed(steps):
+        if needed.intersection(step.results):
+            kept.append(step)
+            needed.update(value for value in step.operands if isinstance(value, int))
+    return reversed(kept)
+
+
+def _where(equation: Any, caller: str) -> str:
+    """File and line of the user's model that made an equation; inside a compiled function, that of its `caller`."""
+    traceback = equation.source_info.traceback
+    return line((f.file_name, f.line_num) for f in (traceback.frames if traceback is not None else ())) or caller
+
+
+def line(frames: Iterable[tuple[str, int]]) -> str:
+    """`file:line` of the user's model, the innermost among frames (file, line) that begin there; empty where none."""
+    for path, number in frames:
+        name = path.replace("\\", "/")
+        if _is_of_a_model(name):
+            return f"{name.rpartition('/')[2]}:{number}"
+    return ""
+
+
+def _is_of_a_model(path: str) -> bool:
+    """Whether a file holds a user's model: no file of a library, none of synevo's but its ancestors."""
+    if path.startswith(("<", *_LIBRARIES)):
+        return False
+    return not path.startswith(_OWN) or path.startswith(f"{_OWN}ancestors/")

@@ -1,0 +1,115 @@
+"""Units: what of a network lives and dies together, and which slices of which arrays each of them is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from synevo.wiring.identities import Flags, Numbers
+
+PERMANENT = -1
+"""The unit of an element that is never removed: an input, an output, a place in a window, something frozen."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An array of synapses, and the unit at each place of its axes that carry units.
+
+    `positions` is how often each synapse is used for one image: the places of a convolution's output, 1 in a matrix.
+    Where several axes are inputs or outputs, as in attention, they count as one. `groups` is the unit of the group that
+    each output of a grouped convolution belongs to, which must live for the output to be heard.
+    """
+
+    name: str
+    input_axis: int | tuple[int, ...]
+    output_axis: int | tuple[int, ...]
+    inputs: Numbers
+    outputs: Numbers
+    positions: int
+    groups: Numbers | None = None
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An axis of an array of which `count` elements are never removed, and why."""
+
+    array: str
+    axis: int
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The layers in the order of the signal, and the unit of every element of every axis of every array.
+
+    Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are those along which everything
+    could be removed, if it were not that one element must stay; `groups` the unit of each group of a grouped kernel.
+    """
+
+    layers: tuple[Layer, ...]
+    slots: Mapping[str, tuple[Numbers, ...]]
+    units: int
+    frozen: tuple[Frozen, ...]
+    derived: tuple[tuple[int, ...], ...] = ()
+    axes: tuple[Numbers, ...] = ()
+    groups: Mapping[str, Numbers] = field(default_factory=dict)
+
+    def fates(self, alive: Flags) -> Flags:
+        """The flags [units] continued by those of the derived units, which live while all their parts do."""
+        return np.append(alive, np.array([alive[list(parts)].all() for parts in self.derived], bool))
+
+    def parts(self, unit: int) -> tuple[int, ...]:
+        """The units that an element's life depends on: one, several where it is derived, none where it is permanent."""
+        if unit == PERMANENT:
+            return ()
+        return (unit,) if unit < self.units else self.derived[unit - self.units]
+
+    def mark(self, flags: Flags, axis: Numbers, marked: Flags) -> None:
+        """Set the flags of all units that the marked places of an axis depend on."""
+        for unit in np.unique(axis[marked]):
+            flags[list(self.parts(int(unit)))] = True
+
+    def restrict(self, alive: Flags) -> "Wiring":
+        """The wiring of the network in which only the `alive` units [units] are left; units keep their numbers."""
+        fates = self.fates(alive)
+
+        def left(axis: Numbers) -> Numbers:
+            return axis[survives(axis, fates)]
+
+        layers = (
+            replace(
+                layer,
+                inputs=left(layer.inputs),
+                outputs=left(layer.outputs),
+                groups=None if layer.groups is None else layer.groups[survives(layer.outputs, fates)],
+            )
+            for layer in self.layers
+        )
+        slots = {name: tuple(left(axis) for axis in axes) for name, axes in self.slots.items()}
+        groups = {name: left(axis) for name, axis in self.groups.items()}
+        return replace(
+            self, layers=tuple(layers), slots=slots, axes=tuple(left(axis) for axis in self.axes), groups=groups
+        )
+
+    def present(self) -> Flags:
+        """Which units [units] this wiring still holds."""
+        held = np.zeros(self.units, bool)
+        for axes in self.slots.values():
+            for axis in axes:
+                self.mark(held, axis, np.ones(len(axis), bool))
+        return held
+
+
+def survives(axis: Numbers, fates: Flags) -> Flags:
+    """Which elements of an axis are left; permanent ones always are. `fates` are those of `Wiring.fates`."""
+    return np.where(axis == PERMANENT, True, np.append(fates, True)[axis])
+
+
+def keep_one(wiring: Wiring, alive: Flags) -> Flags:
+    """The flags [units] with the first element of each axis that would become empty."""
+    alive = alive.copy()
+    for axis in wiring.axes:
+        if not survives(axis, wiring.fates(alive)).any():
+            wiring.mark(alive, axis, np.arange(len(axis)) == 0)
+    return alive

@@ -1,0 +1,150 @@
+"""Removal: what filters are worth, against a network from which each has really been cut."""
+
+from collections.abc import Callable
+
+import numpy as np
+import oracle
+import pytest
+from flax import nnx
+from specimens import Attentive, Normed, Residual, Specimen, Tiny, chain, random_masks, specimen
+
+from synevo import keys
+from synevo.compaction import cutting
+from synevo.errors import PlanError
+from synevo.genetics import removal
+from synevo.genetics.heredity import HEREDITIES
+from synevo.genetics.synthesis import synthesise
+from synevo.model.network import Network
+from synevo.plan.compose import compose
+from synevo.plan.fields import EncodingPlan, Environment, Scope
+from synevo.tasks.images import Dataset
+from synevo.wiring import masks
+from synevo.wiring.units import PERMANENT
+
+LOST = 2
+"""A unit that the networks of these tests have lost already: the others keep their numbers."""
+
+
+@pytest.mark.parametrize("factory", [Tiny, Normed, Residual])
+def test_a_filter_is_worth_what_the_loss_gains_without_it_for_each_synapse_that_goes_with_it(
+    factory: Callable[..., nnx.Module], digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "IMAGES", 64)
+    of = specimen(factory)
+    units = np.arange(of.wiring.units) != LOST
+    network, alive, found = _measure(of, units, digits)
+    made = {int(unit) for layer in of.wiring.layers for unit in layer.outputs} - {PERMANENT, LOST}
+    assert len(made) >= 9
+    for unit in range(of.wiring.units):
+        if unit not in made:
+            assert found[unit] == 0
+            continue
+        rest = np.arange(of.wiring.units) != unit
+        wiring = of.wiring.restrict(units)
+        small, left = cutting.cut(network, wiring, rest), cutting.cut_masks(alive, wiring, rest)
+        gain = _loss(of, small, units & rest, digits) - _loss(of, network, units, digits)
+        freed = _synapses(alive) - _synapses(left)
+        assert freed > 0
+        assert found[unit] * freed == pytest.approx(gain, rel=1e-3, abs=2e-6)
+
+
+def test_a_filter_that_is_never_removed_is_not_measured(digits: Dataset) -> None:
+    of = specimen(Attentive)
+    *_, found = _measure(of, np.ones(of.wiring.units, bool), digits)
+    frozen = [unit for layer in of.wiring.layers for unit in layer.outputs if unit == PERMANENT]
+    assert len(frozen) >= 6
+    assert len(found) == of.wiring.units == np.count_nonzero(found)
+
+
+@pytest.mark.parametrize("scope", ["network", "layer"])
+def test_clusters_survive_as_often_as_their_gains_say(scope: Scope) -> None:
+    """P = exp(β(√(ΔL/n) / Z - 1)), Z the root mean square of all that share a factor; the last layer is permanent."""
+    wiring = chain(3, 4, 5, 2)
+    random = np.random.default_rng(1)
+    gains = random.exponential(size=wiring.units) * np.where(np.arange(wiring.units) < 4, 1e-4, 1e-6)
+    gains[[1, 6]] = -1e-6, 0
+    parent = {layer.name: np.ones((len(layer.inputs), len(layer.outputs)), bool) for layer in wiring.layers}
+    environment = Environment(keep_clusters=0.6, keep_synapses=1.0, cluster_scope=scope, synapse_scope="network")
+    plan = EncodingPlan(heredity="removal", cluster="filter", cluster_sharpness=2.0, spare_outputs=False)
+    weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
+    draws = 600
+    survived = np.zeros(wiring.units)
+    for seed in range(draws):
+        child = synthesise(
+            keys.root(seed), wiring, weights, parent, encoding=plan, environment=environment, gains=gains
+        )
+        for layer in wiring.layers[:2]:
+            survived[layer.outputs] += child.masks[layer.name].any(axis=0)
+        assert child.masks[wiring.layers[2].name].any(axis=0).all()
+    first, second = (layer.outputs.tolist() for layer in wiring.layers[:2])
+    for sharing in [first + second] if scope == "network" else [first, second]:
+        strengths = [max(0.0, gains[unit]) ** 0.5 for unit in sharing]
+        chances = [oracle.probability(strength, oracle.rms(strengths), 2.0) for strength in strengths]
+        factor = oracle.bisect_factor([(chance, 1.0) for chance in chances], 0.6 * len(chances))
+        for unit, chance in zip(sharing, chances, strict=True):
+            expected = min(1.0, factor * chance)
+            deviation = (expected * (1 - expected) / draws) ** 0.5
+            assert abs(survived[unit] / draws - expected) <= 5 * deviation + 1e-9
+
+
+def test_a_filter_of_several_layers_lives_or_dies_in_all_of_them_by_its_one_gain() -> None:
+    of = specimen(Residual)
+    made = {int(unit) for layer in of.wiring.layers for unit in layer.outputs} - {PERMANENT}
+    makers = [sum(unit in layer.outputs for layer in of.wiring.layers) for unit in made]
+    assert max(makers) > 1
+    wanted = {unit for unit in made if unit % 3}
+    gains = np.array([float(unit in wanted) for unit in range(of.wiring.units)])
+    child = synthesise(
+        keys.root(0),
+        of.wiring,
+        of.network.parameters,
+        masks.full(of.wiring, of.network),
+        encoding=EncodingPlan(heredity="removal", cluster="filter", cluster_sharpness=500.0),
+        environment=Environment(len(wanted) / len(made), 1.0, cluster_scope="network", synapse_scope="network"),
+        gains=gains,
+    )
+    for layer in of.wiring.layers:
+        survives = masks.by_unit(layer, child.masks[layer.name]).any(axis=(0, 2))
+        assert survives.tolist() == [unit == PERMANENT or int(unit) in wanted for unit in layer.outputs]
+
+
+def test_gains_that_are_missing_or_not_asked_for_are_refused() -> None:
+    wiring = chain(3, 4, 2)
+    parent = {layer.name: np.ones((len(layer.inputs), len(layer.outputs)), bool) for layer in wiring.layers}
+    weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
+    for heredity, gains in (("removal", None), ("cluster", np.ones(wiring.units))):
+        with pytest.raises(ValueError, match=heredity):
+            synthesise(
+                keys.root(0),
+                wiring,
+                weights,
+                parent,
+                encoding=EncodingPlan(heredity=heredity, cluster="filter"),
+                environment=Environment(0.6, 0.5),
+                gains=gains,
+            )
+
+
+@pytest.mark.parametrize("heredity", [name for name, one in HEREDITIES.items() if one.measured])
+def test_removal_without_filters_as_clusters_is_refused_with_the_option_that_helps(heredity: str) -> None:
+    with pytest.raises(PlanError, match=f"{heredity}.*--cluster filter"):
+        compose(sets=[f"encoding.heredity={heredity}", "encoding.cluster=kernel"])
+
+
+def _measure(of: Specimen, units: np.ndarray, digits: Dataset) -> tuple[Network, masks.Masks, np.ndarray]:
+    """A network of these `units` [units], its living synapses, and what its filters are worth."""
+    alive = cutting.cut_masks(random_masks(of, 0.7, 3), of.wiring, units)
+    network = masks.apply(alive, cutting.cut(of.network, of.wiring, units))
+    return network, alive, removal.measure(of.blueprint_of(units), network, of.wiring.restrict(units), alive, digits)
+
+
+def _loss(of: Specimen, network: Network, units: np.ndarray, digits: Dataset) -> float:
+    """The mean cross-entropy of the first images, in double precision from the logits on."""
+    images = digits.train.first(removal.IMAGES)
+    x = (images.pixels / np.float32(255) - np.float32(digits.mean[0])) / np.float32(digits.deviation[0])
+    logits = of.compact_logits(network, units, x.astype(np.float32)).astype(float)
+    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(images)), images.labels]))
+
+
+def _synapses(alive: masks.Masks) -> int:
+    return sum(int(mask.sum()) for mask in alive.values())

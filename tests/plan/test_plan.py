@@ -1,0 +1,234 @@
+"""The plan: every knob checked where it is turned, and told apart by name."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from synevo.errors import PlanError
+from synevo.plan.compose import change, compose, describe, flatten, validate
+from synevo.plan.fields import Plan
+from synevo.plan.presets import preset_names, preset_table
+
+
+def test_without_a_word_the_plan_is_its_defaults() -> None:
+    assert compose() == Plan()
+
+
+def test_options_lie_over_the_preset_and_sets_over_both() -> None:
+    plan = compose(
+        preset="demo",
+        options={"seed": 7, "training.epochs": 9, "training.batch_size": None},
+        sets=["training.epochs=11", "ancestor.name=lenet-300-100"],
+    )
+    assert (plan.preset, plan.seed, plan.training.epochs) == ("demo", 7, 11)
+    assert plan.ancestor.name == "lenet-300-100"
+    assert plan.training.batch_size == compose(preset="demo").training.batch_size
+
+
+@pytest.mark.parametrize(
+    ("text", "section", "field", "value"),
+    [
+        ("training.epochs=5", "training", "epochs", 5),
+        ("training.learning_rate = 2e-3", "training", "learning_rate", 0.002),
+        ("training.flip=true", "training", "flip", True),
+        ("data.dataset=fashion_mnist", "data", "dataset", "fashion_mnist"),
+        ('data.dataset="a=b"', "data", "dataset", "a=b"),
+        ("data.dataset=my data.npz", "data", "dataset", "my data.npz"),
+        ("ancestor.name=package.module:factory", "ancestor", "name", "package.module:factory"),
+        ("environment.cluster_scope=network", "environment", "cluster_scope", "network"),
+    ],
+)
+def test_a_set_reads_numbers_truths_and_words(text: str, section: str, field: str, value: Any) -> None:
+    found = getattr(getattr(compose(sets=[text]), section), field)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("section", ["training", "ancestor_training", "environment", "evolution"])
+def test_setting_one_field_leaves_the_others_of_its_section_as_they_were(section: str) -> None:
+    field = {"environment": "keep_clusters", "evolution": "retries"}.get(section, "batch_size")
+    before, after = flatten(compose()), flatten(compose(sets=[f"{section}.{field}=1"]))
+    assert {name for name in before if before[name] != after[name]} == {f"{section}.{field}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("training.epoch=5", "training.epoch"),
+        ("trainings.epochs=5", "trainings"),
+        ("training.epochs.count=5", "training.epochs"),
+        ("seeds=5", "seeds"),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_command_that_lists_all(text: str, name: str) -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=[text])
+    assert name in error.value.problem
+    assert "synevo fields" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**32),
+        ("data.validation", 0),
+        ("data.validation", 0.9),
+        ("data.image_size", 0),
+        ("data.fit", "crop"),
+        ("data.dataset", '""'),
+        ("ancestor.name", '""'),
+        ("training.epochs", 0),
+        ("training.epochs", 1.5),
+        ("training.growth", -0.1),
+        ("training.rate_growth", 1.1),
+        ("training.batch_size", 0),
+        ("training.learning_rate", 0),
+        ("training.learning_rate", "nan"),
+        ("training.learning_rate", "fast"),
+        ("ancestor_training.weight_decay", -0.1),
+        ("training.shift", -1),
+        ("training.shift", 9),
+        ("encoding.cluster", "neuron"),
+        ("encoding.truncation", -1),
+        ("encoding.cluster_sharpness", 0),
+        ("encoding.synapse_sharpness", "inf"),
+        ("encoding.normaliser", "mean"),
+        ("environment.keep_clusters", 0),
+        ("environment.keep_synapses", 1.01),
+        ("environment.cluster_scope", "filter"),
+        ("environment.synapse_scope", "filter"),
+        ("environment.keep_synapses", "[]"),
+        ("evolution.generations", 0),
+        ("evolution.max_drop", -0.01),
+        ("evolution.retries", 6),
+        ("evolution.parents", 0),
+        ("evolution.mating", "mean"),
+        ("evolution.tag_share", 0),
+        ("evolution.dominance", 1.1),
+    ],
+)
+def test_a_value_out_of_range_is_refused_and_its_field_named(field: str, value: Any) -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=[f"{field}={value}"])
+    assert error.value.problem.startswith(f"{field} = ")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("environment.keep_clusters", 1),
+        ("seed", 2**32 - 1),
+        ("training.shift", 8),
+        ("encoding.truncation", 0),
+        ("evolution.max_drop", 1),
+        ("evolution.retries", 0),
+    ],
+)
+def test_the_ends_of_a_range_belong_to_it(field: str, value: Any) -> None:
+    assert flatten(compose(sets=[f"{field}={value}"]))[field] == value
+
+
+def test_every_problem_is_named_at_once() -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=["training.epochs=0", "seed=-1", "nonsense=1"])
+    assert [line.split()[0].rstrip(":") for line in error.value.problem.splitlines()] == [
+        "seed",
+        "training.epochs",
+        "nonsense",
+    ]
+
+
+def test_more_synapses_than_clusters_cannot_survive() -> None:
+    with pytest.raises(PlanError, match=r"environment\.keep_synapses.*environment\.keep_clusters"):
+        compose(sets=["environment.keep_synapses=0.9", "environment.keep_clusters=0.8"])
+    equal = compose(sets=["environment.keep_synapses=0.8", "environment.keep_clusters=0.8"])
+    assert equal.environment.keep_synapses == equal.environment.keep_clusters == 0.8
+
+
+def test_there_are_no_more_parents_than_siblings() -> None:
+    with pytest.raises(PlanError, match=r"evolution\.parents = 3 .* evolution\.population = 2.*--population 3"):
+        compose(sets=["evolution.parents=3", "evolution.population=2"])
+    assert compose(sets=["evolution.parents=3", "evolution.population=3"]).evolution.parents == 3
+
+
+def test_a_set_without_a_value_shows_how_to_write_one() -> None:
+    with pytest.raises(PlanError, match="no '='") as error:
+        compose(sets=["training.epochs"])
+    assert "--set training.epochs=5" in error.value.remedy
+
+
+def test_a_plan_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError):
+        compose().training.epochs = 3  # type: ignore[misc]
+
+
+def test_a_changed_plan_keeps_everything_else() -> None:
+    plan = compose(preset="demo", sets=["training.batch_size=77", "data.image_size=16"])
+    changed = change(plan, options={"seed": None, "evolution.generations": 3}, sets=["training.shift=2"])
+    before, after = flatten(plan), flatten(changed)
+    assert {name for name in before if before[name] != after[name]} == {"evolution.generations", "training.shift"}
+    assert (changed.evolution.generations, changed.training.shift) == (3, 2)
+    assert change(plan) == plan
+
+
+def test_a_changed_plan_is_checked_like_a_new_one() -> None:
+    with pytest.raises(PlanError, match=r"evolution\.generations"):
+        change(compose(), options={"evolution.generations": 0})
+
+
+def test_a_plan_written_out_and_read_again_is_the_same() -> None:
+    plan = compose(preset="demo", sets=["seed=12", "data.data_dir=/tmp/x"])
+    assert validate(plan.model_dump()) == plan
+
+
+def test_every_field_has_a_meaning_and_a_value() -> None:
+    meanings, values = describe(), flatten(compose())
+    assert list(meanings) == list(values)
+    assert all(len(meaning) > 10 for meaning in meanings.values())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_loads_and_says_what_it_takes_and_gives(name: str) -> None:
+    plan, table = compose(preset=name), preset_table(name)
+    assert plan.preset == name
+    assert set(table["about"]) == {"command", "hardware", "time", "result"}
+    fields = flatten(plan)
+    for section, entries in table.items():
+        if section != "about":
+            for field, value in entries.items():
+                assert fields[f"{section}.{field}"] == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_presets_ship_with_synevo() -> None:
+    assert "demo" in preset_names()
+
+
+def test_an_unknown_preset_is_refused_with_the_list() -> None:
+    with pytest.raises(PlanError, match="nonsense") as error:
+        compose(preset="nonsense")
+    assert all(name in error.value.remedy for name in preset_names())
+
+
+def test_an_environment_is_one_for_all_generations_or_a_list_of_which_the_last_stays() -> None:
+    plan = compose(sets=["environment.keep_synapses=[0.3, 0.5]", "environment.keep_clusters=0.8"])
+    met = [plan.environment.of(generation) for generation in (2, 3, 4)]
+    assert [one.keep_synapses for one in met] == [0.3, 0.5, 0.5]
+    assert [one.keep_clusters for one in met] == [0.8, 0.8, 0.8]
+    wide = compose(sets=['environment.cluster_scope=["network", "layer"]']).environment
+    assert [wide.of(generation).cluster_scope for generation in (2, 3, 4)] == ["network", "layer", "layer"]
+    assert wide.of(2).synapse_scope == "layer"
+
+
+def test_each_environment_of_a_list_is_checked_and_the_wrong_one_is_named() -> None:
+    with pytest.raises(PlanError, match=r"environment\.keep_synapses\.1 = 2"):
+        compose(sets=["environment.keep_synapses=[0.5, 2]"])
+    with pytest.raises(PlanError, match="generation 3"):
+        compose(sets=["environment.keep_synapses=0.5", "environment.keep_clusters=[0.9, 0.4]"])
+
+
+def test_a_lineage_cannot_be_rewound_to_where_its_ancestor_never_was() -> None:
+    with pytest.raises(PlanError, match=r"evolution\.rewind must not exceed ancestor_training\.epochs"):
+        compose(sets=["ancestor_training.epochs=3", "evolution.rewind=4"])
+    assert compose(sets=["ancestor_training.epochs=3", "evolution.rewind=3"]).evolution.rewind == 3
