@@ -27,12 +27,12 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from synevo.errors import RunError, damaged
+from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 from synevo.files.writing import canonical, hash_of, pretty, read_checked, read_json, write, write_folder, write_json
-from synevo.runs.holder import holder_file, introduce, who_holds
 from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
 from synevo.plan.compose import flatten, validate
 from synevo.plan.fields import FORMAT, Plan
-from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
+from synevo.runs.holder import holder_file, introduce, who_holds
 
 RUNS = Path("runs")
 
