@@ -9,15 +9,15 @@ import pytest
 from sklearn.datasets import load_digits
 from specimens import CLASSES, Specimen, Tiny, lay_out, specimen
 
-from synevo import evolution
-from synevo.compaction import cutting
+from synevo.genetics import census
 from synevo.genetics.organism import Organism
 from synevo.lineage.individuals import Individual, Scores
 from synevo.plan.fields import AncestorPlan, DataPlan, Plan
 from synevo.runs import compacting, organisms
 from synevo.runs.rundir import RunDir
-from synevo.tasks.images import Dataset, Images
-from synevo.wiring import masks
+from synevo.tasks.classification import classification
+from synevo.tasks.task import InMemory, Problem
+from synevo.wiring import cutting
 from synevo.wiring.units import keep_one
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -30,18 +30,17 @@ hypothesis.settings.load_profile("synevo")
 
 
 @pytest.fixture(scope="session")
-def digits() -> Dataset:
+def digits() -> Problem:
     """The handwritten digits 0 to 3, 8 x 8 pixels: 256 to train on, 64 to decide by, 64 to test."""
     found = load_digits()
     wanted = found.target < CLASSES
     pixels = (found.images[wanted, :, :, None] * 15.9).astype(np.uint8)
     labels = found.target[wanted].astype(np.int32)
 
-    def split(first: int, count: int) -> Images:
-        return Images(pixels[first : first + count], labels[first : first + count])
+    def split(first: int, count: int) -> InMemory:
+        return InMemory({"image": pixels[first : first + count], "label": labels[first : first + count]})
 
-    names = tuple(str(name) for name in range(CLASSES))
-    return Dataset("digits", names, split(0, 256), split(256, 64), split(320, 64), (0.3,), (0.4,))
+    return Problem(classification((0.3,), (0.4,)), split(0, 256), split(256, 64), split(320, 64))
 
 
 @pytest.fixture(scope="session")
@@ -64,18 +63,14 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
     data = DataPlan(image_size=8, fit="none", normalise="standardise")
     plan = Plan().model_copy(update={"data": data, "ancestor": AncestorPlan(name=ancestor)})
     run.save_plan(plan)
-    species = organisms.settle(plan).species
+    species = organisms.prepare(plan).species
     whole, wiring = species.template, species.anatomy.wiring
-    synapses = masks.full(wiring, whole)
     alive = keep_one(wiring, np.arange(wiring.units) % 2 == 1)
-    small = cutting.cut_masks(synapses, wiring, alive)
-    offspring = lay_out(small, wiring, alive, whole)
-    both = [
-        Organism(whole, synapses, species.everyone),
-        Organism(cutting.cut(whole, wiring, alive), offspring, alive),
-    ]
+    ancestor = Organism.first(species, whole)
+    offspring = lay_out(cutting.cut_masks(ancestor.masks, wiring, alive), wiring, alive, whole)
+    both = [ancestor, Organism(species, cutting.cut(whole, wiring, alive), offspring, alive)]
     for generation, organism in enumerate(both, 1):
-        counts, scores = evolution.count(species, organism), Scores(0.9, 0.9)
+        counts, scores = census.count(organism), Scores(0.9, 0.9)
         parents = (generation - 1,) if generation > 1 else ()
         individual = Individual(
             generation=generation,
@@ -88,6 +83,6 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
             epochs=1,
             seconds=1.0,
         )
-        weights, bits = organisms.dismantle(organism)
+        weights, bits = organisms.to_tensors(organism)
         run.save_individual(individual, plan, weights=weights, masks=bits)
     return run

@@ -20,9 +20,10 @@ from jax import Array
 
 from synevo import keys
 from synevo.ancestors.pooling import average_pool, max_pool
-from synevo.model.network import Blueprint, Network, dismantle, forward
+from synevo.genetics.organism import Organism, Species
+from synevo.model.network import Network, call, take_apart
 from synevo.wiring import masks
-from synevo.wiring.dissection import Anatomy, dissect, fitted
+from synevo.wiring.dissection import Anatomy, dissect
 from synevo.wiring.masks import Masks
 from synevo.wiring.units import PERMANENT, Layer, Wiring, survives
 
@@ -36,7 +37,6 @@ CLASSES = 4
 class Specimen:
     """A model taken apart."""
 
-    blueprint: Blueprint
     network: Network
     anatomy: Anatomy
     shape: Shape
@@ -45,29 +45,26 @@ class Specimen:
     def wiring(self) -> Wiring:
         return self.anatomy.wiring
 
-    def blueprint_of(self, alive: np.ndarray) -> Blueprint:
-        """How the network of the `alive` units [units] runs."""
-        return fitted(self.blueprint, self.wiring, alive)
+    @property
+    def species(self) -> Species:
+        return Species(self.anatomy, self.network)
 
-    def logits(self, network: Network, x: Any) -> np.ndarray:
-        """What `network` makes of images, as NumPy."""
-        return np.asarray(_forward(self.blueprint, network, jnp.asarray(x)))
-
-    def compact_logits(self, compact: Network, alive: np.ndarray, x: Any) -> np.ndarray:
-        """What a network of which only the `alive` units [units] are left makes of images, as NumPy."""
-        return np.asarray(_forward(self.blueprint_of(alive), compact, jnp.asarray(x)))
+    @property
+    def organism(self) -> Organism:
+        """The model as an ancestor."""
+        return Organism.first(self.species, self.network)
 
 
-@jax.jit(static_argnums=0)
-def _forward(blueprint: Blueprint, network: Network, x: Array) -> Array:
-    return forward(blueprint, network, x)
+def outputs(network: Network, x: Any) -> np.ndarray:
+    """What a network makes of images, as NumPy."""
+    return np.asarray(call(network, jnp.asarray(x)))
 
 
 @cache
 def specimen(factory: Callable[..., nnx.Module], shape: Shape = SHAPE, classes: int = CLASSES) -> Specimen:
     """The specimen of a model; always the same one, so do not give its arrays to what reuses their memory."""
-    blueprint, network = dismantle(hatch(factory, shape, classes))
-    return Specimen(blueprint, network, dissect(blueprint, network, shape), shape)
+    network = take_apart(hatch(factory, shape, classes))
+    return Specimen(network, dissect(network, shape), shape)
 
 
 def hatch(factory: Callable[..., nnx.Module], shape: Shape = SHAPE, classes: int = CLASSES) -> nnx.Module:

@@ -25,6 +25,10 @@ class DataError(SynevoError):
     """A data set is missing, or is not what an image classifier can be trained on."""
 
 
+class TaskError(SynevoError):
+    """A user's own task could not be found, or is none."""
+
+
 class AncestorError(SynevoError):
     """An ancestor could not be found, built or traced."""
 

@@ -3,56 +3,56 @@
 An ancestor is trained. Its genetic encoding, pressed by the environment, gives the probability that each synaptic
 cluster and each synapse survives; an offspring is sampled from it, trimmed of what carries no signal, made physically
 as small as it then is, inherits the surviving weights and is trained. It becomes the parent of the next generation,
-until the last generation is reached or accuracy has fallen below the budget. Several parents are mated to one before
+until the last generation is reached or the score has fallen below the budget. Several parents are mated to one before
 they are encoded (1709.02043).
 
-What comes next, and when to stop, is decided in `synevo.lineage.course`. `ancestor` and `offspring` are generators:
-they yield every epoch and the individual, and save, show and time nothing themselves. All randomness is derived from
-the seed and the individual's place in its lineage, so a lineage taken up again goes on as if it had never stopped.
+What comes next, and when to stop, is decided in `synevo.lineage.course`. `trained_ancestor`, `offspring` and `evolve`
+are generators: they yield every epoch and the individual, and save, show and time nothing themselves. All randomness is
+derived from the seed and the individual's place in its lineage, so a lineage taken up again goes on as if it had never
+stopped.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
-from synevo.compaction import cutting, proof
+from synevo.compaction.proof import prove
 from synevo.errors import DivergenceError
-from synevo.genetics import census, mating, mutation, removal, viability
-from synevo.genetics.heredity import HEREDITIES, deal
+from synevo.genetics import census, mating, mutation, viability
+from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
 from synevo.genetics.organism import Organism, Species
 from synevo.genetics.synthesis import synthesise
 from synevo.keys import derive
-from synevo.lineage.course import Conception
-from synevo.lineage.individuals import Counts, Scores
-from synevo.model.network import Network, normalise
-from synevo.plan.fields import Environment, Plan, TrainingPlan
-from synevo.tasks.images import Dataset
-from synevo.training import fit
-from synevo.training.fit import State
-from synevo.wiring import masks
+from synevo.lineage.course import Conception, choose_parents, next_conception
+from synevo.lineage.individuals import Individual, Lineage, Scores
+from synevo.model.network import Inputs, Network
+from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
+from synevo.tasks.classification import moved
+from synevo.tasks.distillation import distilled, taught
+from synevo.tasks.task import Examples, Problem, Task, first
+from synevo.training.evaluation import evaluate, outputs_of
+from synevo.training.fit import State, fit, start
+from synevo.wiring.cutting import uncut_arrays
 
-PROOF_IMAGES = 128
+PROVEN = 128
+"""Validation examples on which the proof of each offspring is made."""
 
 
 @dataclass(frozen=True)
-class Legacy:
-    """What all offspring have of their ancestor beside its genes, where the plan asks for it.
+class FromAncestor:
+    """What every offspring has of its ancestor beside its genes, where the plan asks for it.
 
-    `lessons` are its logits [images, classes] for the training images, `origin` is its network as it once was, in the
-    ancestor's shapes.
+    `train` are the training examples, with the ancestor's answers where the plan distils; `rewound` is the ancestor's
+    network as it once was.
     """
 
-    lessons: NDArray[np.float32] | None = None
-    origin: Network | None = None
-
-
-NOTHING = Legacy()
+    train: Examples
+    rewound: Network | None = None
 
 
 @dataclass(frozen=True)
@@ -79,226 +79,279 @@ class Resumption:
 class Birth:
     """An individual has grown up; `organism` is None where every attempt to train it diverged."""
 
-    generation: int
-    number: int
-    pressure: float
+    individual: Individual
     organism: Organism | None
-    counts: Counts | None
-    scores: Scores | None
-    expected_synapses: float | None
-    sampled_synapses: int | None
-    learning_rate: float
-    epochs: int
-    problem: str | None = None
 
 
 Event = Training | Birth
 
 
-@dataclass(frozen=True)
-class _Embryo:
-    """An offspring before training."""
+class Archive(Protocol):
+    """Where a lineage is kept: in memory, or in a run on disk."""
 
-    organism: Organism
-    expected_synapses: float | None
-    sampled_synapses: int | None
+    def lineage(self) -> Lineage:
+        """Return the individuals so far."""
+        ...
 
-    @property
-    def efficiency(self) -> float:
-        """Its synaptic efficiency."""
-        return sum(mask.size for mask in self.organism.masks.values()) / census.synapses(self.organism.masks)
+    def organism(self, name: str) -> Organism:
+        """Return an individual's organism by its name."""
+        ...
+
+    def resumption(self, conception: Conception) -> Resumption | None:
+        """Return where the training of an offspring was interrupted; None where it was not."""
+        ...
+
+    def keep(self, birth: Birth) -> Birth:
+        """Keep an individual that has grown up, and return it as it is kept."""
+        ...
 
 
-def ancestor(
-    key: Array, species: Species, dataset: Dataset, plan: Plan, *, resume: Resumption | None = None
+@dataclass
+class Memory:
+    """An archive in memory."""
+
+    individuals: Lineage = field(default_factory=Lineage)
+    organisms: dict[str, Organism] = field(default_factory=dict)
+
+    def lineage(self) -> Lineage:
+        """Return the individuals so far."""
+        return self.individuals
+
+    def organism(self, name: str) -> Organism:
+        """Return an individual's organism by its name."""
+        return self.organisms[name]
+
+    def resumption(self, conception: Conception) -> Resumption | None:
+        """Return None: nothing in memory was interrupted."""
+        del conception
+        return None
+
+    def keep(self, birth: Birth) -> Birth:
+        """Keep an individual that has grown up, and return it."""
+        self.individuals = self.individuals.add(birth.individual)
+        if birth.organism is not None:
+            self.organisms[birth.individual.name] = birth.organism
+        return birth
+
+
+def evolve(
+    key: Array, ancestor: Organism, problem: Problem, plan: Plan, *, archive: Archive | None = None
 ) -> Iterator[Event]:
-    """Train generation 1 from the species' untrained arrays."""
-    wiring = species.anatomy.wiring
-    embryo = _Embryo(Organism(species.template, masks.full(wiring, species.template), species.everyone), None, None)
-    first = Conception(generation=1, number=1, pressure=1.0)
-    yield from _grow(individual_key(key, first), first, species, embryo, dataset, plan.ancestor_training, plan, resume)
+    """Evolve a trained ancestor to the plan's last generation, or until the score falls below the plan's budget.
+
+    Yields each epoch of training and each individual, as it is kept; where the `archive` has individuals already, the
+    lineage goes on behind them. The parents of every offspring come from the archive, so that a lineage on disk that is
+    taken up again is the one that was never stopped. `key` is that of the lineage (`synevo.keys.root`).
+
+    Raises:
+        ViabilityError, ProofError: as in `conceive`.
+    """
+    if archive is None:
+        archive = Memory()
+        archive.keep(Birth(_individual(Conception(1, 1, 1.0), ancestor, problem, plan.ancestor_training), ancestor))
+    conception = next_conception(archive.lineage(), plan)
+    inheritance = from_ancestor(key, ancestor, problem, plan) if conception else None
+    while conception is not None and inheritance is not None:
+        chosen = choose_parents(archive.lineage(), conception.generation, plan)
+        parents = {parent.name: archive.organism(parent.name) for parent in chosen}
+        spent, resume = max(parent.epochs for parent in chosen), archive.resumption(conception)
+        for event in offspring(key, parents, problem, plan, conception, inheritance, spent=spent, resume=resume):
+            yield archive.keep(event) if isinstance(event, Birth) else event
+        conception = next_conception(archive.lineage(), plan)
 
 
-def bequeath(key: Array, species: Species, grown: Organism, dataset: Dataset, plan: Plan) -> Legacy:
-    """The legacy of a `grown` ancestor. To rewind, its first epochs are trained again, to the bit."""
-    lessons = None
+def trained_ancestor(
+    key: Array, species: Species, problem: Problem, plan: Plan, *, resume: Resumption | None = None
+) -> Iterator[Event]:
+    """Train generation 1 from the species' untrained arrays, yielding each epoch and the individual."""
+    organism, conception = Organism.first(species, species.template), Conception(1, 1, 1.0)
+    growing = _Growing(conception, problem, plan.ancestor_training, plan.evolution.retries)
+    yield from _grow(individual_key(key, conception), organism, growing, resume=resume)
+
+
+def from_ancestor(key: Array, grown: Organism, problem: Problem, plan: Plan) -> FromAncestor:
+    """Return what a `grown` ancestor leaves to all. To rewind, its first epochs are trained again, to the bit."""
+    train = problem.train
     if plan.training.distillation:
-        lessons = fit.answer(species.blueprint, grown.network, dataset.train, dataset)
-    origin = None if plan.evolution.rewind is None else species.template
+        train = taught(train, outputs_of(grown.network, problem.task, train))
+    if plan.evolution.rewind is None:
+        return FromAncestor(train)
+    rewound = grown.species.template
     if plan.evolution.rewind:
-        events = (event for event in ancestor(key, species, dataset, plan) if isinstance(event, Training))
-        origin = next(event.state.network for event in events if event.state.epoch == plan.evolution.rewind)
-    return Legacy(lessons, origin)
+        events = (event for event in trained_ancestor(key, grown.species, problem, plan) if isinstance(event, Training))
+        rewound = next(event.state.network for event in events if event.state.epoch == plan.evolution.rewind)
+    return FromAncestor(train, rewound)
 
 
 def offspring(
     key: Array,
-    species: Species,
-    parents: Sequence[Organism],
-    dataset: Dataset,
+    parents: Mapping[str, Organism],
+    problem: Problem,
     plan: Plan,
     conception: Conception,
+    inheritance: FromAncestor,
     *,
     spent: int,
-    legacy: Legacy = NOTHING,
     resume: Resumption | None = None,
 ) -> Iterator[Event]:
-    """Conceive an offspring of `parents`, the best first, and let it grow up.
+    """Conceive an offspring of `parents` (by name, the best first) and train it; yield each epoch and the individual.
 
     `spent` is how many epochs its line was trained, for a heredity without inheritance; `resume` a training of this
     offspring that was interrupted.
     """
     own_key = individual_key(key, conception)
-    embryo = conceive(own_key, species, parents, dataset, plan, conception, origin=legacy.origin)
-    before = 0 if HEREDITIES[plan.encoding.heredity].inherited else spent
-    training_plan = grow_up(plan.training, embryo.efficiency, spent=before)
-    yield from _grow(own_key, conception, species, embryo, dataset, training_plan, plan, resume, legacy.lessons)
+    heredity = HEREDITIES[plan.encoding.heredity]
+    species = next(iter(parents.values())).species
+    weights = inheritance.rewound if heredity.inherited else permute(derive(own_key, "weights"), species.template)
+    child = conceive(
+        own_key,
+        list(parents.values()),
+        encoding=plan.encoding,
+        environment=plan.environment.of(conception.generation).under(conception.pressure),
+        evolution=plan.evolution,
+        worth=lambda parent: heredity.worth(parent, problem.task, problem.train),
+        weights=weights,
+        inputs=problem.task.inputs(jax.tree.map(jnp.asarray, first(problem.validation, PROVEN))),
+    )
+    training = scaled(plan.training, child.efficiency, spent=0 if heredity.inherited else spent)
+    growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.train)
+    yield from _grow(own_key, child, growing, resume=resume)
 
 
 def individual_key(key: Array, conception: Conception) -> Array:
-    """The randomness of one individual, from the `key` of its lineage."""
+    """Return the randomness of one individual, from the `key` of its lineage."""
     own = derive(key, "generation", conception.generation)
     return own if conception.number == 1 else derive(own, "offspring", conception.number)
 
 
-def unite(
-    species: Species, parents: Sequence[Organism], plan: Plan, environment: Environment
-) -> tuple[Organism, Environment]:
-    """The one organism that `parents` make for synthesis, and its environment; both as they are for a single parent.
-
-    What of the mated network carries no signal is trimmed, and a path that is missing is restored from what any of the
-    parents holds. The environment keeps what it would of the mean parent, or of the mated network if that is smaller.
-    """
-    if len(parents) == 1:
-        return parents[0], environment
-    wiring, cluster = species.anatomy.wiring, plan.encoding.cluster
-    spared = plan.encoding.spare_outputs or HEREDITIES[plan.encoding.heredity].measured
-    network, sampled = mating.mate(
-        wiring,
-        [
-            mating.Parent(cutting.uncut(one.network, wiring, one.units, species.template), one.masks, one.units)
-            for one in parents
-        ],
-        mating=plan.evolution.mating,
-        dominance=plan.evolution.dominance,
-        cluster=cluster,
-        tag_share=plan.evolution.tag_share,
-    )
-    together = {name: np.logical_or.reduce([one.masks[name] for one in parents]) for name in sampled}
-    alive, units, _ = viability.make_viable(wiring, network.parameters, together, sampled)
-    clusters, synapses = mating.allowance(wiring, alive, [one.masks for one in parents], cluster, spared=spared)
-    whole = Organism(cutting.cut(masks.apply(alive, network), wiring, units), alive, units)
-    return whole, environment.narrowed(clusters=clusters, synapses=synapses)
-
-
 def conceive(
     key: Array,
-    species: Species,
     parents: Sequence[Organism],
-    dataset: Dataset,
-    plan: Plan,
-    conception: Conception,
     *,
-    origin: Network | None = None,
-) -> _Embryo:
-    """Synthesise an offspring, trim, repair and mutate it, and cut it to its physical size, proven equal to the masked.
+    encoding: EncodingPlan = EncodingPlan(),  # noqa: B008  (plans are frozen)
+    environment: Environment = Environment(0.95, 0.67),  # noqa: B008
+    evolution: EvolutionPlan = EvolutionPlan(),  # noqa: B008
+    worth: Callable[[Organism], Worth] = by_size,
+    weights: Network | None = None,
+    inputs: Inputs | None = None,
+) -> Organism:
+    """Conceive an offspring: mate, synthesise, trim, repair, mutate, and cut it to its physical size. It is untrained.
 
-    It has the weights of its parents, those of `origin` where that is given, or new ones where its heredity says so.
+    Clusters and synapses survive by the genetic `encoding` of what they are `worth` in the (mated) parent, the sizes of
+    weights unless said otherwise, in an `environment` that says which shares of the parent are expected to be kept. The
+    `evolution` part of a plan says how several parents are mated, the best first, and how many synapses grow anew. The
+    offspring has the parent's weights, or `weights` in the ancestor's shapes. It is proven to be the masked network
+    that it was cut from, on real `inputs` where there are any, and on as many random ones.
+
+    Raises:
+        ViabilityError: where even the parent has no path to an output.
+        ProofError: where the smaller network would not be the masked one.
     """
-    environment = plan.environment.of(conception.generation).under(conception.pressure)
-    parent, environment = unite(species, parents, plan, environment)
-    anatomy = species.anatomy
-    wiring = anatomy.wiring
-    heredity = HEREDITIES[plan.encoding.heredity]
-    worth = heredity.worth(species.blueprint_of(parent.units), parent.network, dataset)
-    strengths = cutting.uncut(Network(worth, parent.network.statistics), wiring, parent.units, species.template)
-    gains = None
-    if heredity.measured:
-        own, living = wiring.restrict(parent.units), cutting.cut_masks(parent.masks, wiring, parent.units)
-        gains = removal.measure(species.blueprint_of(parent.units), parent.network, own, living, dataset)
-    inherited = environment.keep_synapses * (1 - plan.evolution.mutation)
-    sampled = synthesise(
+    parent = _mated(parents, evolution, encoding)
+    wiring, template = parent.species.anatomy.wiring, parent.species.template
+    worths = worth(parent)
+    if len(parents) > 1:
+        spared = encoding.spare_outputs or worths.clusters is not None
+        masks = [one.masks for one in parents]
+        clusters, synapses = mating.allowance(wiring, parent.masks, masks, encoding.cluster, spared=spared)
+        environment = environment.narrowed(clusters=clusters, synapses=synapses)
+    worths = worths._replace(synapses=uncut_arrays(worths.synapses, wiring, parent.units, template))
+    inherited = environment.keep_synapses * (1 - evolution.mutation)
+    sample = synthesise(
         derive(key, "synthesis"),
         wiring,
-        strengths.parameters,
+        worths,
         parent.masks,
-        encoding=plan.encoding,
+        encoding_plan=encoding,
         environment=environment._replace(keep_synapses=inherited),
-        gains=gains,
     )
-    alive_masks, units, _ = viability.make_viable(wiring, strengths.parameters, parent.masks, sampled.masks)
-    grown = round((environment.keep_synapses - inherited) * census.synapses(parent.masks))
-    alive_masks = mutation.regrow(derive(key, "mutation"), wiring, alive_masks, units, grown) if grown else alive_masks
-    if not heredity.inherited:
-        weights = deal(derive(key, "weights"), species.template)
-    else:
-        weights = origin or cutting.uncut(parent.network, wiring, parent.units, species.template)
-    child = Organism(cutting.cut(masks.apply(alive_masks, weights), wiring, units), alive_masks, units)
-    images = jnp.asarray(dataset.validation.first(PROOF_IMAGES).pixels)
-    proof.prove(
-        species.blueprint,
-        anatomy,
-        units,
-        masked=cutting.uncut(child.network, wiring, units, species.template),
-        compact=child.network,
-        images=normalise(images, dataset.mean, dataset.deviation),
-        shape=dataset.shape,
-        key=derive(key, "proof"),
-    )
-    return _Embryo(child, sampled.expected_synapses + grown, census.synapses(sampled.masks) + grown)
+    alive, units, _ = viability.make_viable(wiring, worths.synapses, parent.masks, sample.masks)
+    grown = round((environment.keep_synapses - inherited) * parent.synapses)
+    alive = mutation.regrow(derive(key, "mutation"), wiring, alive, units, grown) if grown else alive
+    child = Organism.left(parent.species, weights or parent.whole, alive, units)
+    _prove(derive(key, "proof"), child, inputs)
+    sampled = census.synapses(sample.masks) + grown
+    return replace(child, expected_synapses=sample.expected_synapses + grown, sampled_synapses=sampled)
 
 
-def _grow(
-    key: Array,
-    conception: Conception,
-    species: Species,
-    embryo: _Embryo,
-    dataset: Dataset,
-    training_plan: TrainingPlan,
-    plan: Plan,
-    resume: Resumption | None,
-    lessons: NDArray[np.float32] | None = None,
-) -> Iterator[Event]:
-    """Train an embryo; where that diverges, again with a quarter of the learning rate, as often as the plan allows."""
-    organism = embryo.organism
-    living = cutting.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
-    blueprint = species.blueprint_of(organism.units)
-    problem = ""
-    first = resume.attempt if resume else 0
-    for attempt in range(first, max(first, plan.evolution.retries) + 1):
-        rate = training_plan.learning_rate / 4**attempt
-        gentler = training_plan.model_copy(update={"learning_rate": rate})
-        state = fit.start(_copy(organism.network), dataset, gentler, blueprint)
+def _mated(parents: Sequence[Organism], evolution: EvolutionPlan, encoding: EncodingPlan) -> Organism:
+    """The one organism that parents make for synthesis; a single parent as it is.
+
+    What of the mated network carries no signal is trimmed, and a path that is missing is restored from what any of the
+    parents holds.
+    """
+    if len(parents) == 1:
+        return parents[0]
+    species = parents[0].species
+    network, sampled = mating.mate(
+        parents,
+        mating=evolution.mating,
+        dominance=evolution.dominance,
+        cluster=encoding.cluster,
+        tag_share=evolution.tag_share,
+    )
+    together = {name: np.logical_or.reduce([one.masks[name] for one in parents]) for name in sampled}
+    alive, units, _ = viability.make_viable(species.anatomy.wiring, network.parameters, together, sampled)
+    return Organism.left(species, network, alive, units)
+
+
+def _prove(key: Array, child: Organism, inputs: Inputs | None) -> None:
+    """Prove that an organism is the masked network; on random inputs alone where there are no real ones."""
+    real = inputs or jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), child.inputs)
+    prove(key, child.species.anatomy, child.units, masked=child.whole, compact=child.network, inputs=real)
+
+
+@dataclass(frozen=True)
+class _Growing:
+    """How an individual grows up: its place in the lineage, its problem and training, and its parents' names."""
+
+    conception: Conception
+    problem: Problem
+    training: TrainingPlan
+    retries: int
+    parents: tuple[str, ...] = ()
+    train: Examples | None = None
+
+
+def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumption | None) -> Iterator[Event]:
+    """Train an individual; where that diverges, again with a quarter of the learning rate, as often as is allowed."""
+    conception, task = growing.conception, growing.problem.task
+    living, examples = organism.living, growing.train or growing.problem.train
+    reason = ""
+    begun = resume.attempt if resume else 0
+    for attempt in range(begun, max(begun, growing.retries) + 1):
+        rate = growing.training.learning_rate / 4**attempt
+        gentler = growing.training.model_copy(update={"learning_rate": rate})
+        state = start(_copy(organism.network), gentler)
         if resume is not None and resume.attempt == attempt:
             state = state.filled(resume.leaves, epoch=resume.epoch)
         try:
-            training_key = derive(key, "training", attempt)
-            for after in fit.fit(training_key, blueprint, state, living, dataset, gentler, lessons):
+            seen = _as_trained(task, gentler)
+            for after in fit(derive(key, "training", attempt), state, seen, examples, gentler, masks=living):
                 yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:
-            problem = error.problem
+            reason = error.problem
             continue
         grown = replace(organism, network=state.network)
-        yield _birth(conception, species, grown, embryo, dataset, gentler)
+        yield Birth(_individual(conception, grown, growing.problem, gentler, growing.parents), grown)
         return
-    yield Birth(
-        conception.generation,
-        conception.number,
-        conception.pressure,
-        None,
-        None,
-        None,
-        embryo.expected_synapses,
-        embryo.sampled_synapses,
-        gentler.learning_rate,
-        0,
-        f"Training diverged {attempt + 1} times, each with a quarter of the learning rate: {problem}",
-    )
+    failed = _individual(conception, None, growing.problem, gentler, growing.parents)
+    problem = f"Training diverged {attempt + 1} times, each with a quarter of the learning rate: {reason}"
+    synthesis = {name: getattr(organism, name) for name in ("expected_synapses", "sampled_synapses")}
+    yield Birth(replace(failed, problem=problem, epochs=0, **synthesis), None)
 
 
-def grow_up(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> TrainingPlan:
-    """How a network of this synaptic efficiency is trained, after `spent` epochs that it did not inherit.
+def _as_trained(task: Task, plan: TrainingPlan) -> Task:
+    """The task as one training sees it: its images moved, and the ancestor's answers beside it, as the plan says."""
+    task = moved(task, shift=plan.shift, flip=plan.flip)
+    if not plan.distillation:
+        return task
+    return distilled(task, share=plan.distillation, temperature=plan.temperature)
+
+
+def scaled(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> TrainingPlan:
+    """Return how a network of this synaptic efficiency is trained, after `spent` epochs that it did not inherit.
 
     For epochs · efficiency^growth epochs, rounded, with the learning rate · efficiency^rate_growth, at most 1.
     """
@@ -307,38 +360,34 @@ def grow_up(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> Trainin
     return plan.model_copy(update={"epochs": epochs, "learning_rate": rate})
 
 
-def _birth(
-    conception: Conception, species: Species, organism: Organism, embryo: _Embryo, dataset: Dataset, plan: TrainingPlan
-) -> Birth:
-    """An individual that has grown up, counted and scored."""
-    return Birth(
-        conception.generation,
-        conception.number,
-        conception.pressure,
-        organism,
-        count(species, organism),
-        score(species, organism, dataset),
-        embryo.expected_synapses,
-        embryo.sampled_synapses,
-        plan.learning_rate,
-        plan.epochs,
+def _individual(
+    conception: Conception,
+    organism: Organism | None,
+    problem: Problem,
+    plan: TrainingPlan,
+    parents: tuple[str, ...] = (),
+) -> Individual:
+    """An individual that has grown up, counted and scored; whoever keeps it adds how long that took."""
+    return Individual(
+        generation=conception.generation,
+        number=conception.number,
+        parents=parents,
+        pressure=conception.pressure,
+        counts=census.count(organism) if organism else None,
+        scores=score(organism, problem) if organism else None,
+        expected_synapses=organism.expected_synapses if organism else None,
+        sampled_synapses=organism.sampled_synapses if organism else None,
+        learning_rate=plan.learning_rate,
+        epochs=plan.epochs,
+        seconds=0.0,
     )
 
 
-def count(species: Species, organism: Organism) -> Counts:
-    """What an organism is made of."""
-    wiring = species.anatomy.wiring
-    living = cutting.cut_masks(organism.masks, wiring, organism.units)
-    return census.count(wiring.restrict(organism.units), organism.network, living)
-
-
-def score(species: Species, organism: Organism, dataset: Dataset) -> Scores:
-    """How well an organism does on the images that it was not trained on."""
-    blueprint = species.blueprint_of(organism.units)
-    return Scores(
-        fit.accuracy(blueprint, organism.network, dataset.validation, dataset),
-        fit.accuracy(blueprint, organism.network, dataset.test, dataset),
-    )
+def score(organism: Organism, problem: Problem) -> Scores:
+    """Return how well an organism does on the examples that it was not trained on."""
+    task, network = problem.task, organism.network
+    validation, test = (evaluate(network, task, split) for split in (problem.validation, problem.test))
+    return Scores(validation, test, task.name, task.better)
 
 
 def _copy(network: Network) -> Network:

@@ -5,7 +5,6 @@ returns a module from images `[n, height, width, channels]` to logits `[n, class
 `package.module:factory`, and may return a `flax.linen.Module` as well.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from synevo.ancestors.mobilenet import MobileNet
 from synevo.ancestors.resnet import ResNet20, ResNet56
 from synevo.ancestors.vgg16 import VGG16
 from synevo.errors import AncestorError
+from synevo.model.named import find_named
 
 Factory = Callable[[tuple[int, int, int], int, nnx.Rngs], nnx.Module | linen.Module]
 
@@ -39,33 +39,14 @@ def find(name: str) -> Factory:
     if name in BUILT_IN:
         factory: Factory = BUILT_IN[name]
         return factory
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise AncestorError(
             f"There is no ancestor {name!r}.",
             remedy=f"Built in are {', '.join(BUILT_IN)}; name your own as package.module:factory.",
         )
-    return _import(module_name, attribute)
+    return find_named(name, what="the ancestor", error=AncestorError)
 
 
 def native_size(name: str) -> int | None:
     """The side in pixels of the images that an ancestor was designed for; None where any size will do."""
     return getattr(find(name), "native_size", None)
-
-
-def _import(module_name: str, attribute: str) -> Factory:
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise AncestorError(
-            f"The module {module_name!r} of the ancestor could not be imported: {error}.",
-            remedy="Run synevo in the folder that holds it, or add that folder to PYTHONPATH.",
-        ) from None
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise AncestorError(
-            f"{module_name} has no callable {attribute!r}.",
-            remedy="Name a callable of the input shape, the number of classes and an nnx.Rngs.",
-        )
-    found: Factory = factory
-    return found

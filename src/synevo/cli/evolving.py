@@ -279,9 +279,13 @@ def _compact(target: Any, generation: int | None, *, round_to: int, data_dir: st
         typer.echo(f"Nothing was removed: all {units['all']} units of generation {number} live. It is written whole.")
     typer.echo(f"Generation {number} is compacted and proven: {target.compact_folder(number)}")
     typer.echo(
-        f"The logits differ by at most {proof['max_difference']:.1e} on {proof['images']} real and "
-        f"{proof['random_images']} random images; top-1 agreement {100 * proof['top1_agreement']:.2f} %."
+        f"The outputs differ by at most {proof['max_difference']:.1e} on {proof['examples']} real and "
+        f"{proof['random_examples']} random examples{_agreement(proof['top1_agreement'])}."
     )
+
+
+def _agreement(share: float | None) -> str:
+    return "" if share is None else f"; top-1 agreement {100 * share:.2f} %"
 
 
 def _shares(text: str | None) -> str | list[str] | None:

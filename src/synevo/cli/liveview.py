@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from synevo.lineage.individuals import Individual, Lineage, ratio
-from synevo.report.numerals import duration, number, percent
+from synevo.report import scores
+from synevo.report.numerals import duration, number
 from synevo.report.numerals import ratio as efficiency
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -15,20 +16,30 @@ _ROWS = 16
 
 
 def view(lineage: Lineage, *below: RenderableType) -> RenderableType:
-    """The table of the youngest generations, the curve of their accuracy, and what is `below`."""
+    """The table of the youngest generations, the curve of their scores, and what is `below`."""
     if not lineage.individuals:
         return Group(*below)
     return Group(_table(lineage), curve(lineage), *below)
 
 
 def curve(lineage: Lineage) -> Text:
-    """Validation accuracy over the generations, a bar each, between the lowest and the highest."""
-    values = [one.scores.validation_accuracy for one in lineage.line if one.scores]
+    """The validation score over the generations, a bar each, between the lowest and the highest."""
+    values = [one.scores.validation for one in lineage.line if one.scores]
     if not values:
         return Text()
     text = Text("validation ", style="dim")
     text.append(_bars(values), style="blue")
-    return text.append(f" {percent(values[0])} → {percent(values[-1])} % (highest {percent(max(values))})", style="dim")
+    name, better = _score(lineage)
+    best = max(values) if better == "higher" else min(values)
+    first, last, most = (scores.write(value, name) for value in (values[0], values[-1], best))
+    extreme = "highest" if better == "higher" else "lowest"
+    return text.append(f" {first} → {last}{scores.unit(name)} ({extreme} {most})", style="dim")
+
+
+def _score(lineage: Lineage) -> tuple[str, str]:
+    """What the scores of a lineage are called, and which way they improve."""
+    own = lineage.ancestor.scores
+    return (own.name, own.better) if own else (scores.ACCURACY, "higher")
 
 
 def _bars(values: Sequence[float]) -> str:
@@ -39,7 +50,8 @@ def _bars(values: Sequence[float]) -> str:
 
 def _table(lineage: Lineage) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("gen", "valid %", "test %", "synapses", "syn ×", "kernels", "mult-adds", "epochs", "time"):
+    unit = scores.unit(_score(lineage)[0])
+    for name in ("gen", f"valid{unit}", f"test{unit}", "synapses", "syn ×", "kernels", "mult-adds", "epochs", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for individual in lineage.individuals[-_ROWS:]:
         table.add_row(*_cells(individual, lineage), style="" if individual.problem is None else "red")
@@ -47,14 +59,14 @@ def _table(lineage: Lineage) -> Table:
 
 
 def _cells(individual: Individual, lineage: Lineage) -> list[str]:
-    counts, scores, ancestor = individual.counts, individual.scores, lineage.ancestor.counts
+    counts, own, ancestor = individual.counts, individual.scores, lineage.ancestor.counts
     end = [str(individual.epochs), duration(individual.seconds)]
-    if counts is None or scores is None or ancestor is None:
+    if counts is None or own is None or ancestor is None:
         return [individual.label, *["–"] * 6, *end]
     return [
         individual.label,
-        percent(scores.validation_accuracy),
-        percent(scores.test_accuracy),
+        scores.write(own.validation, own.name),
+        scores.write(own.test, own.name),
         number(counts.synapses),
         efficiency(ratio(ancestor.synapses, counts.synapses)),
         number(counts.kernels),

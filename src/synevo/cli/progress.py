@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from synevo.cli.liveview import view
 from synevo.lineage.happenings import Epoch, Grown, Happening
 from synevo.lineage.individuals import Individual, Lineage, ratio
+from synevo.report import scores
 
 QUIET_SECONDS = 10.0
 NOBODY = Lineage()
@@ -62,9 +63,11 @@ def describe(individual: Individual, lineage: Lineage) -> str:
     name = f"generation {individual.label:>2}"
     if individual.counts is None or individual.scores is None or lineage.ancestor.counts is None:
         return f"{name}: failed. {individual.problem}"
+    score = individual.scores.name
+    said = f"{scores.write(individual.scores.validation, score):>6}{scores.unit(score)}"
     times = ratio(lineage.ancestor.counts.synapses, individual.counts.synapses) or 0
     return (
-        f"{name}: {100 * individual.scores.validation_accuracy:6.2f} % validation, {individual.counts.synapses:>9,} "
+        f"{name}: {said} validation, {individual.counts.synapses:>9,} "
         f"synapses ({times:.1f}x fewer), {individual.counts.multiply_adds:>12,} multiply-adds, "
         f"{individual.seconds:.0f} s"
     )

@@ -5,10 +5,10 @@ of the next layers that read it. The proof has two parts. The model is traced ag
 compared, step by step and literal by literal, with the program predicted from the wiring; and masked and compacted
 networks classify real and random images. A difference in either is an error, and nothing is written.
 
-    from synevo.compaction.in_memory import compact
+    import synevo
 
-    smaller = compact(model, (32, 32, 3))                       # what is exactly zero is dead
-    smaller = compact(model, (32, 32, 3), masks={"conv1/kernel": alive})
+    smaller = synevo.compact(model, (32, 32, 3))                       # what is exactly zero is dead
+    smaller = synevo.compact(model, (32, 32, 3), masks={"conv1/kernel": alive})
 
 does the same for any model in memory; a Linen module comes with its `variables`.
 """
@@ -25,13 +25,13 @@ from flax import linen, nnx
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo.compaction.cutting import cut
 from synevo.compaction.proof import Proof, prove
 from synevo.compaction.silence import find_loud
 from synevo.errors import CompactionError
-from synevo.model.linen import adopt
-from synevo.model.network import Network, assemble, dismantle
-from synevo.wiring.dissection import Anatomy, dissect, fitted
+from synevo.model.linen import as_nnx
+from synevo.model.network import Inputs, Network, put_together, take_apart
+from synevo.wiring.cutting import cut
+from synevo.wiring.dissection import Anatomy, dissect, example_of
 from synevo.wiring.identities import Flags
 from synevo.wiring.signal import trim
 from synevo.wiring.units import Frozen, Wiring, keep_one, survives
@@ -60,59 +60,72 @@ class Compacted:
 
 def compact(
     model: nnx.Module | linen.Module,
-    shape: tuple[int, int, int],
+    example: Any,
     *,
     variables: Mapping[str, Any] | None = None,
     masks: Mapping[str, Any] | None = None,
-    images: Array | None = None,
+    inputs: Any = None,
 ) -> Compacted:
-    """The model without its dead units: a smaller one that computes the same, proven; the model itself stays as it is.
+    """Return the model without its dead units: a smaller one that computes the same, proven; `model` stays as it is.
 
-    `model` maps images [n, height, width, channels] to [n, outputs]; `shape` is that of one image. A Linen module comes
-    with its `variables`, and becomes a `synevo.model.linen.Linen`, an nnx.Module that holds them. `masks` are boolean,
-    True where alive, in the shapes of the arrays that they name by their paths, such as `conv1/kernel`; any array may
-    be masked. What is masked, or exactly zero, is dead. A unit is removed if no living synapse leads from it to an
-    output, or if none reaches it and it is zero without: a bias that is not masked keeps it, and is named in `frozen`.
-    The proof is made on `images` (normalised) and as many random ones; random ones alone where there are none.
+    `example` says what the model is called with: the shape of one float32 input without the axis of examples, such as
+    (height, width, channels), or a tuple of its arguments (arrays or `jax.ShapeDtypeStruct`s, the first axis of each
+    counting examples). A Linen module comes with its `variables`, and becomes an nnx.Module that holds them. `masks`
+    are boolean, True where alive, in the shapes of the arrays that they name by their paths, such as `conv1/kernel`;
+    any array may be masked. What is masked, or exactly zero, is dead. A unit is removed if no living synapse leads from
+    it to an output, or if none reaches it and it is zero without: a bias that is not masked keeps it, and is named in
+    `frozen`. The proof is made on `inputs`, a tuple of real arguments (or one array), and as many random ones; random
+    ones alone where there are none.
 
     Raises:
         CompactionError: where nothing can be removed, or masks do not fit the arrays, or variables are missing.
-        AncestorError: where a Linen module does not run on images alone, or the variables are not its own.
+        AncestorError: where a Linen module does not run on its inputs alone, or the variables are not its own.
         ProofError: where the smaller model would not be the same.
     """
     if isinstance(model, linen.Module) == (variables is None):
         raise CompactionError(
             "A Linen module comes with its variables, an nnx.Module holds its own.",
-            remedy="Call compact(model, shape, variables=variables) or compact(model, shape).",
+            remedy="Call compact(model, example, variables=variables) or compact(model, example).",
         )
+    example = example_of(example)
     if isinstance(model, linen.Module):
-        model = adopt(model, shape, variables=variables)
-    blueprint, network = dismantle(model)
-    network = _silenced(network, masks or {})
-    anatomy = dissect(blueprint, network, shape)
+        model = as_nnx(model, example, variables=variables)
+    network = _silenced(take_apart(model), masks or {})
+    anatomy = dissect(network, example)
     wiring = anatomy.wiring
-    probes = jnp.asarray(np.random.default_rng(0).standard_normal((PROBES, *shape), np.float32))
-    alive, loud = _living(anatomy, network, probes[:2])
+    alive, loud = _living(anatomy, network)
     frozen = (*wiring.frozen, *_name_loud(wiring, loud))
     if alive.all():
         raise nothing_to_remove("The model", wiring, frozen)
-    proof = prove(
-        blueprint,
-        anatomy,
-        alive,
-        masked=network,
-        compact=(small := cut(network, wiring, alive)),
-        images=probes if images is None else jnp.asarray(images),
-        shape=shape,
-        key=jax.random.key(0),
-    )
-    if images is None:
-        proof = replace(proof, images=0, random_images=proof.images + proof.random_images)
+    small = cut(network, wiring, alive)
+    proof = _prove(anatomy, alive, network, small, inputs)
     fates = wiring.fates(alive)
     kept = {name: tuple(np.flatnonzero(survives(axis, fates)) for axis in axes) for name, axes in wiring.slots.items()}
-    return Compacted(
-        assemble(fitted(blueprint, wiring, alive), small), proof, int((~alive).sum()), len(alive), kept, frozen
-    )
+    return Compacted(put_together(small), proof, int((~alive).sum()), len(alive), kept, frozen)
+
+
+def _prove(anatomy: Anatomy, alive: Flags, masked: Network, small: Network, inputs: Any) -> Proof:
+    """The proof on real `inputs` where there are any, on random ones elsewhere."""
+    real = _probes(anatomy, PROBES) if inputs is None else inputs if isinstance(inputs, tuple) else (inputs,)
+    real = jax.tree.map(jnp.asarray, real)
+    proof = prove(jax.random.key(0), anatomy, alive, masked=masked, compact=small, inputs=real)
+    if inputs is not None:
+        return proof
+    return replace(proof, examples=0, random_examples=proof.examples + proof.random_examples)
+
+
+def _probes(anatomy: Anatomy, count: int) -> Inputs:
+    """Random arguments for `count` examples: normal where they are fractions, 0 and 1 elsewhere."""
+    random = np.random.default_rng(0)
+
+    def probe(like: jax.ShapeDtypeStruct) -> Array:
+        shape = (count, *like.shape[1:])
+        fractions = jnp.issubdtype(like.dtype, jnp.floating)
+        values = random.standard_normal(shape, np.float32) if fractions else random.integers(0, 2, shape)
+        return jnp.asarray(values, like.dtype)
+
+    found: Inputs = jax.tree.map(probe, anatomy.inputs)
+    return found
 
 
 def nothing_to_remove(subject: str, wiring: Wiring, frozen: tuple[Frozen, ...]) -> CompactionError:
@@ -148,14 +161,14 @@ def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
     return network.map(lambda name, array: jnp.where(masks[name], array, 0) if name in masks else array)
 
 
-def _living(anatomy: Anatomy, network: Network, x: Array) -> tuple[Flags, Flags]:
+def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, Flags]:
     """The units [units] that live, and those of them that do so only because they are loud."""
     living = {layer.name: np.asarray(network.parameters[layer.name]) != 0 for layer in anatomy.wiring.layers}
-    loud = np.zeros(anatomy.wiring.units, bool)
+    loud, inputs = np.zeros(anatomy.wiring.units, bool), _probes(anatomy, 2)
     while True:
         _, alive = trim(anatomy.wiring, living, loud=loud)
         alive = keep_one(anatomy.wiring, alive)
-        more = find_loud(anatomy, network, alive, x)
+        more = find_loud(anatomy, network, alive, inputs)
         if not more.any():
             return alive, loud
         loud |= more

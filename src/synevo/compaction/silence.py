@@ -8,23 +8,24 @@ are the contractions, and there every removed place must meet a zero on one side
 
 from typing import Any
 
+import jax
 import numpy as np
 
-from synevo.model.network import Network
+from synevo.model.network import Inputs, Network
 from synevo.wiring.dissection import Anatomy
 from synevo.wiring.identities import Flags
 from synevo.wiring.tracing import Step, evaluate
 from synevo.wiring.units import survives
 
 
-def find_loud(anatomy: Anatomy, network: Network, alive: Flags, x: Any) -> Flags:
+def find_loud(anatomy: Anatomy, network: Network, alive: Flags, inputs: Inputs) -> Flags:
     """The units [units] that say something to those that are left, although they are not `alive` [units].
 
-    `x` are two images [2, height, width, channels]; units that no signal reaches say the same to every image.
+    `inputs` are arguments for two examples; units that no signal reaches say the same to every example.
     """
     program, wiring = anatomy.program, anatomy.wiring
     fates, loud = wiring.fates(alive), np.zeros(wiring.units, bool)
-    values = evaluate(program, network.arrays, x)
+    values = evaluate(program, network.arrays, *jax.tree.leaves(inputs))
     for step in program.steps:
         sides = _SIDES.get(step.primitive)
         if sides is None:

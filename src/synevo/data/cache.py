@@ -7,11 +7,11 @@ import contextlib
 import os
 from pathlib import Path
 
+from synevo.data.images import Images
 from synevo.data.sources import Source, Splits
 from synevo.errors import RunError
 from synevo.files.tensors import Tensors, pack_tensors, unpack_tensors
 from synevo.files.writing import hash_of, write
-from synevo.tasks.images import Images
 
 CACHE_FORMAT = 2
 _SPLITS = ("train", "test")

@@ -9,6 +9,7 @@ decoded once and kept, in the source's own size, in checksummed files under `$SY
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +19,14 @@ from PIL import Image
 
 from synevo.data.cache import decoded
 from synevo.data.folders import open_folder
+from synevo.data.images import Images
 from synevo.data.npz import open_npz
 from synevo.data.sources import Source, divide, open_digits
 from synevo.data.tfds import open_prepared
 from synevo.errors import DataError, PlanError
 from synevo.plan.fields import DataPlan
-from synevo.tasks.images import Dataset, Images
+from synevo.tasks.classification import classification
+from synevo.tasks.task import Problem
 
 WIDEST_PADDING = 8
 """Pixels by which a side may grow through zero padding; beyond, images are resized."""
@@ -36,8 +39,36 @@ _VALIDATION = 2  # a stream of its own: no seed may order the validation split a
 Fit = Literal["none", "pad", "resize"]
 
 
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images: the names of their classes, three disjoint splits, and the normalisation.
+
+    x = (pixel / 255 - mean) / deviation; `mean` and `deviation` have one entry a channel, in units of the full range.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    validation: Images
+    test: Images
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        height, width, channels = self.train.pixels.shape[1:]
+        return height, width, channels
+
+    @property
+    def problem(self) -> Problem:
+        """Telling the images apart."""
+        splits = (self.train.examples, self.validation.examples, self.test.examples)
+        return Problem(classification(self.mean, self.deviation), *splits)
+
+
 def load(plan: DataPlan, *, seed: int) -> Dataset:
-    """The images of a plan in the size that it names, with `plan.validation` of the training images held out.
+    """Return the images of a plan in the size that it names, with `plan.validation` of the training images held out.
 
     The test split is the same for every seed; the validation split depends on the seed alone. Both are stratified.
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from synevo.data.images import Images
 from synevo.data.sources import FEWEST, Source, Splits, shuffled, stamp, with_test
 from synevo.errors import DataError
-from synevo.tasks.images import Images
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 

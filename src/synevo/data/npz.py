@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synevo.data.images import Images
 from synevo.data.sources import FEWEST, Source, Splits, check_labels, in_memory, numbered, with_test
 from synevo.errors import DataError
-from synevo.tasks.images import Images
 
 _WHOLE = ("images", "labels")
 

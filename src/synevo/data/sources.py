@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synevo.data.images import Images
 from synevo.errors import DataError
-from synevo.tasks.images import Images
 
 TEST_SHARE = 0.2
 """Share of every class that becomes the test split where a source has none."""

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from synevo.data.images import Images
 from synevo.data.sources import Source, Splits, check_labels, stamp
 from synevo.errors import DataError
-from synevo.tasks.images import Images
 
 HOST = "storage.googleapis.com"
 """Looked up to tell whether there is a network; most data sets of TFDS lie there."""

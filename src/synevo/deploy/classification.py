@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from synevo.data.datasets import Fit, brought_to
 from synevo.data.folders import decode
+from synevo.data.images import Images
 from synevo.deploy.reload import Reloaded
-from synevo.tasks.images import Images
-
-BATCH = 256
+from synevo.tasks.task import InMemory
+from synevo.training.evaluation import outputs_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Verdict:
 def classify(reloaded: Reloaded, files: Sequence[Path], *, top: int) -> list[Verdict]:
     """The `top` most probable classes of every image file; DataError for a file that cannot be read as an image."""
     pixels = np.stack([read_image(file, reloaded) for file in files])
-    logits = np.concatenate([_logits(reloaded, pixels[first : first + BATCH]) for first in range(0, len(files), BATCH)])
+    logits = outputs_of(reloaded.network, reloaded.task, InMemory({"image": pixels})).astype(np.float64)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = odds / odds.sum(axis=1, keepdims=True)
     return [_verdict(file, row, reloaded.classes, top) for file, row in zip(files, probabilities, strict=True)]
@@ -65,10 +63,6 @@ def _resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.u
 
 def _canvas(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-def _logits(reloaded: Reloaded, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return np.asarray(jax.jit(reloaded.logits)(reloaded.network, jnp.asarray(pixels)), np.float64)
 
 
 def _verdict(file: Path, probabilities: NDArray[np.float64], classes: Sequence[str], top: int) -> Verdict:

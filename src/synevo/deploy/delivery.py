@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from synevo import __version__
 from synevo.compaction.proof import TOLERANCE
+from synevo.data.datasets import Dataset
+from synevo.data.images import Images
 from synevo.deploy.reload import Reloaded
 from synevo.errors import ExportError
 from synevo.files.writing import hash_of, write, write_json
 from synevo.runs import stopwatch
-from synevo.tasks.images import Dataset, Images
 
 BATCH, CHECKED, CALIBRATING = 256, 1000, 300
 """Images: of a batch, that a float format is compared on, and that calibrate whole numbers."""
@@ -89,7 +90,7 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
     format_ = FORMATS[name]
     module = _module(name, format_)
     coarse = format_.agreement < 1
-    content = module.write(reloaded, *([dataset.train.first(CALIBRATING).pixels] if coarse else []))
+    content = module.write(reloaded, *([dataset.train.pixels[:CALIBRATING]] if coarse else []))
     contract = _contract(reloaded, format_, name, content)
     contract["output"] |= module.describe(content) if coarse else {}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,7 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
         unproven = Path(scratch) / path.name
         write(unproven, content)
         write_json(_beside(unproven), contract)
-        images = dataset.test if coarse else dataset.test.first(CHECKED)
+        images = dataset.test if coarse else Images(dataset.test.pixels[:CHECKED], dataset.test.labels[:CHECKED])
         comparison = _compare(reloaded, images, module.open_file(unproven))
         _check(comparison, format_, path)
         write_json(_beside(unproven), {**contract, "checked": asdict(comparison)})

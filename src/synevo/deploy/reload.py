@@ -12,11 +12,13 @@ read is executed, except the factory, which is the user's own code.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -25,16 +27,16 @@ from synevo import ancestors
 from synevo.errors import RunError, damaged
 from synevo.files.tensors import Tensors, unpack_tensors
 from synevo.files.writing import hash_of
-from synevo.model.fitting import refit
-from synevo.model.network import Blueprint, Network, assemble, forward, normalise, outline
+from synevo.model.network import Network, outline, put_together
 from synevo.runs.rundir import ARCHITECTURE_FORMAT, RunDir, read_compact
+from synevo.tasks.classification import classification
+from synevo.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class Reloaded:
-    """A compacted network as it runs, and its `architecture`, the document beside its weights."""
+    """A compacted network, and its `architecture`, the document beside its weights."""
 
-    blueprint: Blueprint
     network: Network
     architecture: Mapping[str, Any]
 
@@ -46,54 +48,75 @@ class Reloaded:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of its images."""
-        height, width, channels = self.architecture["input"]["shape"]
+        height, width, channels = self._of_images("input")["shape"]
         return height, width, channels
 
     @property
     def classes(self) -> tuple[str, ...]:
         """What it tells apart, in the order of its logits."""
-        return tuple(self.architecture["classes"])
+        return tuple(self._of_images("classes"))
+
+    @property
+    def task(self) -> Task:
+        """The task of images that it was evolved for; RunError where it was another."""
+        about = self._of_images("input")
+        return classification(tuple(about["mean"]), tuple(about["deviation"]))
 
     def logits(self, network: Network, pixels: Array) -> Array:
-        """Logits [n, classes] of uint8 images [n, height, width, channels], as these arrays see them."""
-        about = self.architecture["input"]
-        return forward(self.blueprint, network, normalise(pixels, tuple(about["mean"]), tuple(about["deviation"])))
+        """Return logits [n, classes] of uint8 images [n, height, width, channels], as `network` sees them."""
+        logits: Array = network(*self.task.inputs({"image": pixels}))
+        return logits
+
+    def _of_images(self, part: str) -> Any:
+        if part not in self.architecture:
+            raise RunError(
+                f"This network is for the task {self.architecture.get('task')}, not for images of classes.",
+                remedy="Use it as a module: synevo.load(path) gives one.",
+            )
+        return self.architecture[part]
 
 
 def load(path: str | Path, *, generation: int | None = None) -> nnx.Module:
-    """The compacted network at `path` as an nnx.Module in evaluation mode.
+    """Return the compacted network at `path` as an nnx.Module in evaluation mode.
 
     `path` is a run (its best compacted generation, or `generation`), a folder `compact/gNN` of one, wherever it has
-    been copied, or a file of `synevo export --to safetensors` with its .json beside it. Call the module on float32
-    images [n, height, width, channels] that are normalised as (pixel / 255 - mean) / deviation; `mean` and `deviation`
-    are under `input` in architecture.json. Dead synapses inside it are zeros that further training may revive.
+    been copied, or a file of `synevo export --to safetensors` with its .json beside it. Call a module of images on
+    float32 [n, height, width, channels], normalised as (pixel / 255 - mean) / deviation; `mean` and `deviation` are
+    under `input` in architecture.json. Dead synapses inside it are zeros that further training may revive.
 
     Raises:
         RunError: where there is no compacted network, its files are damaged, or the ancestor's model has changed.
         AncestorError: where the ancestor cannot be imported or built.
     """
-    reloaded = reload(path, generation=generation)
-    model: nnx.Module = assemble(reloaded.blueprint, reloaded.network)
+    model: nnx.Module = put_together(reload(path, generation=generation).network)
     return model
 
 
 def reload(path: str | Path, *, generation: int | None = None) -> Reloaded:
-    """The compacted network at `path` taken apart, with its architecture; paths and errors are those of `load`."""
+    """Return the compacted network at `path` taken apart, with its architecture; else as `load`."""
     weights, architecture = _read(Path(path), generation)
     _check_format(Path(path), architecture.get("format"))
-    shape, classes = architecture["input"]["shape"], len(architecture["classes"])
-    blueprint, whole = outline(ancestors.find(architecture["ancestor"]), tuple(shape), classes)
+    whole = _outline(architecture)
     if set(weights) != set(whole.arrays):
         raise RunError(
             f"The ancestor's model {architecture['ancestor']} has changed since {path} was made.",
             remedy="Give the model back its layers.",
         )
-    shapes = {name: array.shape for name, array in weights.items()}
-    network = Network(
-        {name: jnp.asarray(weights[name]) for name in whole.parameters},
-        {name: jnp.asarray(weights[name]) for name in whole.statistics},
-    )
-    return Reloaded(refit(blueprint, shapes, architecture["groups"]), network, architecture)
+    arrays = {name: jnp.asarray(array) for name, array in weights.items()}
+    return Reloaded(whole.like(arrays, groups=architecture["groups"]), architecture)
+
+
+def _outline(architecture: Mapping[str, Any]) -> Network:
+    """The ancestor's network as shapes alone."""
+    make: Callable[..., Any] = ancestors.find(architecture["ancestor"])
+    if "arguments" in architecture:
+        inputs = tuple(
+            jax.ShapeDtypeStruct((2, *one["shape"]), jnp.dtype(one["dtype"])) for one in architecture["arguments"]
+        )
+        return outline(make, inputs)
+    shape = tuple(architecture["input"]["shape"])
+    inputs = (jax.ShapeDtypeStruct((2, *shape), jnp.float32),)
+    return outline(partial(make, shape, len(architecture["classes"])), inputs)
 
 
 def best_compacted(run: RunDir) -> int:

@@ -8,16 +8,17 @@ zeros.
 import numpy as np
 
 from synevo.genetics.clusters import kernels
+from synevo.genetics.organism import Organism
 from synevo.lineage.individuals import Counts, LayerCount
-from synevo.model.network import Network
 from synevo.wiring.masks import Mask, Masks
-from synevo.wiring.units import Layer, Wiring
+from synevo.wiring.units import Layer
 
 
-def count(wiring: Wiring, network: Network, masks: Masks) -> Counts:
-    """What a network of this wiring and these masks is made of."""
-    layers = tuple(_count_layer(layer, masks[layer.name]) for layer in wiring.layers)
-    return Counts(layers, sum(int(np.prod(array.shape)) for array in network.arrays.values()))
+def count(organism: Organism) -> Counts:
+    """Count what an organism is made of."""
+    living, wiring = organism.living, organism.species.anatomy.wiring.restrict(organism.units)
+    layers = tuple(_count_layer(layer, living[layer.name]) for layer in wiring.layers)
+    return Counts(layers, sum(int(np.prod(array.shape)) for array in organism.network.arrays.values()))
 
 
 def _count_layer(layer: Layer, mask: Mask) -> LayerCount:

@@ -1,99 +1,128 @@
 """Heredity: what of a parent decides which synapses its offspring inherits.
 
 `cluster` is the paper's. The others are the rivals and the controls that show what the paper's is worth: they share the
-loop, the environment and the training, and differ in nothing but the lines of `HEREDITIES`.
+loop, the environment and the training, and differ in nothing but the lines of `HEREDITIES`. To add one, write what
+synapses are worth as a function of `Subject`, and name it there and in `synevo.plan.fields`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
-from synevo.model.network import Arrays, Blueprint, Network, forward, normalise
+from synevo.genetics import removal
+from synevo.genetics.organism import Organism
+from synevo.model.network import Arrays, Network
 from synevo.plan.fields import HeredityName
-from synevo.tasks.images import Dataset
+from synevo.tasks.task import Batch, Examples, Outputs, Task, first
 
 BATCH, BATCHES = 64, 16
-"""Images a batch, and batches, over which the influence of a synapse is averaged."""
+"""Examples a batch, and batches, over which the influence of a synapse is averaged."""
 
 SENSED = 1024
-"""The training images, the first ones, over which the sensitivity to a synapse is averaged."""
+"""The training examples, the first ones, over which the sensitivity to a synapse is averaged."""
 
-Worth = Callable[[Blueprint, Network, Dataset], Arrays]
+
+class Worth(NamedTuple):
+    """What of a parent is worth how much: its `synapses`, arrays by layer in its own shapes.
+
+    `clusters` [units + derived units] is what the loss gains without each filter, for each living synapse of it; None
+    where clusters are as strong as their synapses together.
+    """
+
+    synapses: Arrays
+    clusters: NDArray[np.float64] | None = None
+
+
+Measure = Callable[[Organism, Task, Examples], Worth]
 
 
 @dataclass(frozen=True)
 class Heredity:
-    """The `worth` of each synapse, and what synthesis does with it.
+    """What synapses and clusters are worth, and what synthesis does with it.
 
-    Without `clustered`, synapses are drawn alone (1606.04393). `sharpness` multiplies the plan's: at 0 all have the
-    same chance, at infinity the strongest survive for certain. `measured` clusters are as strong as what the loss gains
-    without them (`synevo.genetics.removal`). Where worth is `comparable`, layers that share a factor share z.
-    `shuffled` keeps how many are drawn in each layer, not which. Without `inherited`, the offspring starts from new
-    weights and trains as long as its whole lineage did.
+    - `clustered`: clusters are drawn first; without, synapses are drawn alone (1606.04393).
+    - `sharpness` multiplies the plan's: at 0 all have the same chance, at infinity the strongest survive for certain.
+    - `comparable`: worth compares across layers, so layers that share a factor share z.
+    - `shuffled`: how many are drawn in each layer is kept, not which.
+    - `inherited`: without, an offspring starts from new weights and trains as long as its whole lineage did.
     """
 
-    worth: Worth
+    worth: Measure
     clustered: bool = True
     sharpness: float = 1.0
-    measured: bool = False
     comparable: bool = False
     shuffled: bool = False
     inherited: bool = True
 
 
-def size(blueprint: Blueprint, network: Network, dataset: Dataset) -> Arrays:
-    """|w| of each parameter."""
-    del blueprint, dataset
-    return {name: jnp.abs(array) for name, array in network.parameters.items()}
+def size(parent: Organism, task: Task, examples: Examples) -> Worth:
+    """Return |w| of each parameter."""
+    del task, examples
+    return by_size(parent)
 
 
-def influence(blueprint: Blueprint, network: Network, dataset: Dataset) -> Arrays:
-    """|w · ∂L/∂w| of each parameter, the mean over batches of training images: what the loss would feel of its death.
+def by_size(parent: Organism) -> Worth:
+    """Return |w| of each parameter of an organism."""
+    return Worth({name: jnp.abs(array) for name, array in parent.network.parameters.items()})
 
-    To first order, as in Molchanov et al., arXiv 1611.06440. A batch's gradient is taken with all its images at once.
+
+def influence(parent: Organism, task: Task, examples: Examples) -> Worth:
+    """Return |w · ∂L/∂w| of each parameter: what the loss would feel of its death, the mean over batches of examples.
+
+    To first order, as in Molchanov et al., arXiv 1611.06440. A batch's gradient is taken with all its examples at once.
     """
-    total = {name: jnp.zeros_like(array) for name, array in network.parameters.items()}
-    count = min(BATCH, len(dataset.train))
-    batches = min(BATCHES, len(dataset.train) // count)
-    for first in range(0, batches * count, count):
-        images = normalise(jnp.asarray(dataset.train.pixels[first : first + count]), dataset.mean, dataset.deviation)
-        gradient = _gradient(blueprint, network, images, jnp.asarray(dataset.train.labels[first : first + count]))
-        total = {name: total[name] + jnp.abs(array * gradient[name]) for name, array in network.parameters.items()}
-    return {name: array / batches for name, array in total.items()}
+    parameters = parent.network.parameters
+    total = {name: jnp.zeros_like(array) for name, array in parameters.items()}
+    count = min(BATCH, len(examples))
+    batches = min(BATCHES, len(examples) // count)
+    for start in range(0, batches * count, count):
+        gradient = _gradient(parent.network, task, examples[np.arange(start, start + count)])
+        total = {name: total[name] + jnp.abs(array * gradient[name]) for name, array in parameters.items()}
+    return Worth({name: array / batches for name, array in total.items()})
 
 
-def sensitivity(blueprint: Blueprint, network: Network, dataset: Dataset) -> Arrays:
-    """|w| · √E‖∂y/∂w‖² of each parameter: how far an image's logits y move, to first order, when it dies.
+def sensitivity(parent: Organism, task: Task, examples: Examples) -> Worth:
+    """Return |w| · √E‖∂y/∂w‖² of each parameter, and what filters are worth by their removal.
 
-    The mean is over `SENSED` training images, y is without its mean, to which probabilities are blind, and ‖∂y/∂w‖² is
-    estimated as (s · ∂y/∂w)² with random signs s, new for each image (Hutchinson, 1990). Unlike the gradient of a loss,
-    it does not vanish where the network has learned its images. An image at a time: that is faster on CPUs than several
-    gradients at once, and it takes the memory of one.
+    That is how far the outputs y for an example move, to first order, when the synapse dies. The mean is over `SENSED`
+    training examples. ‖∂y/∂w‖² is estimated as (s · ∂y/∂w)² with random signs s, new for each example (Hutchinson,
+    1990). Outputs are taken without their mean where the loss is blind to it, as it is for logits. Unlike the gradient
+    of a loss, this does not vanish where the network has learned its examples. One example at a time is faster on CPUs
+    than several gradients at once, and takes the memory of one.
     """
-    count = min(SENSED, len(dataset.train))
-    signs = draw_signs(count, len(dataset.classes))
+    count = min(SENSED, len(examples))
+    network = parent.network
+    blind = _ignores_constants(network, task, first(examples, BATCH))
+    signs = draw_signs(count, _outputs_of_one(network, task, first(examples, 1)))
     total = {name: jnp.zeros_like(array) for name, array in network.parameters.items()}
-    for image in range(count):
-        pixels = jnp.asarray(dataset.train.pixels[image : image + 1])
-        total = _feel(blueprint, network, total, normalise(pixels, dataset.mean, dataset.deviation), signs[image])
-    return {name: jnp.abs(array) * jnp.sqrt(total[name] / count) for name, array in network.parameters.items()}
+    for place in range(count):
+        total = _feel(network, task, total, examples[np.arange(place, place + 1)], signs[place], centred=blind)
+    worth = {name: jnp.abs(array) * jnp.sqrt(total[name] / count) for name, array in network.parameters.items()}
+    return Worth(worth, _gains(parent, task, examples))
 
 
-def draw_signs(images: int, classes: int) -> Array:
-    """The signs [images, classes] with which `sensitivity` weighs logits: each 1 or -1, the same ones every time."""
-    return jax.random.rademacher(jax.random.key(0), (images, classes), jnp.float32)
+def removed(parent: Organism, task: Task, examples: Examples) -> Worth:
+    """Return |w| of each parameter, and what the loss gains without each filter (`synevo.genetics.removal`)."""
+    return by_size(parent)._replace(clusters=_gains(parent, task, examples))
 
 
-def nothing(blueprint: Blueprint, network: Network, dataset: Dataset) -> Arrays:
-    """1 for each parameter: all are worth the same."""
-    del blueprint, dataset
-    return {name: jnp.ones_like(array) for name, array in network.parameters.items()}
+def draw_signs(examples: int, outputs: int) -> Array:
+    """Return the signs [examples, outputs] with which `sensitivity` weighs outputs: 1 or -1, the same every time."""
+    return jax.random.rademacher(jax.random.key(0), (examples, outputs), jnp.float32)
+
+
+def nothing(parent: Organism, task: Task, examples: Examples) -> Worth:
+    """Return 1 for each parameter: all are worth the same."""
+    del task, examples
+    return Worth({name: jnp.ones_like(array) for name, array in parent.network.parameters.items()})
 
 
 HEREDITIES: dict[HeredityName, Heredity] = {
@@ -101,41 +130,66 @@ HEREDITIES: dict[HeredityName, Heredity] = {
     "synapse": Heredity(size, clustered=False),
     "magnitude": Heredity(size, sharpness=inf),
     "taylor": Heredity(influence),
-    "removal": Heredity(size, measured=True),
-    "sensitivity": Heredity(sensitivity, measured=True, comparable=True),
+    "removal": Heredity(removed),
+    "sensitivity": Heredity(sensitivity, comparable=True),
     "random": Heredity(nothing, sharpness=0.0),
     "shuffled": Heredity(size, shuffled=True),
     "scratch": Heredity(size, inherited=False),
 }
 
 
-def deal(key: Array, network: Network) -> Network:
-    """New weights: those of an untrained `network`, each parameter's values dealt anew."""
+def permute(key: Array, network: Network) -> Network:
+    """Return new weights: those of an untrained `network`, the values of each parameter in random order."""
     names = sorted(network.parameters)
     keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     parameters = {
         name: jax.random.permutation(keys[name], array.ravel()).reshape(array.shape)
         for name, array in network.parameters.items()
     }
-    return Network(parameters, network.statistics)
+    return replace(network, parameters=parameters)
 
 
-@partial(jax.jit, static_argnums=0)
-def _gradient(blueprint: Blueprint, network: Network, images: Array, labels: Array) -> Arrays:
+def _gains(parent: Organism, task: Task, examples: Examples) -> NDArray[np.float64]:
+    wiring = parent.species.anatomy.wiring.restrict(parent.units)
+    return removal.measure(parent.network, wiring, parent.living, task, examples)
+
+
+@partial(jax.jit, static_argnums=1)
+def _gradient(network: Network, task: Task, batch: Batch) -> Arrays:
     def loss(parameters: Arrays) -> Array:
-        logits = forward(blueprint, Network(parameters, network.statistics), images)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        return task.loss(replace(network, parameters=parameters)(*task.inputs(batch)), batch).mean()
 
     return jax.grad(loss)(network.parameters)
 
 
-@partial(jax.jit, static_argnums=0)
-def _feel(blueprint: Blueprint, network: Network, total: Arrays, image: Array, signs: Array) -> Arrays:
-    """`total` and (s · ∂y/∂w)² of an image [1, height, width, channels] with its signs [classes]."""
+def _outputs_of_one(network: Network, task: Task, batch: Batch) -> int:
+    """How many numbers a network makes of one example."""
+    outputs = jax.eval_shape(lambda network, batch: network(*task.inputs(batch)), network, batch)
+    return sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(outputs))
+
+
+def _ignores_constants(network: Network, task: Task, batch: Batch) -> bool:
+    """Whether the loss stays as it is where a constant is added to all outputs of an example, as to logits."""
+    outputs = network(*task.inputs(batch))
+    moved = jax.tree.map(lambda leaf: leaf + 1, outputs)
+    return bool(jnp.allclose(task.loss(outputs, batch), task.loss(moved, batch), rtol=1e-3, atol=1e-4))
+
+
+def _vector(outputs: Outputs, *, centred: bool) -> Array:
+    """The outputs for one example as a vector, without the mean along the last axis of each array if `centred`."""
+    leaves = [leaf[0] for leaf in jax.tree.leaves(outputs)]
+    if centred:
+        leaves = [leaf - leaf.mean(axis=-1, keepdims=True) for leaf in leaves]
+    return jnp.concatenate([leaf.ravel() for leaf in leaves])
+
+
+@partial(jax.jit, static_argnums=1, static_argnames="centred")
+def _feel(network: Network, task: Task, total: Arrays, batch: Batch, signs: Array, *, centred: bool) -> Arrays:
+    """`total` and (s · ∂y/∂w)² of a batch of one example with its signs [outputs]."""
 
     def weigh(parameters: Arrays) -> Array:
-        logits = forward(blueprint, Network(parameters, network.statistics), image)[0]
-        return jnp.dot(signs, logits - logits.mean())
+        outputs = replace(network, parameters=parameters)(*task.inputs(batch))
+        return jnp.dot(signs, _vector(outputs, centred=centred))
 
     gradient = jax.grad(weigh)(network.parameters)
     return {name: array + jnp.square(gradient[name]) for name, array in total.items()}

@@ -19,7 +19,6 @@ not share besides, so a lineage shrinks the faster the more parents are multipli
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from synevo.genetics import census
 from synevo.genetics.clusters import clusters, ties
+from synevo.genetics.organism import Organism
 from synevo.model.network import Network
 from synevo.plan.fields import Mating
 from synevo.wiring.identities import Flags
@@ -39,29 +39,21 @@ from synevo.wiring.units import Wiring, survives
 Kind = Literal["kernel", "filter"]
 
 
-@dataclass(frozen=True)
-class Parent:
-    """A network and its masks in the ancestor's shapes, and which of its units [units] live."""
-
-    network: Network
-    masks: Masks
-    units: Flags
-
-
 def mate(
-    wiring: Wiring, parents: Sequence[Parent], *, mating: Mating, dominance: float, cluster: Kind, tag_share: float
+    parents: Sequence[Organism], *, mating: Mating, dominance: float, cluster: Kind, tag_share: float
 ) -> tuple[Network, Masks]:
-    """The mated network of `parents`, the best first, and its masks, in the ancestor's shapes.
+    """Return the mated network of `parents`, the best first, and its masks, in the ancestor's shapes.
 
     The weight α of each parent is `dominance` times that of the one before it; where that is 1, their order does not
     matter. What carries no signal is not trimmed yet, and the network has a weight at every synapse that any parent
     holds, so that a path that the masks leave out can be restored.
     """
+    wiring = parents[0].species.anatomy.wiring
     held = np.logical_and if mating == "product" else np.logical_or
     masks = {name: held.reduce([parent.masks[name] for parent in parents]) for name in parents[0].masks}
     tagged = _tagged(wiring, [parent.masks for parent in parents], cluster, tag_share)
     weighing = dominance ** np.arange(len(parents), dtype=np.float64)
-    networks = [apply(parent.masks, parent.network) for parent in parents]
+    networks = [apply(parent.masks, parent.whole) for parent in parents]
     network = networks[0].map(
         lambda name, first: _average(
             first,

@@ -1,37 +1,122 @@
 """An organism: one individual as its network, its masks and its units; and what all of a lineage share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from flax import linen, nnx
 
-from synevo.model.network import Blueprint, Network
-from synevo.wiring.dissection import Anatomy, fitted
+from synevo.errors import CompactionError
+from synevo.model.linen import as_nnx
+from synevo.model.network import Inputs, Network, put_together, take_apart
+from synevo.wiring import masks
+from synevo.wiring.cutting import cut, cut_masks, uncut
+from synevo.wiring.dissection import Anatomy, dissect, example_of
+from synevo.wiring.identities import Flags
 from synevo.wiring.masks import Masks
 
 
 @dataclass(frozen=True)
 class Species:
-    """What all individuals of a lineage share: how to run them, and the ancestor's anatomy and untrained arrays."""
+    """What all individuals of a lineage share: the ancestor's anatomy, and its network before any training."""
 
-    blueprint: Blueprint
     anatomy: Anatomy
     template: Network
-
-    @property
-    def everyone(self) -> NDArray[np.bool_]:
-        """All units of the ancestor [units]."""
-        return np.ones(self.anatomy.wiring.units, bool)
-
-    def blueprint_of(self, units: NDArray[np.bool_]) -> Blueprint:
-        """How the network of these `units` [units] runs: the user's model with the sizes that they leave."""
-        return fitted(self.blueprint, self.anatomy.wiring, units)
 
 
 @dataclass(frozen=True)
 class Organism:
-    """One individual's network at its physical size, its `masks` in the ancestor's shapes, and its `units` [units]."""
+    """One individual: its network at its physical size, its `masks` in the ancestor's shapes, its `units` [units].
 
+    However small it is, masks and units keep their places in the ancestor: the gene tags of 1811.07966. Of an
+    offspring, `expected_synapses` is what the environment let the encoding expect to survive, `sampled_synapses` what
+    was sampled, both before unviable parts were trimmed.
+    """
+
+    species: Species
     network: Network
     masks: Masks
-    units: NDArray[np.bool_]
+    units: Flags
+    expected_synapses: float | None = None
+    sampled_synapses: int | None = None
+
+    @classmethod
+    def of(
+        cls, model: nnx.Module | linen.Module, example: Any, *, variables: dict[str, Any] | None = None
+    ) -> "Organism":
+        """Return a model as an ancestor, of which all is alive; the model itself stays as it is.
+
+        `example` says what the model is called with, as for `synevo.compact`; a Linen module comes with its
+        `variables`.
+
+        Raises:
+            AncestorError: where a Linen module does not run on its inputs alone, or the variables are not its own.
+        """
+        example = example_of(example)
+        if isinstance(model, linen.Module):
+            model = as_nnx(model, example, variables=variables)
+        network = take_apart(model)
+        return cls.first(Species(dissect(network, example), network), network)
+
+    @classmethod
+    def first(cls, species: Species, network: Network) -> "Organism":
+        """Return the ancestor of a species, with these arrays."""
+        wiring = species.anatomy.wiring
+        return cls(species, network, masks.full(wiring, species.template), np.ones(wiring.units, bool))
+
+    @classmethod
+    def left(cls, species: Species, weights: Network, alive: Masks, units: Flags) -> "Organism":
+        """Return what these masks and units leave of `weights`; all are in the ancestor's shapes."""
+        return cls(species, cut(masks.apply(alive, weights), species.anatomy.wiring, units), alive, units)
+
+    @property
+    def living(self) -> Masks:
+        """The masks in the shapes of the organism's own network."""
+        return cut_masks(self.masks, self.species.anatomy.wiring, self.units)
+
+    @property
+    def whole(self) -> Network:
+        """The network in the ancestor's shapes, with zeros where it has lost units."""
+        return uncut(self.network, self.species.anatomy.wiring, self.units, self.species.template)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the network is called with, as shapes and dtypes for two examples."""
+        return self.species.anatomy.inputs
+
+    @property
+    def synapses(self) -> int:
+        """How many synapses live."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def efficiency(self) -> float:
+        """The synaptic efficiency: the ancestor's synapses, for each that lives."""
+        return sum(mask.size for mask in self.masks.values()) / self.synapses
+
+    @property
+    def model(self) -> nnx.Module:
+        """The network as an nnx.Module in evaluation mode; its arrays are its own."""
+        model: nnx.Module = put_together(self.network.map(lambda _, array: array.copy()))
+        return model
+
+    def trained(self, model: nnx.Module) -> "Organism":
+        """Return the organism with the arrays of its `model` after training.
+
+        Raises:
+            CompactionError: where the model has other arrays, or a dead synapse is no longer zero.
+        """
+        network = take_apart(model)
+        own, found = ({k: a.shape for k, a in one.arrays.items()} for one in (self.network, network))
+        if own != found:
+            raise CompactionError(
+                f"This is not the model of the organism: its arrays are {found}, not {own}.",
+                remedy="Train the model that `organism.model` gave.",
+            )
+        revived = [name for name, mask in self.living.items() if np.asarray(network.parameters[name])[~mask].any()]
+        if revived:
+            raise CompactionError(
+                f"Dead synapses of {', '.join(revived)} are no longer zero.",
+                remedy="Train with optax.chain(optimiser, synevo.keep_dead(organism.living)).",
+            )
+        return replace(self, network=self.network.like(network.arrays))

@@ -1,7 +1,7 @@
 """Removal: what the loss gains when a filter is removed, measured one filter at a time.
 
 The sizes of weights say little about which filters of a narrow layer can go, and nothing about which layer can spare
-one; what happens without a filter says both. A measure costs one pass over `IMAGES` images a filter, so it gets
+one; what happens without a filter says both. A measure costs one pass over `EXAMPLES` examples a filter, so it gets
 cheaper as a lineage shrinks.
 """
 
@@ -10,36 +10,32 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo.model.network import Blueprint, Network, forward, normalise
-from synevo.tasks.images import Dataset
+from synevo.model.network import Network
+from synevo.tasks.task import Batch, Examples, Task, first
 from synevo.wiring.masks import Masks
 from synevo.wiring.units import PERMANENT, Wiring, survives
 
-IMAGES = 512
-"""The training images, the first ones, over which the loss is averaged."""
+EXAMPLES = 512
+"""The training examples, the first ones, over which the loss is averaged."""
 
 Presence = dict[str, tuple[NDArray[np.bool_], ...]]
 
 
-def measure(
-    blueprint: Blueprint, network: Network, wiring: Wiring, masks: Masks, dataset: Dataset
-) -> NDArray[np.float64]:
-    """What the mean cross-entropy gains without each filter, for each living synapse that goes with it.
+def measure(network: Network, wiring: Wiring, masks: Masks, task: Task, examples: Examples) -> NDArray[np.float64]:
+    """Return what the mean loss gains without each filter, for each living synapse that goes with it.
 
     One number for each unit, and behind them for each derived unit, [units + derived]: negative where the loss falls, 0
     for what no layer makes. `wiring` and `masks` are those of `network`. Without a unit, everything that knows it is
     zero, as it is before compaction cuts it out.
     """
-    images = normalise(jnp.asarray(dataset.train.pixels[:IMAGES]), dataset.mean, dataset.deviation)
-    labels = jnp.asarray(dataset.train.labels[:IMAGES])
+    batch = jax.tree.map(jnp.asarray, first(examples, EXAMPLES))
     made = [layer.outputs[layer.outputs != PERMANENT] for layer in wiring.layers]
     units = np.unique(np.concatenate(made, dtype=np.int64))
     presences = [_presence(wiring, unit) for unit in (PERMANENT, *units.tolist())]
-    losses = jnp.stack([_loss(blueprint, network, presence, images, labels) for presence in presences])
+    losses = jnp.stack([_loss(network, task, presence, batch) for presence in presences])
     living = np.array([_count(masks, presence) for presence in presences])
     gains = np.zeros(wiring.units + len(wiring.derived))
     gains[units] = (np.asarray(losses, np.float64)[1:] - float(losses[0])) / np.maximum(1, living[0] - living[1:])
@@ -59,12 +55,11 @@ def _count(masks: Masks, presence: Presence) -> int:
     return sum(int(mask[np.ix_(*presence[name])].sum()) for name, mask in masks.items())
 
 
-@partial(jax.jit, static_argnums=0)
-def _loss(blueprint: Blueprint, network: Network, presence: Presence, images: Array, labels: Array) -> Array:
+@partial(jax.jit, static_argnums=1)
+def _loss(network: Network, task: Task, presence: Presence, batch: Batch) -> Array:
     def silence(name: str, array: Array) -> Array:
         for axis, left in enumerate(presence[name]):
             array = array * left.reshape([-1 if a == axis else 1 for a in range(array.ndim)]).astype(array.dtype)
         return array
 
-    logits = forward(blueprint, network.map(silence), images)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    return task.loss(network.map(silence)(*task.inputs(batch)), batch).mean()

@@ -7,22 +7,21 @@ the device. Everything is computed in double precision from counter-based random
 backend or another does not decide what lives.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
 from synevo.genetics import encoding
 from synevo.genetics.clusters import clusters, ties, value_clusters
 from synevo.genetics.environment import select, soften
-from synevo.genetics.heredity import HEREDITIES
+from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.keys import derive
 from synevo.plan.fields import EncodingPlan, Environment, Scope
 from synevo.wiring.masks import Masks, by_unit, from_units
@@ -30,145 +29,170 @@ from synevo.wiring.units import Wiring
 
 
 @dataclass(frozen=True)
-class Offspring:
+class Sample:
     """The sampled masks, and how many synapses the environment let the encoding expect."""
 
     masks: Masks
     expected_synapses: float
 
 
+class _Layer(NamedTuple):
+    """What is known of a layer's synapses [inputs, outputs, places], and of which cluster each is.
+
+    That is number `group[input], place[output]` of the clusters of its tie.
+    """
+
+    weights: Any
+    alive: Any
+    group: Any
+    place: Any
+
+
+class _Tie(NamedTuple):
+    """What is known of the clusters [groups of inputs, count] of layers that share them, beside their synapses.
+
+    `spared` ones survive for certain; `gains` is what the loss gains without each, where that was measured.
+    """
+
+    spared: Any
+    gains: Any
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The layers of each tie, the numbers of its clusters, and the groups of inputs of each layer; static."""
+
+    ties: tuple[tuple[int, ...], ...]
+    counts: tuple[int, ...]
+    groups: tuple[int, ...]
+
+    @property
+    def tie_of(self) -> dict[int, int]:
+        """The number of the tie of each layer."""
+        return {layer: number for number, layers in enumerate(self.ties) for layer in layers}
+
+
 def synthesise(
     key: Array,
     wiring: Wiring,
-    weights: Mapping[str, Any],
+    worth: Worth,
     masks: Masks,
     *,
-    encoding: EncodingPlan,
+    encoding_plan: EncodingPlan,
     environment: Environment,
-    gains: NDArray[np.float64] | None = None,
-) -> Offspring:
-    """Sample an offspring of the parent with these `weights` and `masks` (arrays by layer name, in the layers' shapes).
+) -> Sample:
+    """Sample an offspring of the parent with these `masks`, whose synapses and clusters are worth so much.
 
-    Only the sizes of the weights count: they may be any worth of the synapses that `synevo.genetics.heredity` knows.
-    The offspring's masks have the parent's shapes and are a subset of the parent's. `gains` [units + derived] are those
-    of `synevo.genetics.removal.measure`, for a heredity of measured clusters and no other (ValueError); filters that
-    can never be removed then survive.
+    Arrays of both are by layer name and in the layers' shapes. The offspring's masks have the parent's shapes and are a
+    subset of the parent's. Where clusters were measured, filters that can never be removed survive.
     """
-    if HEREDITIES[encoding.heredity].measured != (gains is not None):
-        raise ValueError(f"gains are for a heredity that is measured, and {encoding.heredity} was given {gains}")
-    kinds = [clusters(layer, encoding.cluster) for layer in wiring.layers]
-    tied = ties(wiring, encoding.cluster)
-    views = [np.asarray(by_unit(layer, np.asarray(weights[layer.name]))) for layer in wiring.layers]
-    alive = [by_unit(layer, masks[layer.name]) for layer in wiring.layers]
+    kinds = [clusters(layer, encoding_plan.cluster) for layer in wiring.layers]
+    tied = ties(wiring, encoding_plan.cluster)
+    places = {number: ids for tie in tied for number, ids in zip(tie.layers, tie.ids, strict=True)}
+    gains, spare = worth.clusters, encoding_plan.spare_outputs or worth.clusters is not None
+    layers = [
+        _Layer(
+            np.asarray(by_unit(layer, np.asarray(worth.synapses[layer.name]))),
+            by_unit(layer, masks[layer.name]),
+            kind.groups,
+            places[number],
+        )
+        for number, (layer, kind) in enumerate(zip(wiring.layers, kinds, strict=True))
+    ]
+    known = [
+        _Tie(tie.permanent[None] & spare, None if gains is None else value_clusters(wiring, tie, gains)[None])
+        for tie in tied
+    ]
     keys = derive(key, "clusters"), derive(key, "synapses"), derive(key, "shuffle")
+    layout = _Layout(
+        tuple(tie.layers for tie in tied), tuple(tie.count for tie in tied), tuple(kind.count for kind in kinds)
+    )
     with jax.enable_x64(True):
-        sampled, expected = _sample(
-            keys,
-            views,
-            alive,
-            [kind.groups for kind in kinds],
-            [list(tie.ids) for tie in tied],
-            [tie.permanent[None] & (encoding.spare_outputs or gains is not None) for tie in tied],
-            None if gains is None else [value_clusters(wiring, tie, gains)[None] for tie in tied],
-            (environment.keep_clusters, environment.keep_synapses),
-            ties=tuple((tie.layers, tie.count) for tie in tied),
-            counts=tuple(kind.count for kind in kinds),
-            encoding_plan=encoding,
-            scopes=(environment.cluster_scope, environment.synapse_scope),
-        )
-        return Offspring(
-            {
-                layer.name: from_units(layer, np.asarray(mask), masks[layer.name].shape)
-                for layer, mask in zip(wiring.layers, sampled, strict=True)
-            },
-            float(expected),
-        )
+        keep = environment.keep_clusters, environment.keep_synapses
+        scopes = environment.cluster_scope, environment.synapse_scope
+        sampled, expected = _sample(keys, layers, known, keep, layout=layout, plan=encoding_plan, scopes=scopes)
+        drawn = {
+            layer.name: from_units(layer, np.asarray(mask), masks[layer.name].shape)
+            for layer, mask in zip(wiring.layers, sampled, strict=True)
+        }
+        return Sample(drawn, float(expected))
 
 
-@partial(jax.jit, static_argnames=("ties", "counts", "encoding_plan", "scopes"))
+@partial(jax.jit, static_argnames=("layout", "plan", "scopes"))
 def _sample(
     keys: tuple[Array, Array, Array],
-    weights: list[Array],
-    alive: list[Array],
-    groups: list[Array],
-    ids: list[list[Array]],
-    spared: list[Array],
-    gains: list[Array] | None,
+    layers: list[_Layer],
+    known: list[_Tie],
     keep: tuple[Array, Array],
     *,
-    ties: tuple[tuple[tuple[int, ...], int], ...],
-    counts: tuple[int, ...],
-    encoding_plan: EncodingPlan,
+    layout: _Layout,
+    plan: EncodingPlan,
     scopes: tuple[Scope, Scope],
 ) -> tuple[list[Array], Array]:
     """Masks [inputs, outputs, places] of every layer, and the expected number of surviving synapses."""
-    heredity = HEREDITIES[encoding_plan.heredity]
+    heredity = HEREDITIES[plan.heredity]
     certain = heredity.sharpness == inf
     press, sharpen = (select, 1.0) if certain else (soften, heredity.sharpness)
-    keep_clusters = keep[0] if heredity.clustered else 1.0
-    weights = [weight.astype(jnp.float64) for weight in weights]
-    places = {
-        layer: own for (layers, _), tie in zip(ties, ids, strict=True) for layer, own in zip(layers, tie, strict=True)
-    }
-    of_tie = {layer: number for number, (layers, _) in enumerate(ties) for layer in layers}
+    layers = [layer._replace(weights=layer.weights.astype(jnp.float64)) for layer in layers]
+    numbers = range(len(layers))
     gathered = [
-        _gather_clusters(
-            [(weights[i], alive[i], groups[i], counts[i], places[i]) for i in layers], count, encoding_plan
-        )
-        for layers, count in ties
+        _gather_clusters([(layers[i], layout.groups[i]) for i in members], count, plan.truncation)
+        for members, count in zip(layout.ties, layout.counts, strict=True)
     ]
     living = [size > 0 for _, size in gathered]
-    spared = [jnp.broadcast_to(one, own.shape) for one, own in zip(spared, living, strict=True)]
+    spared = [jnp.broadcast_to(tie.spared, own.shape) for tie, own in zip(known, living, strict=True)]
     mortal = [own & ~one for own, one in zip(living, spared, strict=True)]
-    sharing = _scopes(len(ties), scopes[0])
-    of_clusters = _encode_clusters(gathered, gains, mortal, sharing, encoding_plan, sharpen)
-    of_synapses = _encode_synapses(weights, alive, _scopes(len(weights), scopes[1]), encoding_plan, sharpen)
+    sharing = _scopes(len(known), scopes[0])
+    of_clusters = _encode_clusters(gathered, [tie.gains for tie in known], mortal, sharing, plan, sharpen)
+    of_synapses = _encode_synapses(layers, _scopes(len(layers), scopes[1]), plan, sharpen)
 
-    def spread(clusters: Mapping[int, Array], layer: int) -> Array:
+    def spread(clusters: list[Array], number: int) -> Array:
         """What is known of each cluster, at each synapse [inputs, outputs, 1] of a layer."""
-        return clusters[of_tie[layer]][groups[layer]][:, places[layer], None]
+        layer = layers[number]
+        return clusters[layout.tie_of[number]][layer.group][:, layer.place, None]
 
-    surviving: dict[int, Array] = {}
+    keep_clusters = keep[0] if heredity.clustered else 1.0
+    survive = [jnp.ones(()) for _ in known]
     for members in sharing:
-        chances = [of_clusters[t] for t in members]
         ones = [mortal[t].astype(jnp.float64) for t in members]
-        survival = press(chances, ones, keep_clusters * _total(ones))
-        surviving |= {t: jnp.where(spared[t], 1.0, p) for t, p in zip(members, survival, strict=True)}
-    drawn = dict(enumerate(_draw(keys[0], [surviving[t] for t in range(len(ties))])))
-    living_on: dict[int, Array] = {}
-    for members in _scopes(len(weights), scopes[1]):
-        weighing = [jnp.broadcast_to(spread(surviving, i), of_synapses[i].shape) for i in members]
-        allowed = keep[1] * _total([alive[i] for i in members])
-        survival = press([of_synapses[i] for i in members], weighing, allowed)
-        living_on |= dict(zip(members, survival, strict=True))
-    layers = range(len(weights))
-    synapses = _draw(keys[1], [living_on[i] for i in layers])
-    sampled = [alive[i] & spread(drawn, i) & synapses[i] for i in layers]
+        survival = press([of_clusters[t] for t in members], ones, keep_clusters * _total(ones))
+        for t, p in zip(members, survival, strict=True):
+            survive[t] = jnp.where(spared[t], 1.0, p)
+    drawn = _draw(keys[0], survive)
+    live_on = [jnp.ones(()) for _ in layers]
+    for members in _scopes(len(layers), scopes[1]):
+        weighing = [jnp.broadcast_to(spread(survive, i), of_synapses[i].shape) for i in members]
+        allowed = keep[1] * _total([layers[i].alive for i in members])
+        for i, p in zip(members, press([of_synapses[i] for i in members], weighing, allowed), strict=True):
+            live_on[i] = p
+    synapses = _draw(keys[1], live_on)
+    sampled = [layers[i].alive & spread(drawn, i) & synapses[i] for i in numbers]
     if heredity.shuffled:
         clusters_key, synapses_key = jax.random.split(keys[2])
-        moved = _move(clusters_key, [drawn[t] & can for t, can in enumerate(mortal)], mortal)
+        moved = _redraw(clusters_key, [drawn[t] & can for t, can in enumerate(mortal)], mortal)
         moved = [those | one for those, one in zip(moved, spared, strict=True)]
-        sampled = _move(synapses_key, sampled, [alive[i] & spread(dict(enumerate(moved)), i) for i in layers])
-    expected = [jnp.sum(spread(surviving, i) * living_on[i]) for i in layers]
+        sampled = _redraw(synapses_key, sampled, [layers[i].alive & spread(moved, i) for i in numbers])
+    expected = [jnp.sum(spread(survive, i) * live_on[i]) for i in numbers]
     return sampled, jnp.sum(jnp.stack(expected))
 
 
-def _gather_clusters(
-    layers: list[tuple[Array, Array, Array, int, Array]], count: int, plan: EncodingPlan
-) -> tuple[Array, Array]:
-    """Σ⌊w⌋ and size of each cluster [groups of inputs, count] of layers that share them; all their synapses count."""
+def _gather_clusters(layers: list[tuple[_Layer, int]], count: int, truncation: float) -> tuple[Array, Array]:
+    """Σ⌊w⌋ and size of each cluster [groups of inputs, count] of layers that share them; all their synapses count.
+
+    Each layer comes with its number of groups of inputs.
+    """
     strengths: list[Array] = []
     synapses: list[Array] = []
-    for weights, alive, groups, inputs, places in layers:
-        parts = encoding.sum_clusters(weights, alive, groups, count=inputs, truncation=plan.truncation)
+    for layer, groups in layers:
+        parts = encoding.sum_clusters(layer.weights, layer.alive, layer.group, count=groups, truncation=truncation)
         for whole, part in zip((strengths, synapses), parts, strict=True):
-            whole.append(jnp.zeros((inputs, count), part.dtype).at[:, places].add(part))
+            whole.append(jnp.zeros((groups, count), part.dtype).at[:, layer.place].add(part))
     return sum(strengths[1:], start=strengths[0]), sum(synapses[1:], start=synapses[0])
 
 
 def _encode_clusters(
     gathered: list[tuple[Array, Array]],
-    gains: list[Array] | None,
+    gains: list[Array | None],
     mortal: list[Array],
     sharing: list[list[int]],
     plan: EncodingPlan,
@@ -176,7 +200,8 @@ def _encode_clusters(
 ) -> list[Array]:
     """P of every cluster, from Σ⌊w⌋ and size of each, or from the `gains` where they were measured."""
     sharpness = sharpen * plan.cluster_sharpness
-    if gains is None:
+    measured = [gain for gain in gains if gain is not None]
+    if not measured:
         return [
             encoding.survival(strength, size > 0, sharpness=sharpness, normaliser=plan.normaliser)
             for strength, size in gathered
@@ -184,25 +209,23 @@ def _encode_clusters(
     return _share(
         sharing,
         lambda members: encoding.encode_gains(
-            [gains[t] for t in members], [mortal[t] for t in members], sharpness=sharpness
+            [measured[t] for t in members], [mortal[t] for t in members], sharpness=sharpness
         ),
     )
 
 
-def _encode_synapses(
-    weights: list[Array], alive: list[Array], sharing: list[list[int]], plan: EncodingPlan, sharpen: float
-) -> list[Array]:
+def _encode_synapses(layers: list[_Layer], sharing: list[list[int]], plan: EncodingPlan, sharpen: float) -> list[Array]:
     """P of every synapse: z is its layer's or, where worths compare, that of all layers that share a factor."""
     sharpness = sharpen * plan.synapse_sharpness
     if not HEREDITIES[plan.heredity].comparable:
         return [
-            encoding.encode_synapses(weight, living, sharpness=sharpness, normaliser=plan.normaliser)
-            for weight, living in zip(weights, alive, strict=True)
+            encoding.encode_synapses(layer.weights, layer.alive, sharpness=sharpness, normaliser=plan.normaliser)
+            for layer in layers
         ]
     return _share(
         sharing,
         lambda members: encoding.encode_together(
-            [weights[i] for i in members], [alive[i] for i in members], sharpness=sharpness
+            [layers[i].weights for i in members], [layers[i].alive for i in members], sharpness=sharpness
         ),
     )
 
@@ -234,8 +257,8 @@ def _draw(key: Array, probabilities: list[Array]) -> list[Array]:
     ]
 
 
-def _move(key: Array, drawn: list[Array], among: list[Array]) -> list[Array]:
-    """As many of each array as are drawn, or as there are, but any `among` those that may be."""
+def _redraw(key: Array, drawn: list[Array], among: list[Array]) -> list[Array]:
+    """Redraw: each array keeps its number of true entries, at random places where `among` allows one."""
     moved = []
     for number, (chosen, able) in enumerate(zip(drawn, among, strict=True)):
         bits = jax.random.bits(jax.random.fold_in(key, number), chosen.shape, jnp.uint32).astype(jnp.int64)

@@ -5,7 +5,8 @@ Light and printable: plain numbers that go to JSON and back, no arrays and no fi
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from math import inf
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,19 @@ class Counts:
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracies as fractions of the images; decisions use the validation split only."""
+    """How well a network does, in the units of its task; decisions use the validation split only.
 
-    validation_accuracy: float
-    test_accuracy: float
+    `name` is what the task calls its score, `better` says which way it improves.
+    """
+
+    validation: float
+    test: float
+    name: str = "accuracy"
+    better: Literal["higher", "lower"] = "higher"
+
+    def drop(self, ancestor: "Scores") -> float:
+        """Return by how much validation is worse than the ancestor's; negative where it is better."""
+        return worse_by(self.validation, ancestor.validation, self.better)
 
 
 @dataclass(frozen=True)
@@ -126,10 +136,10 @@ class Lineage:
         return Lineage((*self.individuals, individual))
 
     def within_budget(self, individual: Individual, max_drop: float) -> bool:
-        """Whether validation accuracy is at most `max_drop` below the ancestor's."""
+        """Return whether an individual's validation score is at most `max_drop` worse than the ancestor's."""
         if individual.scores is None or self.ancestor.scores is None:
             return False
-        return within(individual.scores.validation_accuracy, self.ancestor.scores.validation_accuracy, max_drop)
+        return within(individual.scores.drop(self.ancestor.scores), max_drop)
 
     def brood(self, generation: int) -> tuple[Individual, ...]:
         """All individuals of a generation, in the order of their births."""
@@ -141,8 +151,7 @@ class Lineage:
 
     def ranked(self, generation: int) -> tuple[Individual, ...]:
         """The individuals of a generation, the best on the validation split first; of equals, the first-born."""
-        brood = self.brood(generation)
-        return tuple(sorted(brood, key=lambda one: -one.scores.validation_accuracy if one.scores else 1.0))
+        return tuple(sorted(self.brood(generation), key=_rank))
 
     def parents_of(self, individual: Individual) -> tuple[str, ...]:
         """The names of the parents of an individual; a generation, as older versions kept it, means its head."""
@@ -174,13 +183,17 @@ def label_of(name: str) -> str:
     return name.removeprefix("g").lstrip("0")
 
 
+_SCORES = {"validation_accuracy": "validation", "test_accuracy": "test"}
+"""What older versions, which knew accuracies alone, called the scores."""
+
+
 def to_table(individual: Individual) -> dict[str, Any]:
     """An individual as plain JSON values."""
     return asdict(individual)
 
 
 def from_table(table: Mapping[str, Any]) -> Individual:
-    """The individual of `to_table`; KeyError or TypeError where the table is not one."""
+    """Return the individual of `to_table`; KeyError or TypeError where the table is not one."""
     counts, scores = table["counts"], table["scores"]
     known = {name: value for name, value in table.items() if name != "chosen"}  # which older versions kept
     return Individual(
@@ -188,14 +201,27 @@ def from_table(table: Mapping[str, Any]) -> Individual:
             **known,
             "parents": tuple(table["parents"]),
             "counts": counts and Counts(tuple(LayerCount(**layer) for layer in counts["layers"]), counts["parameters"]),
-            "scores": scores and Scores(**scores),
+            "scores": scores and Scores(**{_SCORES.get(name, name): value for name, value in scores.items()}),
         }
     )
 
 
-def within(accuracy: float, ancestor: float, max_drop: float) -> bool:
-    """Whether an accuracy is at most `max_drop` below the ancestor's."""
-    return ancestor - accuracy <= max_drop + 1e-12
+def worse_by(score: float, than: float, better: Literal["higher", "lower"]) -> float:
+    """Return by how much a score is worse than another; negative where it is better."""
+    return than - score if better == "higher" else score - than
+
+
+def within(drop: float, max_drop: float) -> bool:
+    """Return whether a score that is worse by `drop` is within a budget."""
+    return drop <= max_drop + 1e-12
+
+
+def _rank(individual: Individual) -> float:
+    """What individuals are sorted by, the best first; those without scores last."""
+    scores = individual.scores
+    if scores is None:
+        return inf
+    return -scores.validation if scores.better == "higher" else scores.validation
 
 
 def ratio(whole: float, part: float) -> float | None:

@@ -14,19 +14,22 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from synevo.model.network import Blueprint
+from synevo.model.blueprint import Blueprint
 
 Shape = tuple[int, ...]
 
 
-def refit(blueprint: Blueprint, shapes: Mapping[str, Shape], groups: Mapping[str, int]) -> Blueprint:
-    """The blueprint of a model whose arrays have these `shapes`, and whose kernels are divided in so many `groups`."""
-    graphs = [_refit(graph, blueprint, shapes, groups) for graph in (blueprint.training, blueprint.evaluation)]
+def refit(blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Blueprint:
+    """Return the blueprint of a model with these arrays, whose kernels are divided in so many `groups`."""
+    graphs = [_refit(graph, blueprint, arrays, groups) for graph in (blueprint.training, blueprint.evaluation)]
     return replace(blueprint, training=graphs[0], evaluation=graphs[1])
 
 
-def _refit(graph: Any, blueprint: Blueprint, shapes: Mapping[str, Shape], groups: Mapping[str, int]) -> Any:
-    leaves: dict[Any, Any] = {blueprint.paths[name]: jax.ShapeDtypeStruct(s, jnp.float32) for name, s in shapes.items()}
+def _refit(graph: Any, blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Any:
+    shapes = {name: tuple(jnp.shape(array)) for name, array in arrays.items()}
+    leaves: dict[Any, Any] = {
+        blueprint.paths[name]: jax.ShapeDtypeStruct(shapes[name], array.dtype) for name, array in arrays.items()
+    }
     leaves |= {path: jax.ShapeDtypeStruct((), jnp.uint32) for path, _ in blueprint.streams}
     model = nnx.merge(graph, nnx.from_flat_state(leaves))
     for path, module in nnx.iter_modules(model):

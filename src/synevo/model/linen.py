@@ -47,7 +47,7 @@ class Origin:
 
 
 class Linen(nnx.Module):
-    """A Linen module and its variables: a callable of images [n, height, width, channels]."""
+    """A Linen module and its variables: a callable of what the module takes."""
 
     def __init__(self, origin: Origin, variables: Mapping[Path, Array], rngs: nnx.Rngs) -> None:
         self.origin = origin
@@ -59,15 +59,15 @@ class Linen(nnx.Module):
                 raise AttributeError(f"two things would have the name {name}")
             setattr(self, name, nnx.data(branch))
 
-    def __call__(self, x: Array) -> Array:
-        """What the module makes of images; in training mode it gets random keys, and its statistics are updated."""
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the module; in training mode it gets random keys, and its statistics are updated."""
         training = not self.deterministic
         module, keywords = self.origin.calls[training]
         statistics = sorted({path[0] for path in self.origin.leaves} - {"params"})
         keys = {name: stream() for name, stream in self.rngs.items()} if training else {}
         with nn.intercept_methods(self.fit):
             result, updates = module.apply(
-                self.variables, x, rngs=keys, mutable=statistics if training else [], **keywords
+                self.variables, *inputs, rngs=keys, mutable=statistics if training else [], **keywords
             )
         for path, value in flatten_dict(updates).items():
             self._variable(path).set_value(value)
@@ -112,37 +112,40 @@ class Linen(nnx.Module):
         return found
 
 
-def adopt(
+def as_nnx(
     module: nn.Module,
-    shape: tuple[int, int, int],
+    inputs: tuple[Any, ...],
     *,
     variables: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs | None = None,
 ) -> Linen:
-    """A Linen module as an nnx.Module for images of `shape`, with these variables or freshly initialised ones.
+    """Return a Linen module as an nnx.Module that runs on `inputs`, with these variables or freshly initialised ones.
+
+    `inputs` are the arguments of a call, arrays or their shapes and dtypes alone; the first axis counts examples.
 
     Raises:
-        AncestorError: where it does not run on images alone, or the variables are not its own.
+        AncestorError: where it does not run on them alone, or the variables are not its own.
     """
-    rngs, images = rngs or nnx.Rngs(0), jnp.zeros((2, *shape))
+    rngs = rngs or nnx.Rngs(0)
+    zeros = jax.tree.map(lambda array: jnp.zeros(array.shape, array.dtype), inputs)
     try:
         calls = tuple(_call(module, training=training) for training in (False, True))
         silent, keywords = calls[False]
         if variables is None:
             init = jax.jit(partial(silent.init, **keywords))
-            variables = init({"params": rngs(), "dropout": rngs()}, images)
+            variables = init({"params": rngs(), "dropout": rngs()}, *zeros)
         leaves = _leaves(variables)
         group_sizes: dict[Path, int] = {}
         with nn.intercept_methods(partial(_measure, group_sizes)):
-            jax.eval_shape(partial(silent.apply, **keywords), unflatten_dict(leaves), images)
+            jax.eval_shape(partial(silent.apply, **keywords), unflatten_dict(leaves), *zeros)
         model = Linen(Origin(calls, tuple(leaves), group_sizes), leaves, rngs)
-        _try(model, images)
+        _try(model, zeros)
     except Exception as error:
         raise AncestorError(
-            f"The Linen module {type(module).__name__} does not run on images of {shape}: "
+            f"The Linen module {type(module).__name__} does not run on {_sizes_of(inputs)}: "
             f"{type(error).__name__}: {error}",
-            remedy=f"It is called with images alone, and told its mode where it takes {', '.join(MODES)}. "
-            "It must give logits [n, outputs], and draw random numbers and update statistics in training only.",
+            remedy=f"It is called with its inputs alone, and told its mode where it takes {', '.join(MODES)}. "
+            "It must give arrays [n, …], and draw random numbers and update statistics in training only.",
         ) from error
     return model
 
@@ -178,11 +181,20 @@ def _param(module: nn.Module, name: str, initialise: Any, *args: Any, **kwargs: 
     return nn.Module.param(module, name, lambda _: given)
 
 
-def _try(model: Linen, images: Array) -> None:
-    """Trace a model in both modes; whatever the user's code raises, or TypeError where the result is no logits."""
+def _sizes_of(inputs: tuple[Any, ...]) -> str:
+    """What is said of inputs: their shapes, without the axis of examples where there is only one array."""
+    leaves = jax.tree.leaves(inputs)
+    if len(leaves) == 1:
+        return f"inputs of {tuple(leaves[0].shape[1:])}"
+    return f"inputs of {', '.join(str(tuple(leaf.shape)) for leaf in leaves)}"
+
+
+def _try(model: Linen, inputs: tuple[Any, ...]) -> None:
+    """Trace a model in both modes; whatever the user's code raises, or TypeError where results count no examples."""
+    examples = jax.tree.leaves(inputs)[0].shape[:1]
     for mode in ("train", "eval"):
         getattr(model, mode)()
         graph, state = nnx.split(model)
-        result = jax.eval_shape(lambda state, x, graph=graph: nnx.merge(graph, state)(x), state, images)
-        if not isinstance(result, jax.ShapeDtypeStruct) or result.shape[:-1] != images.shape[:1]:
+        result = jax.eval_shape(lambda state, x, graph=graph: nnx.merge(graph, state)(*x), state, inputs)
+        if any(leaf.shape[:1] != examples for leaf in jax.tree.leaves(result)):
             raise TypeError(f"the result in mode {mode!r} is {jax.tree.map(jnp.shape, result)}")

@@ -1,42 +1,56 @@
-"""A network as flat arrays beside its blueprint: what every other part of the science works on.
+"""A network that runs itself: flat arrays, and with them how they run. What every other part of the science works on.
 
-The blueprint is how a model runs and never changes as it evolves; the arrays are what is inherited, masked and sliced.
-Arrays are named by their path in the model, such as `conv1/kernel`. Shapes follow Flax: kernels are
-[height, width, in, out], matrices [in, out].
+    logits = network(images)                          evaluation
+    logits, network = network.train(key, images)      training; the network with its statistics updated
+    smaller = network.like(arrays)                    the same model with other arrays, of other sizes too
+
+The arrays are what is inherited, masked and sliced; they are named by their path in the model, such as `conv1/kernel`,
+and their shapes follow Flax: kernels are [height, width, in, out], matrices [in, out]. A network is a pytree of its
+arrays alone. Its blueprint is static, so that a compiled function of a network is compiled once for each blueprint.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen, nnx
 from jax import Array
 
 from synevo.errors import AncestorError
-from synevo.model.linen import adopt
+from synevo.model.blueprint import Blueprint
+from synevo.model.fitting import refit
+from synevo.model.linen import as_nnx
 
 Arrays = dict[str, Array]
+Inputs = tuple[Any, ...]
+"""The arguments of a model: pytrees of arrays, or of their shapes and dtypes alone."""
 
 
-@dataclass(frozen=True)
-class Blueprint:
-    """The static part of a model: its graph in training and in evaluation mode, and what each of its paths holds."""
-
-    training: Any
-    evaluation: Any
-    paths: Mapping[str, tuple[Any, ...]] = field(compare=False)
-    streams: tuple[tuple[tuple[Any, ...], bool], ...]  # random-number state: path, and whether it is a key
-
-
+@partial(jax.tree_util.register_dataclass, data_fields=["parameters", "statistics"], meta_fields=["blueprint"])
 @dataclass(frozen=True)
 class Network:
-    """The arrays of a model: trained `parameters`, and `statistics` that it keeps itself, such as running means."""
+    """A model as trained `parameters`, `statistics` that it keeps itself (such as running means), and its blueprint."""
 
     parameters: Arrays
     statistics: Arrays
+    blueprint: Blueprint
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Return what the model makes of its inputs in evaluation mode."""
+        return put_together(self)(*inputs)
+
+    def train(self, key: Array, *inputs: Any) -> tuple[Any, "Network"]:
+        """Return what the model makes of its inputs in training mode, and the network with its statistics updated."""
+        model = self.blueprint.model(self.arrays, key)
+        outputs = model(*inputs)
+        if not self.statistics:
+            return outputs, self
+        leaves = dict(nnx.to_flat_state(nnx.state(model)))
+        paths = self.blueprint.paths
+        return outputs, replace(self, statistics={name: leaves[paths[name]].get_value() for name in self.statistics})
 
     @property
     def arrays(self) -> Arrays:
@@ -44,60 +58,30 @@ class Network:
         return self.parameters | self.statistics
 
     def map(self, change: Callable[[str, Array], Array]) -> "Network":
-        """The network with every array replaced by `change(name, array)`."""
-        return Network(
-            {name: change(name, array) for name, array in self.parameters.items()},
-            {name: change(name, array) for name, array in self.statistics.items()},
+        """Return the network with every array replaced by `change(name, array)`, of the same shape."""
+        parameters = {name: change(name, array) for name, array in self.parameters.items()}
+        return replace(
+            self, parameters=parameters, statistics={name: change(name, a) for name, a in self.statistics.items()}
         )
 
+    def like(self, arrays: Mapping[str, Any], *, groups: Mapping[str, int] | None = None) -> "Network":
+        """Return the same model with other arrays, named as its own, and the sizes that they have.
 
-jax.tree_util.register_dataclass(Network, data_fields=["parameters", "statistics"], meta_fields=[])
-
-
-def build(
-    factory: Callable[..., Any], shape: tuple[int, int, int], classes: int, key: Array
-) -> tuple[Blueprint, Network]:
-    """The blueprint of a factory's model and a freshly initialised network; AncestorError where it cannot be built."""
-    rngs = nnx.Rngs(key)
-    try:
-        model = factory(shape, classes, rngs)
-    except Exception as error:
-        raise AncestorError(
-            f"The ancestor could not be built for images of {shape} and {classes} classes: "
-            f"{type(error).__name__}: {error}",
-            remedy="An ancestor is a callable of the input shape, the number of classes and an nnx.Rngs.",
-        ) from error
-    if isinstance(model, linen.Module):
-        model = adopt(model, shape, rngs=rngs)
-    if not isinstance(model, nnx.Module):
-        raise AncestorError(
-            f"The ancestor is a {type(model).__name__}, not an nnx.Module.",
-            remedy="Return an nnx.Module or a flax.linen.Module from the factory.",
-        )
-    return dismantle(model)
+        `groups` says in how many groups the kernels of grouped convolutions are divided, by their names; it matters
+        only where sizes change. KeyError where an array is missing.
+        """
+        parameters, statistics = ({name: arrays[name] for name in own} for own in (self.parameters, self.statistics))
+        same = all(jnp.shape(array) == jnp.shape(arrays[name]) for name, array in self.arrays.items())
+        blueprint = self.blueprint if same else refit(self.blueprint, parameters | statistics, groups or {})
+        return Network(parameters, statistics, blueprint)
 
 
-def outline(factory: Callable[..., Any], shape: tuple[int, int, int], classes: int) -> tuple[Blueprint, Network]:
-    """The blueprint of a factory's model, and its network of shapes alone: nothing is initialised where that can be.
-
-    Errors are those of `build`.
-    """
-    blueprints = []
-
-    def trace() -> Network:
-        blueprint, network = build(factory, shape, classes, jax.random.key(0))
-        blueprints.append(blueprint)
-        return network
-
-    try:
-        network = jax.eval_shape(trace)
-    except AncestorError:  # the factory looks at its numbers
-        return build(factory, shape, classes, jax.random.key(0))
-    return blueprints[0], network
+call = jax.jit(Network.__call__)
+"""A network's outputs, compiled: `call(network, *inputs)`."""
 
 
-def dismantle(model: nnx.Module) -> tuple[Blueprint, Network]:
-    """The blueprint and the arrays of a model in memory, which is left as it was."""
+def take_apart(model: nnx.Module) -> Network:
+    """Return the network of a model in memory, which is left as it was."""
     graphs = {}
     copy = nnx.clone(model)
     for mode in ("eval", "train"):
@@ -115,37 +99,42 @@ def dismantle(model: nnx.Module) -> tuple[Blueprint, Network]:
             parameters[name] = jnp.asarray(leaf.get_value())
         elif not isinstance(leaf, nnx.RngState):
             statistics[name] = jnp.asarray(leaf.get_value())
-    return Blueprint(graphs["train"], graphs["eval"], names, streams), Network(parameters, statistics)
+    return Network(parameters, statistics, Blueprint(graphs["train"], graphs["eval"], names, streams))
 
 
-def assemble(blueprint: Blueprint, network: Network, *, key: Array | None = None) -> Any:
-    """The nnx.Module of these arrays: in evaluation mode, or in training mode with randomness from `key`."""
-    leaves: dict[Any, Any] = {blueprint.paths[name]: array for name, array in network.arrays.items()}
-    source = jax.random.key(0) if key is None else key
-    for position, (path, is_key) in enumerate(blueprint.streams):
-        leaves[path] = jax.random.fold_in(source, position) if is_key else jnp.zeros((), jnp.uint32)
-    graph = blueprint.evaluation if key is None else blueprint.training
-    return nnx.merge(graph, nnx.from_flat_state(leaves))
+def put_together(network: Network) -> Any:
+    """Return the nnx.Module of a network, in evaluation mode."""
+    return network.blueprint.model(network.arrays, None)
 
 
-def forward(blueprint: Blueprint, network: Network, x: Array) -> Array:
-    """Logits [n, classes] in evaluation mode of normalised images [n, height, width, channels]."""
-    logits: Array = assemble(blueprint, network)(x)
-    return logits
+def build(make: Callable[[nnx.Rngs], Any], inputs: Inputs, key: Array) -> Network:
+    """Return a freshly initialised network: of the model that `make` gives for an nnx.Rngs, run on `inputs`.
+
+    Raises:
+        AncestorError: where it cannot be built, or is no Flax module.
+    """
+    rngs = nnx.Rngs(key)
+    try:
+        model = make(rngs)
+    except Exception as error:
+        raise AncestorError(
+            f"The ancestor could not be built: {type(error).__name__}: {error}",
+            remedy="An ancestor is a callable of an nnx.Rngs, or for images of their shape (height, width, channels), "
+            "the number of classes and an nnx.Rngs.",
+        ) from error
+    if isinstance(model, linen.Module):
+        model = as_nnx(model, inputs, rngs=rngs)
+    if not isinstance(model, nnx.Module):
+        raise AncestorError(
+            f"The ancestor is a {type(model).__name__}, not an nnx.Module.",
+            remedy="Return an nnx.Module or a flax.linen.Module from the factory.",
+        )
+    return take_apart(model)
 
 
-def forward_training(blueprint: Blueprint, network: Network, x: Array, key: Array) -> tuple[Array, Network]:
-    """Logits in training mode, and the network with its statistics updated."""
-    model = assemble(blueprint, network, key=key)
-    logits = model(x)
-    if not network.statistics:
-        return logits, network
-    leaves = dict(nnx.to_flat_state(nnx.state(model)))
-    statistics = {name: leaves[blueprint.paths[name]].get_value() for name in network.statistics}
-    return logits, replace(network, statistics=statistics)
-
-
-def normalise(pixels: Array, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Array:
-    """Images as the network sees them: float32 (pixel / 255 - mean) / deviation, a channel at a time."""
-    shift, scale = (np.asarray(values, np.float32).reshape(1, 1, 1, -1) for values in (mean, deviation))
-    return (pixels.astype(jnp.float32) / 255 - shift) / scale
+def outline(make: Callable[[nnx.Rngs], Any], inputs: Inputs) -> Network:
+    """Return the network of `build` as shapes alone: nothing is initialised where that can be; errors are the same."""
+    try:
+        return jax.eval_shape(lambda: build(make, inputs, jax.random.key(0)))
+    except AncestorError:  # the factory looks at its numbers
+        return build(make, inputs, jax.random.key(0))

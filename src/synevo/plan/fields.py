@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 FORMAT = 1
 
+CLASSIFICATION = "classification"
+"""The task of telling images apart, whose data synevo reads itself."""
+
 Share = Annotated[float, Field(gt=0, le=1)]
 
 ONE, MANY = "one value", "list of values"
@@ -65,6 +68,14 @@ class AncestorPlan(Section):
     """The dense network of generation 1."""
 
     name: str = Field("lenet5", min_length=1, description="a built-in ancestor, or package.module:factory")
+
+
+class TaskPlan(Section):
+    """What the network is for."""
+
+    name: str = Field(
+        CLASSIFICATION, min_length=1, description="classification (of the images of data), or package.module:problem"
+    )
 
 
 class TrainingPlan(Section):
@@ -213,6 +224,7 @@ class Plan(Section):
     format: int = Field(FORMAT, description="version of the run's files")
     preset: str = Field("default", description="the preset that this plan started from")
     seed: int = Field(0, ge=0, lt=2**32, description="the only source of randomness")
+    task: TaskPlan = TaskPlan()
     data: DataPlan = DataPlan()
     ancestor: AncestorPlan = AncestorPlan()
     ancestor_training: TrainingPlan = TrainingPlan()

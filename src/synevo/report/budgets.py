@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from synevo.lineage.individuals import within
+from synevo.lineage.individuals import within, worse_by
 from synevo.report.spread import spread
 
 Summary = dict[str, Any]
@@ -13,7 +13,7 @@ USUAL = (0.005, 0.01, 0.02, 0.03, 0.05)
 """The budgets that are summarised where none is named, as far as the plans' own."""
 
 REACHED = (
-    *("generation", "validation_accuracy", "test_accuracy", "test_drop"),
+    *("generation", "validation_score", "test_score", "test_drop"),
     *("synapses", "synaptic_efficiency", "cluster_efficiency", "multiply_adds"),
 )
 COSTS = ("seconds", "epochs")
@@ -57,12 +57,17 @@ def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float] =
 
 def _choice(name: str, summary: Summary, budget: float) -> Row | None:
     """The last generation of a run that is within a budget; None where its ancestor or a count of it is unknown."""
-    line = [row for row in summary["generations"] if row["chosen"] and row["validation_accuracy"] is not None]
+    line = [row for row in summary["generations"] if row["chosen"] and row["validation_score"] is not None]
     if not line or line[0]["generation"] != 1:
         return None
     ancestor = line[0]
-    chosen = [row for row in line if within(row["validation_accuracy"], ancestor["validation_accuracy"], budget)][-1]
-    row = {**chosen, "test_drop": ancestor["test_accuracy"] - chosen["test_accuracy"]}
+    better = summary["score"]["better"]
+
+    def drop(row: Row, split: str) -> float:
+        return worse_by(row[split], ancestor[split], better)
+
+    chosen = [row for row in line if within(drop(row, "validation_score"), budget)][-1]
+    row = {**chosen, "test_drop": drop(chosen, "test_score")}
     if any(row[field] is None for field in REACHED):
         return None
     return {

@@ -11,7 +11,7 @@ from synevo.report.variation import vary
 Summary = dict[str, Any]
 Plan = dict[str, Any]
 
-_QUANTITIES = ("test_accuracy", "validation_accuracy", "synaptic_efficiency", "cluster_efficiency", "multiply_adds")
+_QUANTITIES = ("test_score", "validation_score", "synaptic_efficiency", "cluster_efficiency", "multiply_adds")
 _SHAPES = {"storage_efficiency": "stored-weights", "multiply_add_efficiency": "multiply-adds"}
 """The efficiencies that are not in a summary, and what there is less of."""
 _NOT_THE_METHOD = {
@@ -157,7 +157,7 @@ def _mean_best(summaries: list[Summary]) -> Summary:
 def _best(name: str, summary: Summary) -> Summary:
     row = _best_row(summary)
     fields = (
-        *("generation", "validation_accuracy", "test_accuracy", "synapses", "synaptic_efficiency"),
+        *("generation", "validation_score", "test_score", "synapses", "synaptic_efficiency"),
         *("cluster_efficiency", "multiply_adds"),
     )
     ancestor = next((one for one in summary["generations"] if one["generation"] == 1), dict[str, Any]())
@@ -165,7 +165,7 @@ def _best(name: str, summary: Summary) -> Summary:
         "run": name,
         "seed": summary["plan"] and summary["plan"]["seed"],
         "state": summary["state"],
-        "ancestor_test_accuracy": ancestor.get("test_accuracy"),
+        "ancestor_test_score": ancestor.get("test_score"),
         **{field: row.get(field) for field in fields},
         "seconds": summary["cost"]["seconds"],
         "epochs": summary["cost"]["epochs"],

@@ -21,7 +21,7 @@ _MNIST = (
 def _point(generation: int, accuracy: float, synaptic: float, cluster: float | None) -> dict[str, Any]:
     return {
         "generation": generation,
-        "test_accuracy": accuracy,
+        "test_score": accuracy,
         "synaptic_efficiency": synaptic,
         "cluster_efficiency": cluster,
     }

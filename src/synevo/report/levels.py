@@ -43,17 +43,17 @@ def levels(summaries: list[Row]) -> dict[str, list[Row]]:
 
 def _curve(summary: Row, quantity: str) -> Curve:
     """Efficiency and test accuracy of a lineage's generations, the largest first; empty without its ancestor."""
-    line = [row for row in summary["generations"] if row["chosen"] and row["test_accuracy"] is not None]
+    line = [row for row in summary["generations"] if row["chosen"] and row["test_score"] is not None]
     if not line or line[0]["generation"] != 1:
         return []
-    found = [(efficiency(row, line[0], quantity), row["test_accuracy"]) for row in line]
+    found = [(efficiency(row, line[0], quantity), row["test_score"]) for row in line]
     return sorted(((times, accuracy) for times, accuracy in found if times is not None), key=itemgetter(0))
 
 
 def _rows(curves: list[Curve]) -> list[Row]:
     rows: list[Row] = []
     while found := [accuracy for curve in curves if (accuracy := _at(curve, 2 ** len(rows))) is not None]:
-        rows.append({"efficiency": 2 ** len(rows), "runs": len(found), "test_accuracy": spread(found)})
+        rows.append({"efficiency": 2 ** len(rows), "runs": len(found), "test_score": spread(found)})
     return rows
 
 

@@ -31,9 +31,9 @@ def _cells(lived: list[dict[str, str]], row: dict[str, str]) -> list[str]:
     first = lived[0]
     return [
         row.get("label") or row["generation"],
-        percent(float(row["validation_accuracy"])),
-        percent(float(row["test_accuracy"])),
-        f"{100 * (float(row['test_accuracy']) - float(first['test_accuracy'])):+.2f}",
+        percent(float(row["validation_score"])),
+        percent(float(row["test_score"])),
+        f"{100 * (float(row['test_score']) - float(first['test_score'])):+.2f}",
         ratio(float(row["synaptic_efficiency"])),
         ratio(float(row["cluster_efficiency"])),
         ratio(int(first["stored_weights"]) / int(row["stored_weights"])),

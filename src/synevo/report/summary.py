@@ -12,7 +12,7 @@ from typing import Any
 from synevo.errors import SynevoError
 from synevo.lineage import course
 from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, from_table, ratio
-from synevo.plan.fields import Plan
+from synevo.plan.fields import CLASSIFICATION, Plan
 from synevo.report import family, outcomes, recipe, survival, variation
 from synevo.runs.rundir import RunDir
 
@@ -59,7 +59,8 @@ def summarise(run: RunDir) -> dict[str, Any]:
     rows = [_generation(individual, lineage, plan) for individual in _all(entries)]
     return {
         "run": run.name,
-        "dataset": plan and plan.data.dataset,
+        "dataset": plan and (plan.data.dataset if plan.task.name == CLASSIFICATION else plan.task.name),
+        "score": _score(lineage),
         "ancestor_name": plan and plan.ancestor.name,
         "plan": plan and plan.model_dump(),
         "state": _state(lineage, plan, entries),
@@ -71,7 +72,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "machine": found.attempt("machine", run.load_machine, {}),
         "floor": _floor(lineage, plan),
         "cost": _cost(entries),
-        "family": family.beside(plan.data.dataset if plan else ""),
+        "family": family.beside(plan.data.dataset if plan and plan.task.name == CLASSIFICATION else ""),
         "survival": alive,
         "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact, architecture)),
         "frozen": found.attempt("frozen", lambda: architecture["frozen"] if architecture else [], []),
@@ -101,10 +102,17 @@ def _state(lineage: Lineage, plan: Plan | None, entries: list[dict[str, Any]]) -
 
 
 def _floor(lineage: Lineage, plan: Plan | None) -> float | None:
-    """The validation accuracy below which an individual is over the budget."""
+    """The validation score beyond which an individual is over the budget."""
     if plan is None or not lineage.individuals or lineage.ancestor.scores is None:
         return None
-    return lineage.ancestor.scores.validation_accuracy - plan.evolution.max_drop
+    scores = lineage.ancestor.scores
+    return scores.validation + (-1 if scores.better == "higher" else 1) * plan.evolution.max_drop
+
+
+def _score(lineage: Lineage) -> dict[str, str]:
+    """What the scores are called, and which way they improve; of an unknown ancestor, as for images of classes."""
+    scores = lineage.ancestor.scores if lineage.individuals else None
+    return {"name": scores.name, "better": scores.better} if scores else {"name": "accuracy", "better": "higher"}
 
 
 def _cost(entries: list[dict[str, Any]]) -> dict[str, float]:
@@ -148,8 +156,8 @@ def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> 
         "chosen": individual.problem is None and (not known or individual in lineage.line),
         "parent": individual.name in passed_on,
         "within_budget": lineage.within_budget(individual, plan.evolution.max_drop) if plan and known else None,
-        "validation_accuracy": scores and scores.validation_accuracy,
-        "test_accuracy": scores and scores.test_accuracy,
+        "validation_score": scores and scores.validation,
+        "test_score": scores and scores.test,
         **_efficiencies(counts, ancestor),
         "seconds": individual.seconds,
         "epochs": individual.epochs,

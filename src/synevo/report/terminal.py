@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synevo.lineage.individuals import label_of
+from synevo.report import scores
 from synevo.report.budgets import BUDGETS, REPEATED
 from synevo.report.levels import LEVELS, QUANTITIES
 from synevo.report.numerals import around, duration, hundredths, number, percent, ratio, times, whole
@@ -19,7 +20,10 @@ Summary = dict[str, Any]
 
 def render(summary: Summary) -> RenderableType:
     """The whole report of a run."""
-    parts: list[RenderableType] = [_headline(summary), lineage_table(summary["generations"], summary["best"])]
+    parts: list[RenderableType] = [
+        _headline(summary),
+        lineage_table(summary["generations"], summary["best"], summary["score"]["name"]),
+    ]
     if summary["variation"]["siblings"]["groups"]:
         parts.append(_sibling_table(summary["variation"]))
     if summary["layers"]:
@@ -36,20 +40,22 @@ def _headline(summary: Summary) -> Text:
     what = f"{summary['ancestor_name'] or 'unknown ancestor'} on {summary['dataset'] or 'unknown data'}"
     text.append(f": {what}, {summary['state']}")
     best = next((row for row in summary["generations"] if _is_best(row, summary["best"])), None)
-    if best is not None and best["test_accuracy"] is not None:
-        drop = 100 * (summary["generations"][0]["test_accuracy"] - best["test_accuracy"])
+    if best is not None and best["test_score"] is not None:
+        name = summary["score"]["name"]
+        moved = scores.change(best["test_score"], summary["generations"][0]["test_score"], name)
         text.append(
             f"\nBest within the budget: generation {best['generation']}, {best['synaptic_efficiency']:.1f}x fewer "
-            f"synapses, {best['cluster_efficiency']:.1f}x fewer kernels, test accuracy "
-            f"{100 * best['test_accuracy']:.2f} % ({-drop:+.2f} points)"
+            f"synapses, {best['cluster_efficiency']:.1f}x fewer kernels, test {name} "
+            f"{scores.write(best['test_score'], name)}{scores.unit(name)} ({moved})"
         )
     return text
 
 
-def lineage_table(generations: list[Summary], best: int | None) -> Table:
+def lineage_table(generations: list[Summary], best: int | None, score: str = scores.ACCURACY) -> Table:
     """One row a generation; the best one is marked."""
     table = Table(title="Lineage", title_justify="left", caption=_LINEAGE_CAPTION, caption_justify="left")
-    for name in ("gen", "valid %", "test %", "synapses", "syn ×", "(family)", "kernels", "clu ×", "(family)"):
+    splits = (f"valid{scores.unit(score)}", f"test{scores.unit(score)}")
+    for name in ("gen", *splits, "synapses", "syn ×", "(family)", "kernels", "clu ×", "(family)"):
         table.add_column(name, justify="right", no_wrap=True)
     mated = any(len(row["parents"]) > 1 for row in generations)
     for name in ("mult-adds", "ms", "time", *(["parents"] if mated else [])):
@@ -58,8 +64,8 @@ def lineage_table(generations: list[Summary], best: int | None) -> Table:
         latency = (row["latency_ms"] or {}).get("1")
         table.add_row(
             f"{row['label']}{'*' if _is_best(row, best) else ''}",
-            percent(row["validation_accuracy"]),
-            percent(row["test_accuracy"]),
+            scores.write(row["validation_score"], score),
+            scores.write(row["test_score"], score),
             number(row["synapses"]),
             ratio(row["synaptic_efficiency"]),
             ratio(row["family_synaptic_efficiency"]),
@@ -125,13 +131,17 @@ def _compact_part(compact: Summary) -> RenderableType:
         table.add_row(f"ms at batch {batch}", *cells, times(rows["ancestor"]["median"], rows["compact"]["median"]))
     proof = compact["proof"]
     table.caption = (
-        f"Proven: {proof['steps']} steps of the program as predicted; logits differ by at most "
-        f"{proof['max_difference']:.1e} (largest {proof['largest_logit']:.1f}) on {proof['images']} real and "
-        f"{proof['random_images']} random images; top-1 agreement {100 * proof['top1_agreement']:.2f} %. "
-        "ms: median (quartiles)."
+        f"Proven: {proof['steps']} steps of the program as predicted; outputs differ by at most "
+        f"{proof['max_difference']:.1e} (largest {proof['largest_output']:.1f}) on {proof['examples']} real and "
+        f"{proof['random_examples']} random examples{_agreement(proof)}. ms: median (quartiles)."
     )
     table.caption_justify = "left"
     return table
+
+
+def _agreement(proof: Summary) -> str:
+    agreement = proof["top1_agreement"]
+    return "" if agreement is None else f"; top-1 agreement {100 * agreement:.2f} %"
 
 
 def _sibling_table(variation: Summary) -> Table:
@@ -151,7 +161,7 @@ def _sibling_table(variation: Summary) -> Table:
 
 
 def _deviations(row: Summary) -> list[str]:
-    return [percent(row["validation_accuracy"]), percent(row["test_accuracy"]), whole(row["synapses"])]
+    return [percent(row["validation_score"]), percent(row["test_score"]), whole(row["synapses"])]
 
 
 def print_comparison(console: Console, comparison: Summary) -> None:
@@ -164,8 +174,8 @@ def print_comparison(console: Console, comparison: Summary) -> None:
             Text(row["run"]),
             row["state"],
             number(row["generation"]),
-            percent(row["validation_accuracy"]),
-            percent(row["test_accuracy"]),
+            percent(row["validation_score"]),
+            percent(row["test_score"]),
             ratio(row["synaptic_efficiency"]),
             ratio(row["cluster_efficiency"]),
             number(row["multiply_adds"]),
@@ -216,7 +226,7 @@ def print_levels(console: Console, comparison: Summary, quantities: list[str]) -
 
 
 def _level(row: Summary, runs: int) -> str:
-    return around(row["test_accuracy"], percent) + ("" if row["runs"] == runs else f" ({row['runs']})")
+    return around(row["test_score"], percent) + ("" if row["runs"] == runs else f" ({row['runs']})")
 
 
 def _print_title(console: Console, group: Summary) -> None:
@@ -240,7 +250,7 @@ def _budget_table(budgets: list[Summary]) -> Table:
             percent(row["max_drop"]),
             f"{row['runs']} ({row['unspent']} unspent)" if row["unspent"] else str(row["runs"]),
             around(row["generation"], ratio),
-            around(row["test_accuracy"], percent),
+            around(row["test_score"], percent),
             around(row["test_drop"], percent),
             around(row["synaptic_efficiency"], ratio),
             around(row["cluster_efficiency"], ratio),
@@ -260,7 +270,7 @@ def _group_table(group: Summary) -> Table:
         table.add_row(
             str(row["generation"]),
             str(row["runs"]),
-            around(row["test_accuracy"], percent),
+            around(row["test_score"], percent),
             around(row["synaptic_efficiency"], hundredths),
             around(row["cluster_efficiency"], hundredths),
             around(row["multiply_adds"], whole),
@@ -285,15 +295,15 @@ def _print_variation(console: Console, variation: Summary) -> None:
 
 
 def _apart(row: Summary) -> list[str]:
-    fields = ("validation_accuracy", "test_accuracy", "synapses_share")
+    fields = ("validation_score", "test_score", "synapses_share")
     return [number(row["degrees_of_freedom"]), *(percent(row[field]) for field in fields)]
 
 
 def runs_table(glances: list[Glance]) -> Table:
     """One row a run: state, best generation, age, and who is working on it."""
     table = Table()
-    for name in ("run", "state", "gens", "best", "syn ×", "test %", "changed", "written by"):
-        table.add_column(name, justify="right" if name in ("gens", "best", "syn ×", "test %", "changed") else "left")
+    for name in ("run", "state", "gens", "best", "syn ×", "test", "changed", "written by"):
+        table.add_column(name, justify="right" if name in ("gens", "best", "syn ×", "test", "changed") else "left")
     for one in glances:
         table.add_row(
             Text(one.path),
@@ -301,7 +311,7 @@ def runs_table(glances: list[Glance]) -> Table:
             str(one.generations),
             number(one.best),
             ratio(one.synaptic_efficiency),
-            percent(one.test_accuracy),
+            scores.write(one.test_score, one.score) + (scores.unit(one.score) if one.test_score else ""),
             f"{duration(one.age)} ago",
             Text(one.writer or ""),
         )

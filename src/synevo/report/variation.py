@@ -28,7 +28,7 @@ SEEDS = (
 SHARES = "d.f.: degrees of freedom; synapses %: of the mean of those compared."
 """What tables of variation mean by their words."""
 
-_QUANTITIES = ("validation_accuracy", "test_accuracy", "synapses")
+_QUANTITIES = ("validation_score", "test_score", "synapses")
 
 
 def vary(lineages: Sequence[Sequence[Row]]) -> Row:

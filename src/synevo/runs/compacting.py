@@ -3,23 +3,29 @@
 from dataclasses import asdict
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from synevo import __version__, evolution, keys
-from synevo.compaction import cutting, in_memory, proof
+from synevo import __version__, keys
+from synevo.compaction import in_memory, proof
 from synevo.data import datasets
+from synevo.data.images import Images
 from synevo.errors import CompactionError, RunError
 from synevo.files.tensors import Tensors
-from synevo.genetics.organism import Organism, Species
-from synevo.model.network import Network, normalise
+from synevo.genetics import census
+from synevo.genetics.organism import Organism
 from synevo.plan.fields import Plan
-from synevo.runs.organisms import Habitat, _runnable, dismantle, load_organism, measure, settle
+from synevo.runs.organisms import Context, load_organism, measure, prepare, to_tensors
 from synevo.runs.rundir import ARCHITECTURE_FORMAT, RunDir
-from synevo.tasks.images import Images
-from synevo.training import fit
-from synevo.wiring.dissection import groups_left
+from synevo.training.evaluation import outputs_of
+from synevo.wiring.cutting import round_up
+
+PROVEN = 1000
+"""Test examples on which a compacted network is proven."""
+
+SHOWN_IMAGES = 24
+"""How many images of each kind are kept beside the predictions, for people to look at."""
 
 
 def compact(run: RunDir, plan: Plan, *, generation: int | None = None, round_to: int = 1) -> dict[str, Any]:
@@ -34,39 +40,31 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None, round_to:
         generation = best.generation if best else generation
         if generation is None:
             raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
-        habitat = settle(plan)
-        organism, first = (load_organism(run, habitat.species, number) for number in (generation, 1))
-        _check_removed(run, habitat.species, organism, generation, asked=best is None)
-        organism = rounded(habitat.species, organism, round_to)
-        proof, masked = prove(habitat, organism)
-        blueprint = habitat.species.blueprint
-        networks = {
-            "ancestor": (blueprint, first.network),
-            "masked": (blueprint, masked),
-            "compact": _runnable(habitat.species, organism),
-        }
+        context = prepare(plan)
+        organism, first = (load_organism(run, context.species, number) for number in (generation, 1))
+        _check_removed(run, organism, generation, asked=best is None)
+        organism = rounded(organism, round_to)
+        networks = {"ancestor": first.network, "masked": organism.whole, "compact": organism.network}
         documents = {
-            "architecture": {**architecture(habitat, organism, generation), "round_to": round_to},
-            "proof": asdict(proof),
-            "measures": measure(habitat, networks),
+            "architecture": {**architecture(context, organism, generation), "round_to": round_to},
+            "proof": asdict(prove(context, organism)),
+            "measures": measure(context, networks),
         }
-        weights, _ = dismantle(organism)
-        said = predictions(habitat, first, organism)
+        weights, _ = to_tensors(organism)
+        said = predictions(context, first, organism)
         run.save_compact(generation, weights=weights, documents=documents, predictions=said)
         return documents
 
 
-def rounded(species: Species, organism: Organism, multiple: int) -> Organism:
-    """The organism with dead units among its living ones, so that the widths of its layers are multiples."""
-    wiring = species.anatomy.wiring
-    units = cutting.round_up(wiring, organism.units, multiple)
-    masked = cutting.uncut(organism.network, wiring, organism.units, species.template)
-    return Organism(cutting.cut(masked, wiring, units), organism.masks, units)
+def rounded(organism: Organism, multiple: int) -> Organism:
+    """Return an organism with dead units among its living ones, so that the widths of its layers are multiples."""
+    units = round_up(organism.species.anatomy.wiring, organism.units, multiple)
+    return Organism.left(organism.species, organism.whole, organism.masks, units)
 
 
-def _check_removed(run: RunDir, species: Species, organism: Organism, generation: int, *, asked: bool) -> None:
+def _check_removed(run: RunDir, organism: Organism, generation: int, *, asked: bool) -> None:
     """CompactionError where nothing is removed, unless this generation was `asked` for and something could be."""
-    wiring = species.anatomy.wiring
+    wiring = organism.species.anatomy.wiring
     if not wiring.units:
         raise in_memory.nothing_to_remove(f"Generation {generation} of {run.path}", wiring, wiring.frozen)
     if organism.units.all() and not asked:
@@ -79,43 +77,29 @@ def _check_removed(run: RunDir, species: Species, organism: Organism, generation
         )
 
 
-def prove(habitat: Habitat, organism: Organism) -> tuple[proof.Proof, Network]:
-    """The proof of an organism on the test images, and the masked network in the ancestor's shapes."""
-    species, dataset = habitat.species, habitat.dataset
-    masked = cutting.uncut(organism.network, species.anatomy.wiring, organism.units, species.template)
-    found = proof.prove(
-        species.blueprint,
-        species.anatomy,
-        organism.units,
-        masked=masked,
-        compact=organism.network,
-        images=normalise(jnp.asarray(dataset.test.first(1000).pixels), dataset.mean, dataset.deviation),
-        shape=dataset.shape,
-        key=keys.derive(keys.root(habitat.plan.seed), "proof"),
-    )
-    return found, masked
+def prove(context: Context, organism: Organism) -> proof.Proof:
+    """Return the proof of an organism on the first test examples."""
+    key = keys.derive(keys.root(context.plan.seed), "proof")
+    anatomy, inputs = organism.species.anatomy, context.inputs(PROVEN, test=True)
+    return proof.prove(key, anatomy, organism.units, masked=organism.whole, compact=organism.network, inputs=inputs)
 
 
-SHOWN_IMAGES = 24
-"""How many images of each kind are kept beside the predictions, for people to look at."""
+def predictions(context: Context, first: Organism, organism: Organism) -> Tensors | None:
+    """Return what ancestor and organism say to each test image, and some of the images that only one gets right.
 
-
-def predictions(habitat: Habitat, first: Organism, organism: Organism) -> Tensors:
-    """What ancestor and organism say to each test image, and some of the images that only one of them gets right."""
-    species, dataset = habitat.species, habitat.dataset
+    None where the problem is not one of images and classes.
+    """
+    if context.dataset is None:
+        return None
+    task, test = context.problem.task, context.dataset.test
     said = {
-        name: fit.predict(*_runnable(species, one), dataset.test, dataset)
+        name: outputs_of(one.network, task, test.examples).argmax(axis=1).astype(np.int32)
         for name, one in (("ancestor", first), ("best", organism))
     }
-    right = {name: classes == dataset.test.labels for name, classes in said.items()}
+    right = {name: classes == test.labels for name, classes in said.items()}
     lost = np.flatnonzero(right["ancestor"] & ~right["best"])
     won = np.flatnonzero(~right["ancestor"] & right["best"])
-    return {
-        "labels": dataset.test.labels,
-        **said,
-        **_examples("lost", lost, dataset.test),
-        **_examples("won", won, dataset.test),
-    }
+    return {"labels": test.labels, **said, **_examples("lost", lost, test), **_examples("won", won, test)}
 
 
 def _examples(name: str, places: NDArray[np.int64], images: Images) -> Tensors:
@@ -123,25 +107,37 @@ def _examples(name: str, places: NDArray[np.int64], images: Images) -> Tensors:
     return {f"{name}:places": shown.astype(np.int32), f"{name}:pixels": images.pixels[shown]}
 
 
-def architecture(habitat: Habitat, organism: Organism, generation: int) -> dict[str, Any]:
-    """All that is needed, beside the weights, to run a compacted network."""
-    dataset = habitat.dataset
+def architecture(context: Context, organism: Organism, generation: int) -> dict[str, Any]:
+    """Return all that is needed, beside the weights, to run a compacted network."""
+    wiring = organism.species.anatomy.wiring
     return {
         "format": ARCHITECTURE_FORMAT,
         "synevo": __version__,
         "generation": generation,
-        "ancestor": habitat.plan.ancestor.name,
+        "ancestor": context.plan.ancestor.name,
+        "task": context.plan.task.name,
+        **_interface(context),
+        "arrays": {name: list(array.shape) for name, array in organism.network.arrays.items()},
+        "units": {"all": len(organism.units), "alive": int(organism.units.sum())},
+        "groups": wiring.groups_left(organism.units),
+        "layers": [asdict(layer) for layer in census.count(organism).layers],
+        "frozen": [asdict(frozen) for frozen in wiring.frozen],
+    }
+
+
+def _interface(context: Context) -> dict[str, Any]:
+    """What a network is called with: images and how they become its input, or its arguments' shapes and dtypes."""
+    dataset = context.dataset
+    if dataset is None:
+        leaves, _ = jax.tree.flatten(context.species.anatomy.inputs)
+        return {"arguments": [{"shape": list(leaf.shape[1:]), "dtype": str(leaf.dtype)} for leaf in leaves]}
+    return {
         "input": {
             "shape": dataset.shape,
             "mean": dataset.mean,
             "deviation": dataset.deviation,
-            "source_shape": datasets.native_shape(habitat.plan.data),
-            "fit": habitat.plan.data.fit,
+            "source_shape": datasets.native_shape(context.plan.data),
+            "fit": context.plan.data.fit,
         },
         "classes": dataset.classes,
-        "arrays": {name: list(array.shape) for name, array in organism.network.arrays.items()},
-        "units": {"all": len(organism.units), "alive": int(organism.units.sum())},
-        "groups": groups_left(habitat.species.anatomy.wiring, organism.units),
-        "layers": [asdict(layer) for layer in evolution.count(habitat.species, organism).layers],
-        "frozen": [asdict(frozen) for frozen in habitat.species.anatomy.wiring.frozen],
     }

@@ -156,8 +156,8 @@ def _points(individual: Individual, lineage: Lineage) -> dict[str, float]:
     if counts is None or scores is None or first is None:
         return {}
     values = {
-        "validation_accuracy": scores.validation_accuracy,
-        "test_accuracy": scores.test_accuracy,
+        "validation_score": scores.validation,
+        "test_score": scores.test,
         "synapses": counts.synapses,
         "synaptic_efficiency": ratio(first.synapses, counts.synapses),
         "kernels": counts.kernels,

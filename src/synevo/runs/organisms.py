@@ -1,6 +1,8 @@
 """Organisms of a run: from its plan and its files to networks, and back."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,15 +11,17 @@ import numpy as np
 
 from synevo import ancestors, keys
 from synevo.data import datasets
+from synevo.data.datasets import Dataset
+from synevo.data.problems import find_problem
 from synevo.errors import RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics.organism import Organism, Species
-from synevo.model.network import Blueprint, Network, build, forward, normalise
-from synevo.plan.fields import Plan
+from synevo.model.network import Inputs, Network, build, call
+from synevo.plan.fields import CLASSIFICATION, Plan
 from synevo.runs import stopwatch
 from synevo.runs.machine import describe
 from synevo.runs.rundir import RunDir
-from synevo.tasks.images import Dataset
+from synevo.tasks.task import Problem, first
 from synevo.wiring.dissection import dissect
 
 LATENCY_BATCHES = (1, 256)
@@ -26,36 +30,51 @@ _UNITS = ":units"
 
 
 @dataclass(frozen=True)
-class Habitat:
-    """What a run's individuals live in: the plan, the images and the species."""
+class Context:
+    """What all individuals of a run share: the plan, the problem, and the species.
+
+    `dataset` is where the problem comes from where it is one of images that synevo reads; None for a user's own.
+    """
 
     plan: Plan
-    dataset: Dataset
+    problem: Problem
     species: Species
+    dataset: Dataset | None
+
+    def inputs(self, count: int, *, test: bool = False) -> Inputs:
+        """Return the arguments of a network for the first examples of the validation split, or of the test split."""
+        examples = self.problem.test if test else self.problem.validation
+        return self.problem.task.inputs(jax.tree.map(jnp.asarray, first(examples, count)))
 
 
 def resolve(plan: Plan) -> Plan:
-    """The plan with all that depends on the ancestor and the data filled in."""
+    """Return the plan with all that depends on the ancestor and the data filled in."""
+    if plan.task.name != CLASSIFICATION:
+        return plan
     data = datasets.resolve(plan.data, native_size=ancestors.native_size(plan.ancestor.name))
     return plan.model_copy(update={"data": data})
 
 
-def settle(plan: Plan) -> Habitat:
-    """Load the images and build the species of a plan."""
-    dataset = datasets.load(plan.data, seed=plan.seed)
-    key = keys.derive(keys.root(plan.seed), "initialisation")
-    blueprint, template = build(ancestors.find(plan.ancestor.name), dataset.shape, len(dataset.classes), key)
-    return Habitat(plan, dataset, Species(blueprint, dissect(blueprint, template, dataset.shape), template))
+def prepare(plan: Plan) -> Context:
+    """Load the examples of a plan and build its species."""
+    dataset = datasets.load(plan.data, seed=plan.seed) if plan.task.name == CLASSIFICATION else None
+    problem = dataset.problem if dataset else find_problem(plan.task.name)
+    make: Callable[..., Any] = ancestors.find(plan.ancestor.name)
+    if dataset is not None:
+        make = partial(make, dataset.shape, len(dataset.classes))
+    inputs = problem.task.inputs(jax.tree.map(jnp.asarray, first(problem.train, 2)))
+    template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
+    return Context(plan, problem, Species(dissect(template, inputs), template), dataset)
 
 
-def dismantle(organism: Organism) -> tuple[Tensors, Tensors]:
-    """The weights and the masks of an organism as files hold them."""
+def to_tensors(organism: Organism) -> tuple[Tensors, Tensors]:
+    """Return the weights and the masks of an organism as files hold them; the units are among the masks."""
     weights = {name: np.asarray(array) for name, array in organism.network.arrays.items()}
     return weights, {**organism.masks, _UNITS: organism.units}
 
 
 def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
-    """An individual's organism, by name or as the head of a generation.
+    """Return an individual's organism, by name or as the head of a generation.
 
     Raises:
         RunError: where there is none, or its files are damaged or are those of another model.
@@ -67,39 +86,21 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
             remedy="Give the model back its layers, or start another run.",
         )
     units = bits.pop(_UNITS)
-    return Organism(assembled(species.template, weights), bits, units)
+    arrays = {name: jnp.asarray(array) for name, array in weights.items()}
+    groups = species.anatomy.wiring.groups_left(units)
+    return Organism(species, species.template.like(arrays, groups=groups), bits, units)
 
 
-def assembled(template: Network, weights: Tensors) -> Network:
-    """The network with the arrays of a file."""
-    return Network(
-        {name: jnp.asarray(weights[name]) for name in template.parameters},
-        {name: jnp.asarray(weights[name]) for name in template.statistics},
-    )
-
-
-def measure(habitat: Habitat, networks: dict[str, tuple[Blueprint, Network]]) -> dict[str, Any]:
-    """Latency in milliseconds of networks side by side, by batch size: median, quartiles and rounds."""
-    dataset = habitat.dataset
+def measure(context: Context, networks: Mapping[str, Network]) -> dict[str, Any]:
+    """Return the latency in milliseconds of networks side by side, by batch size: median, quartiles and rounds."""
     rows: dict[str, Any] = {name: {} for name in networks}
     for batch in LATENCY_BATCHES:
-        calls = _calls(networks, dataset, batch)
-        for name, timing in stopwatch.race(calls, rounds=50).items():
+        for name, timing in stopwatch.race(calls(context, networks, batch), rounds=50).items():
             rows[name][str(batch)] = asdict(timing)
     return {"latency_ms": rows, "machine": describe()}
 
 
-def _runnable(species: Species, organism: Organism) -> tuple[Blueprint, Network]:
-    """How an organism runs, and its arrays."""
-    return species.blueprint_of(organism.units), organism.network
-
-
-def _calls(networks: dict[str, tuple[Blueprint, Network]], dataset: Dataset, batch: int) -> dict[str, Any]:
-    """A compiled forward pass of each network on one batch of images."""
-    pixels = np.resize(dataset.validation.pixels, (batch, *dataset.shape))
-    images = normalise(jnp.asarray(pixels), dataset.mean, dataset.deviation)
-    run = jax.jit(forward, static_argnums=0)
-    return {
-        name: (lambda blueprint=blueprint, network=network: run(blueprint, network, images))
-        for name, (blueprint, network) in networks.items()
-    }
+def calls(context: Context, networks: Mapping[str, Network], batch: int) -> dict[str, Callable[[], Any]]:
+    """Return a compiled call of each network on one batch of validation examples."""
+    inputs = jax.tree.map(lambda array: jnp.asarray(np.resize(array, (batch, *array.shape[1:]))), context.inputs(batch))
+    return {name: partial(call, network, *inputs) for name, network in networks.items()}

@@ -42,6 +42,9 @@ ARCHITECTURE_FORMAT = 2
 _PREDICTIONS = "predictions.safetensors"
 _CHECKPOINT = re.compile(r"g(\d+)(?:-\d+)?-a\d+-e(\d+)")
 
+# What older versions called the numbers of a proof.
+_RENAMED = {"images": "examples", "random_images": "random_examples", "largest_logit": "largest_output"}
+
 # Fields that may change while a lineage goes on: they say how far it goes, not what it is.
 _OPEN_ENDED = {
     *("format", "preset", "data.data_dir", "evolution.generations", "evolution.max_drop", "evolution.finest"),
@@ -49,7 +52,7 @@ _OPEN_ENDED = {
 }
 
 # What the ancestor depends on: the rest may change until there is an offspring.
-_ANCESTRAL = {"seed", "data", "ancestor", "ancestor_training"}
+_ANCESTRAL = {"seed", "task", "data", "ancestor", "ancestor_training"}
 
 
 @dataclass(frozen=True)
@@ -292,9 +295,10 @@ def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
     hashes = read_json(folder / "hashes.json")
     files = {name: read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
     weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
-    return weights, {
-        name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")
-    }
+    documents = {name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")}
+    if "proof" in documents:
+        documents["proof"] = {_RENAMED.get(name, name): value for name, value in documents["proof"].items()}
+    return weights, documents
 
 
 def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:

@@ -20,7 +20,8 @@ class Glance:
     generations: int
     best: int | None
     synaptic_efficiency: float | None
-    test_accuracy: float | None
+    test_score: float | None
+    score: str | None
     age: float
     writer: str | None
 
@@ -70,7 +71,8 @@ def glance(run: RunDir) -> Glance:
         generations=len(lineage.line),
         best=best.generation if best else None,
         synaptic_efficiency=ratio(ancestor.synapses, counts.synapses) if ancestor and counts else None,
-        test_accuracy=best.scores.test_accuracy if best and best.scores else None,
+        test_score=best.scores.test if best and best.scores else None,
+        score=best.scores.name if best and best.scores else None,
         age=max(0.0, time.time() - run.touched()),
         writer=run.writer(),
     )

@@ -1,22 +1,25 @@
 """The stages of a run: each reads what the one before it left, does what is still to do, and leaves the result.
 
 A stage that has nothing left to do does nothing, so resuming is running the same command again. Stages yield what
-happens and print nothing. Whatever decides is in the science; this is where it meets the disk and the clock.
+happens and print nothing. Whatever decides is in the science; this is where it meets the disk and the clock. Parents
+come from the disk even where they were in memory a moment ago: a lineage that was interrupted takes the same way.
 """
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from synevo import evolution, keys
 from synevo.errors import DivergenceError, RunError
-from synevo.evolution import Birth, Event, Legacy, Training
-from synevo.lineage.course import Conception, choose_parents, next_conception
+from synevo.evolution import Birth, Event, Resumption, Training
+from synevo.genetics.organism import Organism
+from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.happenings import Epoch, Grown, Happening
-from synevo.lineage.individuals import Individual
+from synevo.lineage.individuals import Lineage
 from synevo.plan.fields import Plan
 from synevo.runs import checkpoints, stopwatch
 from synevo.runs.machine import describe
-from synevo.runs.organisms import Habitat, _calls, _runnable, dismantle, load_organism, resolve, settle
+from synevo.runs.organisms import Context, calls, load_organism, prepare, resolve, to_tensors
 from synevo.runs.rundir import RunDir
 
 CHECKPOINT_EVERY = 2.0
@@ -31,10 +34,11 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
             return
         run.save_plan(plan)
         run.save_machine(describe())
-        habitat = settle(plan)
-        resume = checkpoints.load(run.training_folder, generation=1)
-        events = evolution.ancestor(keys.root(plan.seed), habitat.species, habitat.dataset, plan, resume=resume)
-        yield from _keep(run, habitat, events)
+        archive = _Run(run, prepare(plan))
+        resume = archive.resumption(Conception(1, 1, 1.0))
+        context = archive.context
+        events = evolution.trained_ancestor(keys.root(plan.seed), context.species, context.problem, plan, resume=resume)
+        yield from archive.follow(archive.keep(event) if isinstance(event, Birth) else event for event in events)
 
 
 def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening]:
@@ -45,7 +49,7 @@ def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happenin
             f"{source.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` there to its end first."
         )
     origin = source.load_plan()
-    shared = {name: getattr(origin, name) for name in ("seed", "data", "ancestor", "ancestor_training")}
+    shared = {name: getattr(origin, name) for name in ("seed", "task", "data", "ancestor", "ancestor_training")}
     plan = plan.model_copy(update=shared)
     with run.writing():
         if run.load_lineage().individuals:
@@ -66,90 +70,64 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
         run.check_plan(plan)
         if plan != run.load_plan():
             run.save_plan(plan)
-        conception = next_conception(lineage, plan)
-        if conception is None:
+        if next_conception(lineage, plan) is None:
             return
-        habitat = settle(plan)
-        legacy = _legacy(run, habitat)
-        while conception is not None:
-            yield from _bear(run, habitat, legacy, conception, choose_parents(lineage, conception.generation, plan))
-            conception = next_conception(lineage := run.load_lineage(), plan)
+        archive = _Run(run, prepare(plan))
+        ancestor, problem = archive.organism(lineage.ancestor.name), archive.context.problem
+        events = evolution.evolve(keys.root(plan.seed), ancestor, problem, plan, archive=archive)
+        yield from archive.follow(events)
 
 
-def _legacy(run: RunDir, habitat: Habitat) -> Legacy:
-    """What the ancestor on disk leaves to all; it is loaded where the plan asks for any of it."""
-    plan = habitat.plan
-    if not plan.training.distillation and plan.evolution.rewind is None:
-        return evolution.NOTHING
-    first = load_organism(run, habitat.species, 1)
-    return evolution.bequeath(keys.root(plan.seed), habitat.species, first, habitat.dataset, plan)
+@dataclass
+class _Run:
+    """The archive of a lineage on disk, and the clock beside it."""
 
+    run: RunDir
+    context: Context
+    began: float = field(default_factory=time.monotonic)
 
-def _bear(
-    run: RunDir, habitat: Habitat, legacy: Legacy, conception: Conception, parents: tuple[Individual, ...]
-) -> Iterator[Happening]:
-    """One offspring of parents that are on disk, conceived, grown and kept."""
-    events = evolution.offspring(
-        keys.root(habitat.plan.seed),
-        habitat.species,
-        [load_organism(run, habitat.species, parent.name) for parent in parents],
-        habitat.dataset,
-        habitat.plan,
-        conception,
-        spent=max(parent.epochs for parent in parents),
-        legacy=legacy,
-        resume=checkpoints.load(run.training_folder, generation=conception.generation, number=conception.number),
-    )
-    yield from _keep(run, habitat, events, parents=tuple(parent.name for parent in parents))
+    def lineage(self) -> Lineage:
+        """Return the individuals on disk."""
+        return self.run.load_lineage()
 
+    def organism(self, name: str) -> Organism:
+        """Return an individual's organism; RunError where its files are damaged or are those of another model."""
+        return load_organism(self.run, self.context.species, name)
 
-def _keep(
-    run: RunDir, habitat: Habitat, events: Iterator[Event], *, parents: tuple[str, ...] = ()
-) -> Iterator[Happening]:
-    """Keep on disk what happens, and say so."""
-    began = epoch_began = saved = time.monotonic()
-    for event in events:
-        now = time.monotonic()
-        if isinstance(event, Training):
-            if now - saved > CHECKPOINT_EVERY:
-                checkpoints.save(run.training_folder, event)
-                saved = time.monotonic()
-            state, images = event.state, len(habitat.dataset.train)
-            yield Epoch(
-                event.generation, event.number, state.epoch, event.epochs, state.loss, images, now - epoch_began
+    def resumption(self, conception: Conception) -> Resumption | None:
+        """Return where the training of an individual was interrupted."""
+        return checkpoints.load(self.run.training_folder, generation=conception.generation, number=conception.number)
+
+    def keep(self, birth: Birth) -> Birth:
+        """Write an individual with the time that it took; DivergenceError for an ancestor that could not be trained."""
+        individual = replace(birth.individual, seconds=time.monotonic() - self.began)
+        if birth.organism is None and individual.generation == 1:
+            raise DivergenceError(
+                f"The ancestor could not be trained. {individual.problem}",
+                remedy="Nothing was kept. Start a new run with a smaller --set ancestor_training.learning_rate=…",
             )
+        weights, bits = ({}, {}) if birth.organism is None else to_tensors(birth.organism)
+        if birth.organism is not None:
+            timing = stopwatch.race(calls(self.context, {"": birth.organism.network}, 1), rounds=20)
+            individual = replace(individual, latency_ms={"1": timing[""].median})
+        self.run.save_individual(individual, self.context.plan, weights=weights, masks=bits)
+        checkpoints.clear(self.run.training_folder)
+        self.began = time.monotonic()
+        return Birth(individual, birth.organism)
+
+    def follow(self, events: Iterator[Event]) -> Iterator[Happening]:
+        """Say what happens, and keep the training in progress every now and then."""
+        epoch_began = saved = time.monotonic()
+        for event in events:
+            now = time.monotonic()
+            if isinstance(event, Training):
+                if now - saved > CHECKPOINT_EVERY:
+                    checkpoints.save(self.run.training_folder, event)
+                    saved = time.monotonic()
+                state, examples = event.state, len(self.context.problem.train)
+                seconds = now - max(epoch_began, self.began)
+                yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
+            else:
+                yield Grown(event.individual, self.lineage())
+                saved = time.monotonic()
             epoch_began = time.monotonic()
-        else:
-            if event.organism is None and event.generation == 1:
-                raise DivergenceError(
-                    f"The ancestor could not be trained. {event.problem}",
-                    remedy="Nothing was kept. Start a new run with a smaller --set ancestor_training.learning_rate=…",
-                )
-            individual = _individual(event, habitat, parents, now - began)
-            weights, bits = ({}, {}) if event.organism is None else dismantle(event.organism)
-            run.save_individual(individual, habitat.plan, weights=weights, masks=bits)
-            checkpoints.clear(run.training_folder)
-            yield Grown(individual, run.load_lineage())
-            began = epoch_began = saved = time.monotonic()
-
-
-def _individual(birth: Birth, habitat: Habitat, parents: tuple[str, ...], seconds: float) -> Individual:
-    latency = None
-    if birth.organism is not None:
-        calls = _calls({"": _runnable(habitat.species, birth.organism)}, habitat.dataset, 1)
-        latency = {"1": stopwatch.race(calls, rounds=20)[""].median}
-    return Individual(
-        generation=birth.generation,
-        parents=parents,
-        counts=birth.counts,
-        scores=birth.scores,
-        expected_synapses=birth.expected_synapses,
-        sampled_synapses=birth.sampled_synapses,
-        learning_rate=birth.learning_rate,
-        epochs=birth.epochs,
-        seconds=seconds,
-        latency_ms=latency,
-        problem=birth.problem,
-        number=birth.number,
-        pressure=birth.pressure,
-    )

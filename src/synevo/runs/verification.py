@@ -41,53 +41,53 @@ def verify_files(run: RunDir) -> Iterator[Check]:
 
 
 def verify_numbers(run: RunDir) -> Iterator[Check]:
-    """Counts, accuracies, heredity and proofs of a run whose files are whole."""
+    """Check counts, scores, heredity and proofs of a run whose files are whole."""
     from synevo import evolution  # noqa: PLC0415  (loads JAX, which the quick part does without)
-    from synevo.runs import organisms  # noqa: PLC0415  (loads JAX, which the quick part does without)
+    from synevo.genetics import census  # noqa: PLC0415
+    from synevo.runs import organisms  # noqa: PLC0415
 
-    habitat, lineage = organisms.settle(run.load_plan()), run.load_lineage()
+    context, lineage = organisms.prepare(run.load_plan()), run.load_lineage()
     for individual in lineage.individuals:
         if individual.counts is None:
             continue
         name = f"generation {individual.label}"
-        organism = organisms.load_organism(run, habitat.species, individual.name)
-        counts = evolution.count(habitat.species, organism)
-        scores = evolution.score(habitat.species, organism, habitat.dataset)
+        organism = organisms.load_organism(run, context.species, individual.name)
+        counts, scores = census.count(organism), evolution.score(organism, context.problem)
         yield Check(f"{name}: counts", counts == individual.counts, f"recounted {counts.synapses} synapses")
-        yield Check(f"{name}: accuracies", scores == individual.scores, f"scored again: {asdict(scores)}")
+        yield Check(f"{name}: scores", scores == individual.scores, f"scored again: {asdict(scores)}")
         parents = lineage.parents_of(individual)
-        if parents and not habitat.plan.evolution.mutation:
-            held = [organisms.load_organism(run, habitat.species, parent).masks for parent in parents]
+        if parents and not context.plan.evolution.mutation:
+            held = [organisms.load_organism(run, context.species, parent).masks for parent in parents]
             together = {layer: np.logical_or.reduce([masks[layer] for masks in held]) for layer in organism.masks}
             inherited = all((together[layer] | ~mask).all() for layer, mask in organism.masks.items())
             whose = "the parent's" if len(parents) == 1 else f"those of {' and '.join(parents)}"
             yield Check(f"{name}: synapses are a subset of {whose}", inherited)
     for generation in run.compacted():
-        yield from _verify_compact(run, habitat, generation)
+        yield from _verify_compact(run, context, generation)
 
 
-def _verify_compact(run: RunDir, habitat: Any, generation: int) -> Iterator[Check]:
+def _verify_compact(run: RunDir, context: Any, generation: int) -> Iterator[Check]:
     from synevo.runs import compacting, organisms  # noqa: PLC0415
 
     name = f"compacted generation {generation}"
     weights, documents = run.load_compact(generation)
-    organism = organisms.load_organism(run, habitat.species, generation)
-    organism = compacting.rounded(habitat.species, organism, documents["architecture"].get("round_to", 1))
-    own, _ = organisms.dismantle(organism)
+    organism = organisms.load_organism(run, context.species, generation)
+    organism = compacting.rounded(organism, documents["architecture"].get("round_to", 1))
+    own, _ = organisms.to_tensors(organism)
     same = all(np.array_equal(weights[array], own[array]) for array in own)
     yield Check(f"{name}: weights are the individual's", same)
-    yield from _verify_predictions(run, habitat, generation, organism)
-    proof, _ = compacting.prove(habitat, organism)
-    yield Check(f"{name}: proof", asdict(proof) == documents["proof"], f"proven again: {asdict(proof)}")
+    yield from _verify_predictions(run, context, generation, organism)
+    proof = asdict(compacting.prove(context, organism))
+    yield Check(f"{name}: proof", proof == documents["proof"], f"proven again: {proof}")
 
 
-def _verify_predictions(run: RunDir, habitat: Any, generation: int, organism: Any) -> Iterator[Check]:
+def _verify_predictions(run: RunDir, context: Any, generation: int, organism: Any) -> Iterator[Check]:
     from synevo.runs import compacting, organisms  # noqa: PLC0415
 
     said = run.load_predictions(generation)
     if said is None:
-        return  # an older version compacted it
-    again = compacting.predictions(habitat, organisms.load_organism(run, habitat.species, 1), organism)
+        return  # an older version compacted it, or the task has no classes
+    again = compacting.predictions(context, organisms.load_organism(run, context.species, 1), organism) or {}
     same = set(said) == set(again) and all(np.array_equal(said[name], again[name]) for name in again)
     yield Check(f"compacted generation {generation}: predictions said again", same)
 

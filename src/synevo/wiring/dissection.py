@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synevo.errors import ProofError
-from synevo.model.fitting import refit
-from synevo.model.network import Blueprint, Network, forward, forward_training
+from synevo.model.network import Inputs, Network
 from synevo.wiring.comparison import Survivors, compare_programs
 from synevo.wiring.identities import Axis, Flags, Identities, Numbers
 from synevo.wiring.rules.follow import follow
@@ -39,11 +38,15 @@ _TRIALS = (1 / 2, 0, 0.8, 0.3, 0, 1 / 2, 0.8, 0, 0.3, 0.9)
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The traced program of a network, the unit of every place of every axis of every value in it, and the wiring."""
+    """The traced program of a network, the unit of every place of every axis of every value in it, and the wiring.
+
+    `inputs` are the arguments of the network as shapes and dtypes, for two examples: one would elide broadcasts.
+    """
 
     program: Program
     units: Mapping[int, tuple[Numbers, ...]]
     wiring: Wiring
+    inputs: Inputs
 
     def survivors(self, alive: Flags) -> Survivors:
         """What is left of each axis of each value when only the `alive` units [units] are."""
@@ -51,69 +54,60 @@ class Anatomy:
         return {value: tuple(survives(axis, fates) for axis in axes) for value, axes in self.units.items()}
 
 
-def fitted(blueprint: Blueprint, wiring: Wiring, alive: Flags) -> Blueprint:
-    """The blueprint of the network in which only the `alive` units [units] are left; `wiring` is the ancestor's."""
-    if alive.all():
-        return blueprint
-    fates = wiring.fates(alive)
-    shapes = {name: tuple(int(survives(axis, fates).sum()) for axis in axes) for name, axes in wiring.slots.items()}
-    return refit(blueprint, shapes, groups_left(wiring, alive))
+def example_of(inputs: Any) -> Inputs:
+    """Return the arguments of a network as shapes and dtypes, for two examples.
+
+    `inputs` is the shape of one float32 array without its first axis, such as (height, width, channels), or a tuple of
+    arguments: pytrees of arrays, or of their shapes and dtypes, whose first axis counts examples.
+    """
+    if all(isinstance(size, int) for size in inputs):
+        return (jax.ShapeDtypeStruct((2, *inputs), jnp.float32),)
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype), tuple(inputs))
 
 
-def groups_left(wiring: Wiring, alive: Flags) -> dict[str, int]:
-    """In how many groups each grouped kernel is divided where only the `alive` units [units] are left."""
-    fates = wiring.fates(alive)
-    return {name: int(survives(axis, fates).sum()) for name, axis in wiring.groups.items()}
-
-
-def dissect(blueprint: Blueprint, network: Network, shape: tuple[int, int, int]) -> Anatomy:
-    """Trace a network on images of `shape`, and follow its units through the program.
+def dissect(network: Network, inputs: Inputs) -> Anatomy:
+    """Trace a network on `inputs` (see `example_of`), and follow its units through the program.
 
     The anatomy is that of evaluation; training must be able to lose the same units.
     """
-    program = program_of(blueprint, network, shape)
+    inputs = example_of(inputs)
+    program = program_of(network, inputs)
     identities, contractions = follow(program)
     values = identities.axes
-    if network.statistics or blueprint.training != blueprint.evaluation:
-        training, updates = _training_program(blueprint, network, shape)
+    if network.statistics or network.blueprint.training != network.blueprint.evaluation:
+        training, updates = _training_program(network, inputs)
         follow(training, identities, arrays={k: values[v] for k, v in program.arrays.items()}, updates=updates)
         identities.axes = values
-    return _try(blueprint, network, shape, program, identities, contractions)
+    return _try(network, inputs, program, identities, contractions)
 
 
-def program_of(blueprint: Blueprint, network: Network, shape: tuple[int, int, int]) -> Program:
-    """The program of a network in evaluation mode; traced on two images, since one would elide broadcasts."""
+def program_of(network: Network, inputs: Inputs) -> Program:
+    """Return the program of a network in evaluation mode."""
 
-    def run(arrays: dict[str, Any], x: Any) -> Any:
-        return forward(blueprint, _network(network, arrays), x)
+    def run(arrays: dict[str, Any], *inputs: Any) -> Any:
+        return network.like(arrays)(*inputs)
 
-    return trace(run, _abstract(network), jax.ShapeDtypeStruct((2, *shape), jnp.float32))
+    return trace(run, _abstract(network), *inputs)
 
 
-def _training_program(
-    blueprint: Blueprint, network: Network, shape: tuple[int, int, int]
-) -> tuple[Program, dict[int, str]]:
+def _training_program(network: Network, inputs: Inputs) -> tuple[Program, dict[int, str]]:
     """The program of a network in training mode, and which of its outputs are the statistics for the next step."""
 
-    def run(arrays: dict[str, Any], x: Any, key: Any) -> Any:
-        logits, updated = forward_training(blueprint, _network(network, arrays), x, key)
-        return logits, [updated.statistics[name] for name in sorted(network.statistics)]
+    def run(arrays: dict[str, Any], key: Any, *inputs: Any) -> Any:
+        outputs, updated = network.like(arrays).train(key, *inputs)
+        return outputs, [updated.statistics[name] for name in sorted(network.statistics)]
 
-    program = trace(run, _abstract(network), jax.ShapeDtypeStruct((2, *shape), jnp.float32), jax.random.key(0))
+    program = trace(run, _abstract(network), jax.random.key(0), *inputs)
     first = len(program.outputs) - len(network.statistics)
     return program, dict(enumerate(sorted(network.statistics), first))
-
-
-def _network(like: Network, arrays: dict[str, Any]) -> Network:
-    return Network({k: arrays[k] for k in like.parameters}, {k: arrays[k] for k in like.statistics})
 
 
 def _abstract(network: Network) -> dict[str, Any]:
     return {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in network.arrays.items()}
 
 
-def check(blueprint: Blueprint, network: Network, shape: tuple[int, int, int], anatomy: Anatomy, alive: Flags) -> int:
-    """The steps of the program of the `alive` units [units] alone, after checking that the model's own code runs it.
+def check(network: Network, anatomy: Anatomy, alive: Flags) -> int:
+    """Check that the model's own code runs without the units that are not `alive` [units]; return how many steps it is.
 
     Only the shapes of the ancestor's `network` matter.
 
@@ -126,8 +120,9 @@ def check(blueprint: Blueprint, network: Network, shape: tuple[int, int, int], a
         sizes = tuple(int(axis.sum()) for axis in survivors[anatomy.program.arrays[name]])
         return jax.ShapeDtypeStruct(sizes, array.dtype)
 
+    shapes = {name: cut(name, array) for name, array in network.arrays.items()}
     try:
-        found = program_of(fitted(blueprint, anatomy.wiring, alive), network.map(cut), shape)
+        found = program_of(network.like(shapes, groups=anatomy.wiring.groups_left(alive)), anatomy.inputs)
     except Exception as error:  # whatever the user's code raises
         raise ProofError(
             f"The compacted model would not run: {type(error).__name__}: {_first_line(error)} ({_line(error)}).",
@@ -146,19 +141,14 @@ def _line(error: Exception) -> str:
 
 
 def _try(
-    blueprint: Blueprint,
-    network: Network,
-    shape: tuple[int, int, int],
-    program: Program,
-    identities: Identities,
-    contractions: list[Contraction],
+    network: Network, inputs: Inputs, program: Program, identities: Identities, contractions: list[Contraction]
 ) -> Anatomy:
     """The anatomy, after freezing the families of units that the model's own code would not let go."""
 
     def problem(families: list[list[int]]) -> str | None:
         try:
             for seed, share in enumerate(_TRIALS if anatomy.wiring.derived else _TRIALS[:2]):
-                check(blueprint, network, shape, anatomy, _without(anatomy.wiring, families, share, seed))
+                check(network, anatomy, _without(anatomy.wiring, families, share, seed))
         except ProofError as error:
             return error.problem
         return None
@@ -172,7 +162,7 @@ def _try(
 
     while True:
         numbers = _number_units(program, identities)
-        anatomy = _anatomy(program, identities, contractions, numbers)
+        anatomy = Anatomy(program, *_anatomy(program, identities, contractions, numbers), inputs)
         families = [
             units for family in identities.families() if (units := [numbers[r] for r in family if r in numbers])
         ]
@@ -208,7 +198,8 @@ def _number_units(program: Program, identities: Identities) -> dict[int, int]:
 
 def _anatomy(
     program: Program, identities: Identities, contractions: list[Contraction], numbers: Mapping[int, int]
-) -> Anatomy:
+) -> tuple[dict[int, tuple[Numbers, ...]], Wiring]:
+    """The unit of every place of every axis of every value, and the wiring."""
     derived: dict[tuple[int, ...], int] = {}
     known: dict[frozenset[int], tuple[int, ...]] = {}
 
@@ -238,7 +229,7 @@ def _anatomy(
         tuple(emptiable.values()),
         groups,
     )
-    return Anatomy(program, units, wiring)
+    return units, wiring
 
 
 def _layers(

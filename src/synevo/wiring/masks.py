@@ -1,11 +1,11 @@
 """Masks: which synapses of a network are alive.
 
-A mask is one boolean array a layer, in the shape that the layer has now. `Clusters` says which synapses live and die
-together: all of a filter (in all layers that make its unit: see `ties`), or all between one input unit and one output
-unit, which is a k×k kernel in a convolution and the whole map that a flatten spread out in the matrix behind it.
+A mask is one boolean array a layer, in the shape that the layer has now. The science works on its view [inputs,
+outputs, places in the window] (`by_unit`), in which a convolution and a matrix are alike.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,16 +22,16 @@ Masks = dict[str, Mask]
 
 
 def full(wiring: Wiring, network: Network) -> Masks:
-    """The masks of a network in which every synapse is alive."""
+    """Return the masks of a network in which every synapse is alive."""
     return {layer.name: np.ones(network.parameters[layer.name].shape, bool) for layer in wiring.layers}
 
 
 def apply(masks: dict[str, Any], network: Network) -> Network:
-    """The network with every dead synapse exactly zero."""
+    """Return the network with every dead synapse exactly zero."""
     parameters = {
         name: jnp.where(masks[name], array, 0) if name in masks else array for name, array in network.parameters.items()
     }
-    return Network(parameters, network.statistics)
+    return replace(network, parameters=parameters)
 
 
 def by_unit(layer: Layer, array: Any) -> Any:

@@ -70,6 +70,11 @@ class Wiring:
         for unit in np.unique(axis[marked]):
             flags[list(self.parts(int(unit)))] = True
 
+    def groups_left(self, alive: Flags) -> dict[str, int]:
+        """Return in how many groups each grouped kernel is divided where only the `alive` units [units] are left."""
+        fates = self.fates(alive)
+        return {name: int(survives(axis, fates).sum()) for name, axis in self.groups.items()}
+
     def restrict(self, alive: Flags) -> "Wiring":
         """The wiring of the network in which only the `alive` units [units] are left; units keep their numbers."""
         fates = self.fates(alive)

@@ -51,7 +51,7 @@ def graph_of(reloaded: Reloaded) -> Graph:
     try:
         (batch,) = export.symbolic_shape("n")
         program = trace(
-            lambda arrays, pixels: reloaded.logits(_like(network, arrays), pixels),
+            lambda arrays, pixels: reloaded.logits(network.like(arrays), pixels),
             network.arrays,
             jax.ShapeDtypeStruct((batch, *reloaded.shape), jnp.uint8),
         )
@@ -98,12 +98,6 @@ def unsupported(step: Step, target: str, why: str = "") -> ExportError:
     return ExportError(
         f"{step.primitive} ({step.where}) cannot be written as {target}{': ' if why else ''}{why}.",
         remedy="Write the model without it, or export to stablehlo, which holds whatever JAX can run.",
-    )
-
-
-def _like(network: Network, arrays: Mapping[str, Any]) -> Network:
-    return Network(
-        {name: arrays[name] for name in network.parameters}, {name: arrays[name] for name in network.statistics}
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from synevo.report import scores
+
 Spec = dict[str, Any]
 Row = dict[str, Any]
 
@@ -88,15 +90,15 @@ _CONFIG: Spec = {
 
 
 def curve(summary: Row, kind: str, width: int) -> Spec:
-    """Accuracy over an efficiency, as `synaptic` or `cluster`: the run, its budget, its best, and the paper family."""
-    field = _field(kind)
-    rows = [row for row in summary["generations"] if row["chosen"] and row[field] and row["test_accuracy"] is not None]
+    """The score over an efficiency, as `synaptic` or `cluster`: the run, its budget, its best, and the paper family."""
+    field, name = _field(kind), summary["score"]["name"]
+    rows = [row for row in summary["generations"] if row["chosen"] and row[field] and row["test_score"] is not None]
     ours = [
         {
             "x": row[field],
-            "y": 100 * row["test_accuracy"],
-            "v": 100 * row["validation_accuracy"],
-            "text": _say(row, field),
+            "y": scores.factor(name) * row["test_score"],
+            "v": scores.factor(name) * row["validation_score"],
+            "text": _say(row, field, name),
         }
         for row in rows
     ]
@@ -127,7 +129,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
                     "labelSeparation": 8,
                 },
             },
-            "y": {"type": "quantitative", "scale": {"zero": False}, "title": "accuracy, %", "axis": {"tickCount": 6}},
+            "y": {"type": "quantitative", "scale": {"zero": False}, "title": _title(name), "axis": {"tickCount": 6}},
             "color": {
                 "type": "nominal",
                 "scale": {"domain": names, "range": [OURS, SOFT, *OTHERS][: len(names)]},
@@ -137,13 +139,21 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
     }
 
 
+def _title(name: str) -> str:
+    """What stands beside the axis of scores."""
+    return f"{name},{scores.unit(name)}" if scores.unit(name) else name
+
+
 def _field(kind: str) -> str:
     """What summaries call an efficiency, as `multiply_add_efficiency` for `multiply-add`."""
     return f"{kind.replace('-', '_')}_efficiency"
 
 
-def _say(row: Row, field: str) -> str:
-    return f"generation {row['generation']}: {row[field]:.2f}×, test {100 * row['test_accuracy']:.2f} %"
+def _say(row: Row, field: str, name: str = scores.ACCURACY) -> str:
+    return (
+        f"generation {row['generation']}: {row[field]:.2f}×, test "
+        f"{scores.write(row['test_score'], name)}{scores.unit(name)}"
+    )
 
 
 def _family_name(entry: Row) -> str:
@@ -155,7 +165,7 @@ def _family_layers(family: list[Row], field: str) -> list[Spec]:
     for entry in family:
         name = _family_name(entry)
         points = [
-            {"x": point[field], "y": 100 * point["test_accuracy"], "text": f"{name}: {_say(point, field)}"}
+            {"x": point[field], "y": 100 * point["test_score"], "text": f"{name}: {_say(point, field)}"}
             for point in entry["points"]
             if point[field]
         ]
@@ -186,12 +196,14 @@ def _points(rows: list[Row], field: str, name: str, mark: Spec) -> Spec:
 
 
 def _budget_layers(summary: Row, width: int) -> list[Spec]:
-    """The least validation accuracy; in few words where there is little room beside the best generation's name."""
+    """The worst validation score; in few words where there is little room beside the best generation's name."""
     if summary["floor"] is None:
         return []
-    floor = 100 * summary["floor"]
-    text = f"budget: validation of at least {floor:.2f} %"
-    data = {"values": [{"y": floor, "text": text, "short": text if width > NARROW else f"budget: {floor:.2f} %"}]}
+    name, better = summary["score"]["name"], summary["score"]["better"]
+    said = f"{scores.write(summary['floor'], name)}{scores.unit(name)}"
+    text = f"budget: validation of at {'least' if better == 'higher' else 'most'} {said}"
+    floor = scores.factor(name) * summary["floor"]
+    data = {"values": [{"y": floor, "text": text, "short": text if width > NARROW else f"budget: {said}"}]}
     label = {"type": "text", "align": "left", "dy": -6, "x": 4, "fontSize": 11, "color": MUTED}
     return [
         {
@@ -209,9 +221,9 @@ def _budget_layers(summary: Row, width: int) -> list[Spec]:
 
 def _best_layers(rows: list[Row], summary: Row, field: str) -> list[Spec]:
     """A ring around the best generation, and its name where the curves leave room."""
-    best = summary["best"]
+    best, factor = summary["best"], scores.factor(summary["score"]["name"])
     points = [
-        {"x": row[field], "y": 100 * row["test_accuracy"], "text": f"generation {best}, {row[field]:.1f}×"}
+        {"x": row[field], "y": factor * row["test_score"], "text": f"generation {best}, {row[field]:.1f}×"}
         for row in rows
         if row["generation"] == best
     ]
@@ -272,11 +284,11 @@ def spread(groups: list[Row], kind: str, width: int) -> Spec:
         rows = [
             {
                 "x": row[field]["mean"],
-                "y": 100 * row["test_accuracy"]["mean"],
-                "low": 100 * row["test_accuracy"]["min"],
-                "high": 100 * row["test_accuracy"]["max"],
+                "y": 100 * row["test_score"]["mean"],
+                "low": 100 * row["test_score"]["min"],
+                "high": 100 * row["test_score"]["max"],
                 "text": f"{group['name']}, generation {row['generation']}: mean {row[field]['mean']:.2f}×, "
-                f"{100 * row['test_accuracy']['mean']:.2f} % of {row['runs']} runs",
+                f"{100 * row['test_score']['mean']:.2f} % of {row['runs']} runs",
             }
             for row in group["generations"]
         ]

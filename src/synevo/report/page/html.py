@@ -16,7 +16,7 @@ from markupsafe import Markup
 from synevo import __version__
 from synevo.errors import SynevoError
 from synevo.lineage.individuals import label_of
-from synevo.report import budgets, numerals, variation
+from synevo.report import budgets, numerals, scores, variation
 from synevo.report.page import figures
 from synevo.report.page.columns import anatomy
 from synevo.report.page.figures import Row, draw
@@ -88,8 +88,9 @@ def _render(template: str, **context: Any) -> str:
         for name in ("percent", "ratio", "number", "whole", "hundredths", "duration", "size")
     }
     environment.filters["label"] = label_of
+    environment.filters["score"] = lambda value, summary: scores.write(value, summary["score"]["name"])
     environment.filters["around"] = lambda spread, name: numerals.around(spread, getattr(numerals, name))
-    environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS}
+    environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
         script=Markup((folder / "page.js").read_text("utf-8")),  # noqa: S704 (our own file)
@@ -120,7 +121,7 @@ def _headline(_: RunDir, summary: Row) -> Row:
 
 
 def _curves(_: RunDir, summary: Row) -> Mapping[str, Any]:
-    if not any(row["synaptic_efficiency"] and row["test_accuracy"] is not None for row in summary["generations"]):
+    if not any(row["synaptic_efficiency"] and row["test_score"] is not None for row in summary["generations"]):
         raise absent("No individual has been counted and scored yet.")
     return {kind: draw(partial(figures.curve, summary, kind), wide=figures.HALF) for kind in ("synaptic", "cluster")}
 

@@ -1,0 +1,47 @@
+"""A user's own problem: a task and its examples, named as `package.module:function`."""
+
+import jax
+
+from synevo.errors import TaskError
+from synevo.model.named import find_named
+from synevo.tasks.task import Problem, Task
+
+_REMEDY = "A task is named as package.module:function, a callable without arguments that returns a synevo.Problem."
+
+
+def find_problem(name: str) -> Problem:
+    """Return the problem of `package.module:function`, after checking that it is one.
+
+    Raises:
+        TaskError: where it cannot be imported, raises something, or returns anything but a problem with examples.
+    """
+    if ":" not in name:
+        raise TaskError(f"There is no task {name!r}.", remedy=_REMEDY)
+    function = find_named(name, what="the task", error=TaskError)
+    try:
+        problem = function()
+    except Exception as error:
+        raise TaskError(f"{name}() raised {type(error).__name__}: {error}", remedy=_REMEDY) from error
+    if not isinstance(problem, Problem) or not isinstance(problem.task, Task):
+        raise TaskError(f"{name}() returned a {type(problem).__name__}, not a synevo.Problem.", remedy=_REMEDY)
+    for split in ("train", "validation", "test"):
+        _check(name, split, getattr(problem, split))
+    return problem
+
+
+def _check(name: str, split: str, examples: object) -> None:
+    """TaskError where a split is no sequence of examples, is empty, or its arrays count different examples."""
+    missing = [method for method in ("__len__", "__getitem__") if not hasattr(examples, method)]
+    if missing:
+        raise TaskError(
+            f"The {split} examples of {name} are a {type(examples).__name__}, without {' and '.join(missing)}.",
+            remedy="Examples have a length, and give the batch of the examples at given places: see synevo.Task.",
+        )
+    count = len(examples)  # type: ignore[arg-type]
+    sizes = {leaf.shape[0] for leaf in jax.tree.leaves(getattr(examples, "arrays", None))}
+    if not count or len(sizes) > 1:
+        found = f"arrays of {', '.join(map(str, sorted(sizes)))} examples" if count else "none"
+        raise TaskError(
+            f"The {split} examples of {name} are {found}.",
+            remedy="Give every split at least one example, and each of its arrays one row an example.",
+        )

@@ -1,0 +1,36 @@
+"""Named: a user's own function, found by its name `package.module:function`."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from synevo.errors import SynevoError
+
+
+def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..., Any]:
+    """Return the callable of a name `package.module:function`; the working directory is searched, too.
+
+    Raises:
+        SynevoError: as an `error` that calls it the `what`, where it cannot be imported or is not callable.
+    """
+    module_name, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as problem:
+        raise error(
+            f"The module {module_name!r} of {what} could not be imported: {problem}.",
+            remedy="Run synevo in the folder that holds it, or add that folder to PYTHONPATH.",
+        ) from None
+    except Exception as problem:
+        raise error(
+            f"The module {module_name!r} of {what} could not be imported: {type(problem).__name__}: {problem}.",
+            remedy=f"Mend it until `python -c 'import {module_name}'` works.",
+        ) from problem
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise error(f"{module_name} has no callable {attribute!r}.", remedy=f"Name {what} as package.module:function.")
+    named: Callable[..., Any] = found
+    return named

@@ -1,0 +1,86 @@
+"""Classification of images: uint8 pixels and one of several classes each, the share that is right as the score.
+
+A batch is `{"image": uint8 [n, height, width, channels], "label": int32 [n]}`. Pixels stay uint8 until the step that
+uses them, so that a whole data set fits on the device.
+"""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from synevo.keys import derive
+from synevo.tasks.task import Batch, Outputs, Task
+
+Numbers = tuple[float, ...]
+
+
+@cache
+def classification(mean: Numbers, deviation: Numbers) -> Task:
+    """Return the task of telling images apart, whose pixels are normalised a channel at a time (see `normalise`)."""
+    return Task(
+        inputs=partial(_inputs, mean=mean, deviation=deviation),
+        loss=_cross_entropy,
+        score=_right,
+        name="accuracy",
+        better="higher",
+    )
+
+
+def normalise(pixels: Array, mean: Numbers, deviation: Numbers) -> Array:
+    """Return images as a network sees them: float32 (pixel / 255 - mean) / deviation.
+
+    `pixels` are uint8 [n, height, width, channels]; `mean` and `deviation` have one entry a channel, in units of the
+    full range.
+    """
+    shift, scale = (np.asarray(values, np.float32).reshape(1, 1, 1, -1) for values in (mean, deviation))
+    return (pixels.astype(jnp.float32) / 255 - shift) / scale
+
+
+@cache
+def moved(task: Task, *, shift: int, flip: bool) -> Task:
+    """Return a task of images whose training images are moved by up to `shift` pixels and mirrored at random.
+
+    Its batches hold them under `image` [n, height, width, channels].
+    """
+    if not shift and not flip:
+        return task
+    return Task(
+        task.inputs, task.loss, task.score, task.overall, partial(_move, task, shift, flip), task.name, task.better
+    )
+
+
+def augment(key: Array, pixels: Array, *, shift: int, flip: bool) -> Array:
+    """Move each image [n, height, width, channels] by up to `shift` pixels and mirror it with probability ½."""
+    if shift:
+        padded = jnp.pad(pixels, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+        corners = jax.random.randint(derive(key, "shift"), (len(pixels), 2), 0, 2 * shift + 1)
+
+        def crop(image: Array, corner: Array) -> Array:
+            return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), pixels.shape[1:])
+
+        pixels = jax.vmap(crop)(padded, corners)
+    if flip:
+        mirrored = jax.random.bernoulli(derive(key, "flip"), shape=(len(pixels), 1, 1, 1))
+        pixels = jnp.where(mirrored, pixels[:, :, ::-1], pixels)
+    return pixels
+
+
+def _inputs(batch: Batch, *, mean: Numbers, deviation: Numbers) -> tuple[Array]:
+    return (normalise(batch["image"], mean, deviation),)
+
+
+def _cross_entropy(logits: Outputs, batch: Batch) -> Array:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+
+
+def _right(logits: Outputs, batch: Batch) -> Array:
+    return logits.argmax(axis=-1) == batch["label"]
+
+
+def _move(task: Task, shift: int, flip: bool, key: Array, batch: Batch) -> Batch:  # noqa: FBT001
+    batch = task.augment(key, batch)
+    return {**batch, "image": augment(key, batch["image"], shift=shift, flip=flip)}

@@ -1,0 +1,88 @@
+"""Distillation: a task whose loss also asks for the answers of a teacher (Hinton et al., arXiv 1503.02531).
+
+The teacher's answers are one more leaf of the batch, so nothing else in training knows of it:
+
+    examples = taught(examples, answers)                             the batch and the teacher's outputs for it
+    task = distilled(task, share=0.5, temperature=4.0)
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from synevo.tasks.task import Batch, Examples, InMemory, Outputs, Task
+
+
+class Taught(NamedTuple):
+    """A batch, and what a teacher says to it."""
+
+    batch: Batch
+    answers: Outputs
+
+
+@dataclass(frozen=True)
+class _TaughtExamples:
+    examples: Examples
+    answers: Outputs
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, places: NDArray[np.intp], /) -> Taught:
+        return Taught(self.examples[places], jax.tree.map(lambda array: array[places], self.answers))
+
+
+def taught(examples: Examples, answers: Outputs) -> Examples:
+    """Return the examples with a teacher's `answers` for them: its outputs, the first axis of which counts examples."""
+    if isinstance(examples, InMemory):
+        return InMemory(Taught(examples.arrays, answers))
+    return _TaughtExamples(examples, answers)
+
+
+@cache
+def distilled(task: Task, *, share: float, temperature: float) -> Task:
+    """Return the task of `taught` examples: its loss has a `share` of the teacher's answers, softened by `temperature`.
+
+    An augmented example has the answers for its original.
+    """
+
+    def loss(outputs: Outputs, taught: Taught) -> Array:
+        lessons = _distance(outputs, taught.answers, temperature)
+        return (1 - share) * task.loss(outputs, taught.batch) + share * lessons
+
+    return Task(
+        inputs=lambda taught: task.inputs(taught.batch),
+        loss=loss,
+        score=lambda outputs, taught: task.score(outputs, taught.batch),
+        overall=task.overall,
+        augment=lambda key, taught: taught._replace(batch=task.augment(key, taught.batch)),
+        name=task.name,
+        better=task.better,
+    )
+
+
+def _distance(outputs: Outputs, answers: Outputs, temperature: float) -> Array:
+    """The distance [n] of outputs from a teacher's answers, the sum over their leaves."""
+    pairs = zip(jax.tree.leaves(outputs), jax.tree.leaves(answers), strict=True)
+    parts = [distance(output, answer, temperature=temperature) for output, answer in pairs]
+    return sum(parts[1:], start=parts[0])
+
+
+def distance(logits: Array, answers: Array, *, temperature: float) -> Array:
+    """Return T² · KL(answers || logits) [n] of logits [n, …, k] softened by T, the mean over all axes between.
+
+    Outputs that are one number each have no classes to soften: they are compared by half their squared difference, to
+    which T² · KL tends as T grows.
+    """
+    if logits.ndim < 2 or logits.shape[-1] == 1:  # noqa: PLR2004
+        squares = jnp.square(logits - answers) / 2
+        return squares.reshape(len(squares), -1).mean(axis=1)
+    own, wanted = (jax.nn.log_softmax(values / temperature) for values in (logits, answers))
+    kl = temperature**2 * (jnp.exp(wanted) * (wanted - own)).sum(axis=-1)
+    return kl.reshape(len(kl), -1).mean(axis=1) if kl.ndim > 1 else kl

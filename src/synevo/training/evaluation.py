@@ -1,0 +1,47 @@
+"""Evaluation: what a network makes of examples, and how well it does. There is one way to ask, for all tasks."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from synevo.model.network import Network
+from synevo.tasks.task import Batch, Examples, Outputs, Task
+
+BATCH = 256
+"""Examples that are evaluated at once."""
+
+
+def evaluate(network: Network, task: Task, examples: Examples) -> float:
+    """Return the score of a network on examples, in the units of the task."""
+    total = sum(np.asarray(part, np.float64).sum(axis=0) for part in _parts(_score, network, task, examples))
+    return float(task.overall(total / len(examples)))
+
+
+def outputs_of(network: Network, task: Task, examples: Examples) -> Outputs:
+    """Return what a network makes of all examples: NumPy arrays [n, …]."""
+    parts = list(_parts(_outputs, network, task, examples))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _parts(function: Any, network: Network, task: Task, examples: Examples) -> Iterator[Any]:
+    """What a compiled `function` gives for each batch of examples; the last one is filled up, and cut again."""
+    for first in range(0, len(examples), BATCH):
+        places = np.arange(first, first + BATCH)
+        batch = examples[np.minimum(places, len(examples) - 1)]
+        left = min(BATCH, len(examples) - first)
+        yield jax.tree.map(lambda array: np.asarray(array)[:left], function(network, task, batch))  # noqa: B023
+
+
+@partial(jax.jit, static_argnums=1)
+def _outputs(network: Network, task: Task, batch: Batch) -> Outputs:
+    return network(*task.inputs(batch))
+
+
+@partial(jax.jit, static_argnums=1)
+def _score(network: Network, task: Task, batch: Batch) -> Array:
+    return jnp.asarray(task.score(network(*task.inputs(batch)), batch))
