@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
@@ -25,18 +26,19 @@ from bench_formats import bench_at_equal_accuracy, bench_formats
 from flax import nnx
 
 from synevo import keys
-from synevo.compaction import cutting
+from synevo.data.datasets import Dataset
 from synevo.genetics import synthesis
-from synevo.model import network
+from synevo.genetics.heredity import by_size
+from synevo.genetics.organism import Organism, Species
+from synevo.model.network import build
 from synevo.plan.fields import EncodingPlan, Environment, TrainingPlan
-from synevo.runs import organisms, stages, stopwatch
+from synevo.runs import organisms, stopwatch
 from synevo.runs.machine import describe
 from synevo.runs.rundir import RunDir
 from synevo.runs.stopwatch import Timing
-from synevo.tasks.images import Dataset, Images
+from synevo.tasks.task import InMemory, Task
 from synevo.training import fit
-from synevo.wiring import masks
-from synevo.wiring.dissection import dissect
+from synevo.wiring.dissection import dissect, example_of
 
 STEPS = 20
 BATCH = 128
@@ -81,14 +83,15 @@ def evolve_demo(path: Path) -> RunDir:
 
 def bench_training(run: RunDir) -> None:
     """Training steps of every generation, and of PyTorch on the ancestor, in turns."""
-    habitat = organisms.settle(run.load_plan())
-    dataset = random_images(habitat.dataset)
+    context = organisms.prepare(run.load_plan())
+    assert context.dataset is not None, "only images are timed"
+    task, images = context.problem.task, random_images(context.dataset)
     contestants: dict[str, Callable[[], object]] = {}
     for individual in run.load_lineage().line:
-        organism = organisms.load_organism(run, habitat.species, individual.generation)
-        contestants[f"generation {individual.generation}"] = epoch_of(habitat.species, organism, dataset)
+        organism = organisms.load_organism(run, context.species, individual.generation)
+        contestants[f"generation {individual.generation}"] = epoch_of(organism, task, images)
     contestants["1, plain XLA"] = as_by_default(contestants["generation 1"])
-    with torch_process(habitat.plan.ancestor.name, dataset.shape[2]) as torch:
+    with torch_process(context.plan.ancestor.name, context.dataset.shape[2]) as torch:
         print(
             f"\nTraining, {run.name}: batches of {BATCH}, {STEPS} steps a round, 2 rounds of warm-up, {ROUNDS} counted"
         )
@@ -106,26 +109,24 @@ def bench_training(run: RunDir) -> None:
         print(f"  the ancestor's step takes {whole / timings['PyTorch'].median:.2f} times as long as PyTorch's")
 
 
-def epoch_of(species: stages.Species, organism: stages.Organism, dataset: Dataset) -> Callable[[], object]:
+def epoch_of(organism: Organism, task: Task, images: InMemory) -> Callable[[], object]:
     """One epoch of training an organism, from the same start each time."""
-    living = cutting.cut_masks(organism.masks, species.anatomy.wiring, organism.units)
+    living = organism.living
     plan = TrainingPlan(epochs=1, batch_size=BATCH)
-    blueprint = species.blueprint_of(organism.units)
 
     def epoch() -> object:
-        copy = jax.tree.map(jnp.array, organism.network)
-        state = fit.start(copy, dataset, plan, blueprint)
-        return [after.network for after in fit.fit(keys.root(0), blueprint, state, living, dataset, plan)][-1]
+        state = fit.start(jax.tree.map(jnp.array, organism.network), plan)
+        return [after.network for after in fit.fit(keys.root(0), state, task, images, plan, masks=living)][-1]
 
     return epoch
 
 
 def as_by_default(epoch: Callable[[], object]) -> Callable[[], object]:
     """An epoch whose step is compiled as XLA would without options."""
-    plain = jax.jit(fit._step, static_argnums=0, donate_argnums=(1, 2))
+    plain = jax.jit(fit._resident_step, static_argnums=0, donate_argnums=(1, 2))
 
     def patched() -> object:
-        with mock.patch.object(fit, "_dispatch", return_value=plain):
+        with mock.patch.object(fit, "_compiled", return_value=plain):
             return epoch()
 
     return patched
@@ -156,13 +157,12 @@ def torch_process(ancestor: str, channels: int) -> Iterator[Callable[[], object]
         asks.close()
 
 
-def random_images(like: Dataset) -> Dataset:
+def random_images(like: Dataset) -> InMemory:
     """Enough random images for one round."""
     rng = np.random.default_rng(0)
     count = STEPS * BATCH
     pixels = rng.integers(0, 256, (count, *like.shape), np.uint8)
-    images = Images(pixels, rng.integers(0, len(like.classes), count).astype(np.int32))
-    return Dataset("random", like.classes, images, images, images, like.mean, like.deviation)
+    return InMemory({"image": pixels, "label": rng.integers(0, len(like.classes), count).astype(np.int32)})
 
 
 def bench_synthesis() -> None:
@@ -178,21 +178,21 @@ def bench_synthesis() -> None:
 def synthesis_of(width: int, depth: int) -> Callable[[], object]:
     """The synthesis of an offspring of `depth` square layers."""
 
-    def factory(shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
-        del shape, classes
+    def make(rngs: nnx.Rngs) -> nnx.Module:
         return nnx.Sequential(*(nnx.Linear(width, width, use_bias=False, rngs=rngs) for _ in range(depth)))
 
-    blueprint, arrays = network.build(factory, (1, 1, width), width, keys.root(0))
-    wiring = dissect(blueprint, arrays, (1, 1, width)).wiring
-    everything = masks.full(wiring, arrays)
-    weights = {layer: np.asarray(array) for layer, array in arrays.parameters.items()}
-    encoding, environment = EncodingPlan(), Environment(0.95, 0.67, "network", "network")
-
-    def conceive() -> object:
-        key = keys.root(1)
-        return synthesis.synthesise(key, wiring, weights, everything, encoding=encoding, environment=environment).masks
-
-    return conceive
+    inputs = example_of((1, 1, width))
+    network = build(make, inputs, keys.root(0))
+    parent = Organism.first(Species(dissect(network, inputs), network), network)
+    return partial(
+        synthesis.synthesise,
+        keys.root(1),
+        parent.species.anatomy.wiring,
+        by_size(parent),
+        parent.masks,
+        encoding_plan=EncodingPlan(),
+        environment=Environment(0.95, 0.67, "network", "network"),
+    )
 
 
 def spread(timing: Timing, parts: int = 1) -> str:

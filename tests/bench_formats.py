@@ -28,10 +28,11 @@ FORMATS = {"StableHLO": "stablehlo", "ONNX Runtime": "onnx", "TFLite": "tflite"}
 
 def bench_formats(run: RunDir) -> None:
     """Latency of the ancestor and the best generation in every format that is installed, at each batch size."""
-    habitat = organisms.settle(plan := run.load_plan())
+    context = organisms.prepare(plan := run.load_plan())
+    assert context.dataset is not None, "only images are timed"
     best = run.load_lineage().best(plan.evolution.max_drop)
     assert best is not None, "the run has no ancestor yet"
-    networks = {"ancestor": reloaded(run, habitat, 1), "compact": reloaded(run, habitat, best.generation)}
+    networks = {"ancestor": reloaded(run, context, 1), "compact": reloaded(run, context, best.generation)}
     costs = [sum(layer["multiply_adds"] for layer in one.architecture["layers"]) for one in networks.values()]
     print(f"\nRunning, {run.name}, generation {best.generation} beside its ancestor: {costs[0] / costs[1]:.1f} times")
     print(f"  fewer multiply-adds; 3 rounds of warm-up, {ROUNDS} counted, in turns")
@@ -39,13 +40,13 @@ def bench_formats(run: RunDir) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for title, name in FORMATS.items():
             try:
-                module = importlib.import_module(f"synevo.export.{name}")
+                module = importlib.import_module(f"synevo.deploy.formats.{name}")
             except ImportError as error:
                 print(f"  {title}: {error.name} is not installed")
                 continue
             runners[title] = {who: opened(module, one, Path(folder) / f"{who}.{name}") for who, one in networks.items()}
     for batch in BATCHES:
-        pixels = np.resize(habitat.dataset.test.pixels, (batch, *habitat.dataset.shape))
+        pixels = np.resize(context.dataset.test.pixels, (batch, *context.dataset.shape))
         for title, pair in runners.items():
             calls = {who: partial(runner, pixels) for who, runner in pair.items()}
             timings = stopwatch.race(calls, rounds=ROUNDS)
@@ -58,27 +59,28 @@ def bench_formats(run: RunDir) -> None:
 
 def bench_at_equal_accuracy(runs: list[RunDir], max_drop: float) -> None:
     """Latency of the generation that each run reaches within one budget, beside the ancestor of the first."""
-    habitat = organisms.settle(runs[0].load_plan())
+    context = organisms.prepare(runs[0].load_plan())
+    assert context.dataset is not None, "only images are timed"
     lineages = {run.name: run.load_lineage() for run in runs}
     chosen = {name: lineage.best(max_drop) for name, lineage in lineages.items()}
-    networks = {"ancestor": reloaded(runs[0], habitat, 1)}
+    networks = {"ancestor": reloaded(runs[0], context, 1)}
     for run in runs:
         best = chosen[run.name]
         assert best is not None, f"{run.name} has no ancestor yet"
-        networks[run.name] = reloaded(run, habitat, best.generation)
+        networks[run.name] = reloaded(run, context, best.generation)
     print(f"\nRunning, within {100 * max_drop:g} points of the ancestor's validation accuracy: median (quartiles) of")
     print(f"  {ROUNDS} rounds in milliseconds, after 3 of warm-up, all in turns; ×: times faster than the ancestor")
     for who, individual in chosen.items():
         print(f"    {who:24s} {told(individual)}")
     with tempfile.TemporaryDirectory() as folder:
         for title, name in {"JAX": None, "ONNX Runtime": "onnx"}.items():
-            module = name and importlib.import_module(f"synevo.export.{name}")
+            module = name and importlib.import_module(f"synevo.deploy.formats.{name}")
             runners = {
                 who: opened(module, one, Path(folder) / f"{who}.{name}") if module else in_jax(one)
                 for who, one in networks.items()
             }
             for batch in BATCHES:
-                pixels = np.resize(habitat.dataset.test.pixels, (batch, *habitat.dataset.shape))
+                pixels = np.resize(context.dataset.test.pixels, (batch, *context.dataset.shape))
                 calls = {who: partial(runner, pixels) for who, runner in runners.items()}
                 timings = stopwatch.race(calls, rounds=ROUNDS, patience=60.0)
                 print(f"  {title}, batch {batch}")
@@ -92,15 +94,14 @@ def told(individual: Individual | None) -> str:
     if individual is None or individual.scores is None or individual.counts is None:
         return ""
     return (
-        f"generation {individual.generation}, {100 * individual.scores.test_accuracy:.2f} % (test), "
+        f"generation {individual.generation}, {100 * individual.scores.test:.2f} % (test), "
         f"{individual.counts.synapses:,} synapses, {individual.counts.multiply_adds:,} multiply-adds"
     )
 
 
-def reloaded(run: RunDir, habitat: organisms.Habitat, generation: int) -> Reloaded:
-    organism = organisms.load_organism(run, habitat.species, generation)
-    blueprint = habitat.species.blueprint_of(organism.units)
-    return Reloaded(blueprint, organism.network, compacting.architecture(habitat, organism, generation))
+def reloaded(run: RunDir, context: organisms.Context, generation: int) -> Reloaded:
+    organism = organisms.load_organism(run, context.species, generation)
+    return Reloaded(organism.network, compacting.architecture(context, organism, generation))
 
 
 def in_jax(one: Reloaded) -> Callable[[np.ndarray], np.ndarray]:

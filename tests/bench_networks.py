@@ -7,7 +7,6 @@ masked and compacted logits relative to the largest logit, and parameters, multi
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from architectures import ARCHITECTURES
@@ -15,12 +14,12 @@ from flax import nnx
 from specimens import Specimen, hatch, images
 
 from synevo import ancestors
-from synevo.compaction import cutting
 from synevo.genetics import census
-from synevo.model.network import Network, dismantle, forward
+from synevo.genetics.organism import Organism
+from synevo.model.network import call, take_apart
 from synevo.runs import stopwatch
 from synevo.wiring import masks
-from synevo.wiring.dissection import check, dissect, fitted
+from synevo.wiring.dissection import check, dissect
 from synevo.wiring.units import PERMANENT, keep_one
 
 BATCH = 8
@@ -50,8 +49,8 @@ def networks() -> Iterator[tuple[str, Callable[..., nnx.Module], tuple[int, int,
 
 
 def dissected(factory: Callable[..., nnx.Module], shape: tuple[int, int, int]) -> Specimen:
-    blueprint, network = dismantle(hatch(factory, shape, 10))
-    return Specimen(blueprint, network, dissect(blueprint, network, shape), shape)
+    network = take_apart(hatch(factory, shape, 10))
+    return Specimen(network, dissect(network, shape), shape)
 
 
 def half_of(of: Specimen) -> np.ndarray:
@@ -66,25 +65,14 @@ def half_of(of: Specimen) -> np.ndarray:
 
 
 def row(name: str, of: Specimen, alive: np.ndarray) -> str:
-    check(of.blueprint, of.network, of.shape, of.anatomy, alive)
-    compact = cutting.cut(of.network, of.wiring, alive)
-    masked = cutting.uncut(compact, of.wiring, alive, of.network)
-    blueprint, x = fitted(of.blueprint, of.wiring, alive), jnp.asarray(images(BATCH, of.shape))
-    run = jax.jit(forward, static_argnums=0)
-    large, small = np.asarray(run(of.blueprint, masked, x)), np.asarray(run(blueprint, compact, x))
-    timings = stopwatch.race(
-        {
-            "before": lambda: run(of.blueprint, of.network, x),
-            "after": lambda: run(blueprint, compact, x),
-        },
-        rounds=20,
-    )
+    check(of.network, of.anatomy, alive)
+    organism = Organism.left(of.species, of.network, masks.full(of.wiring, of.network), alive)
+    masked, compact, x = organism.whole, organism.network, jnp.asarray(images(BATCH, of.shape))
+    large, small = np.asarray(call(masked, x)), np.asarray(call(compact, x))
+    timings = stopwatch.race({"before": lambda: call(of.network, x), "after": lambda: call(compact, x)}, rounds=20)
     before, after = (timings[name].median for name in ("before", "after"))
-    sizes = [
-        of_network(of, np.ones_like(alive), of.network),
-        of_network(of, alive, compact),
-    ]
-    parameters, costs = zip(*sizes, strict=True)
+    counts = [census.count(one) for one in (of.organism, organism)]
+    parameters, costs = [one.parameters for one in counts], [one.multiply_adds for one in counts]
     difference = np.abs(large - small).max() / np.abs(large).max()
     return (
         f"{name:14s} {'×'.join(str(side) for side in of.shape):>9s} {100 * removable(of):8.1f} % {difference:10.1e} "
@@ -97,13 +85,6 @@ def removable(of: Specimen) -> float:
     """The share of what the layers make that can be removed; the outputs of the network are not counted."""
     outputs = np.concatenate([layer.outputs for layer in of.wiring.layers])
     return float((outputs != PERMANENT).sum()) / (len(outputs) - 10)
-
-
-def of_network(of: Specimen, alive: np.ndarray, network: Network) -> tuple[int, int]:
-    """Parameters and multiply-adds of the network of these units."""
-    living = cutting.cut_masks(masks.full(of.wiring, of.network), of.wiring, alive)
-    counts = census.count(of.wiring.restrict(alive), network, living)
-    return counts.parameters, counts.multiply_adds
 
 
 def frozen(of: Specimen) -> str:

@@ -5,7 +5,7 @@ import pytest
 from specimens import hatch
 
 from synevo import ancestors
-from synevo.model.network import dismantle
+from synevo.model.network import take_apart
 from synevo.wiring.dissection import dissect
 from synevo.wiring.units import keep_one
 
@@ -27,8 +27,8 @@ BY_HAND = {
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_synapses_are_those_counted_by_hand_and_all_widths_can_go(name: str) -> None:
-    blueprint, network = dismantle(hatch(ancestors.find(name), (32, 32, 3), 10))
-    anatomy = dissect(blueprint, network, (32, 32, 3))
+    network = take_apart(hatch(ancestors.find(name), (32, 32, 3), 10))
+    anatomy = dissect(network, (32, 32, 3))
     wiring = anatomy.wiring
     assert sum(network.parameters[layer.name].size for layer in wiring.layers) == BY_HAND[name]
     allowed = ("a place in the window", "part of the input", "reaches the output", "convolved over")

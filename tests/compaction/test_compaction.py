@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ from specimens import (
     images,
     lay_out,
     line_of,
+    outputs,
     random_masks,
     silence,
     sketch,
@@ -41,14 +43,14 @@ from synevo import keys
 from synevo.ancestors.lenet5 import LeNet5
 from synevo.ancestors.lenet5_caffe import LeNet5Caffe
 from synevo.ancestors.lenet_300_100 import LeNet300100
-from synevo.compaction import cutting, proof
+from synevo.compaction import proof
 from synevo.compaction.proof import Proof
 from synevo.errors import ProofError
 from synevo.genetics.viability import make_viable
-from synevo.model.network import Network, dismantle
-from synevo.wiring import masks
+from synevo.model.network import Network, take_apart
+from synevo.wiring import cutting, masks
 from synevo.wiring.comparison import compare_programs
-from synevo.wiring.dissection import dissect, fitted, program_of
+from synevo.wiring.dissection import dissect, program_of
 from synevo.wiring.units import PERMANENT, keep_one
 
 MODELS: dict[str, Callable[[], Specimen]] = {
@@ -91,21 +93,17 @@ def prove(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> Pr
     """The proof of a network without the units that do not live, or of what is claimed to be one."""
     cut = cutting.cut(of.network, of.wiring, alive)
     return proof.prove(
-        of.blueprint,
+        keys.root(0),
         of.anatomy,
         alive,
         masked=silence(of, of.network, alive),
         compact=cut if compact is None else compact,
-        images=jnp.asarray(images(20, of.shape)),
-        shape=of.shape,
-        key=keys.root(0),
+        inputs=(jnp.asarray(images(20, of.shape)),),
     )
 
 
 def compare(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> int:
-    cut = cutting.cut(of.network, of.wiring, alive)
-    blueprint = fitted(of.blueprint, of.wiring, alive)
-    found = program_of(blueprint, compact or cut, of.shape)
+    found = program_of(compact or cutting.cut(of.network, of.wiring, alive), of.anatomy.inputs)
     return compare_programs(of.anatomy.program, of.anatomy.survivors(alive), found)
 
 
@@ -114,13 +112,13 @@ def compare(of: Specimen, alive: np.ndarray, compact: Network | None = None) -> 
     [*((name, 0.3, 0.6) for name in MODELS), ("plain", 0.0, 1.0), ("plain", 0.8, 0.1), ("residual", 0.0, 1.0)],
 )
 def test_a_masked_network_and_the_compacted_one_are_the_same(name: str, share: float, density: float) -> None:
-    """Largest difference of the logits of random images, relative to the largest logit: at most 1e-5."""
+    """Largest difference of the outputs of random images, relative to the largest output: at most 1e-5."""
     of = MODELS[name]()
     alive = some_alive(of, share, 1)
     sparse = masks.apply(random_masks(of, density, 2), of.network)
     masked, compact = silence(of, sparse, alive), cutting.cut(sparse, of.wiring, alive)
     x = images(16, of.shape)
-    large, small = of.logits(masked, x), of.compact_logits(compact, alive, x)
+    large, small = outputs(masked, x), outputs(compact, x)
     assert np.abs(large - small).max() <= 1e-5 * np.abs(large).max()
     assert compare(of, alive, compact) == len(of.anatomy.program.steps)
     sizes = {
@@ -168,21 +166,21 @@ def test_what_is_left_of_an_array_is_what_lives_by_hand(tiny: Specimen) -> None:
 def test_a_proof_says_what_was_compared(tiny: Specimen) -> None:
     alive = without(tiny, 1, 9, 20)
     proof = prove(tiny, alive)
-    assert (proof.images, proof.random_images) == (20, 20)
+    assert (proof.examples, proof.random_examples) == (20, 20)
     assert proof.steps == len(tiny.anatomy.program.steps)
     assert proof.top1_agreement == 1
-    logits = tiny.logits(silence(tiny, tiny.network, alive), images(20))
-    assert proof.largest_logit >= np.abs(logits).max() * (1 - 1e-6)
-    assert proof.max_difference <= 1e-5 * proof.largest_logit
+    logits = outputs(silence(tiny, tiny.network, alive), images(20))
+    assert proof.largest_output >= np.abs(logits).max() * (1 - 1e-6)
+    assert proof.max_difference <= 1e-5 * proof.largest_output
 
 
 @pytest.mark.parametrize("change", [0.1, float("nan")])
-def test_a_number_that_is_not_the_masked_network_s_is_found_in_the_logits(tiny: Specimen, change: float) -> None:
+def test_a_number_that_is_not_the_masked_network_s_is_found_in_the_outputs(tiny: Specimen, change: float) -> None:
     alive = without(tiny, 1, 9, 20)
     compact = cutting.cut(tiny.network, tiny.wiring, alive)
     bias = compact.parameters["classifier/bias"].at[2].add(change)
-    wrong = Network(compact.parameters | {"classifier/bias": bias}, compact.statistics)
-    with pytest.raises(ProofError, match="logits"):
+    wrong = replace(compact, parameters=compact.parameters | {"classifier/bias": bias})
+    with pytest.raises(ProofError, match="outputs"):
         prove(tiny, alive, wrong)
 
 
@@ -194,10 +192,10 @@ def test_a_network_that_lost_other_units_than_it_says_is_found_by_its_shapes(tin
 
 def untried(model: Callable[..., nnx.Module], monkeypatch: pytest.MonkeyPatch) -> Specimen:
     """A model whose units were followed, but not tried: all that no rule forbids may go."""
-    blueprint, network = dismantle(hatch(model))
+    network = take_apart(hatch(model))
     with monkeypatch.context() as patch:
         patch.setattr("synevo.wiring.dissection._TRIALS", ())
-        return Specimen(blueprint, network, dissect(blueprint, network, SHAPE), SHAPE)
+        return Specimen(network, dissect(network, SHAPE), SHAPE)
 
 
 def divides_by_its_width(m: Any, x: Array) -> Array:
@@ -359,14 +357,20 @@ def test_widths_are_rounded_up_with_dead_units_and_the_network_stays_the_same(na
         axes = layer.output_axis if isinstance(layer.output_axis, tuple) else (layer.output_axis,)
         width = np.prod([wide.parameters[layer.name].shape[axis] for axis in axes])
         assert width % multiple == 0 or width == len(layer.outputs) or len(set(layer.outputs)) < len(layer.outputs)
-    found = proof.prove(
-        of.blueprint,
-        of.anatomy,
-        rounded,
-        masked=masked,
-        compact=wide,
-        images=jnp.asarray(images(4, of.shape)),
-        shape=of.shape,
-        key=keys.root(0),
-    )
+    x = (jnp.asarray(images(4, of.shape)),)
+    found = proof.prove(keys.root(0), of.anatomy, rounded, masked=masked, compact=wide, inputs=x)
     assert found.top1_agreement == 1
+
+
+def test_random_arguments_are_normal_fractions_and_real_integers_in_another_order() -> None:
+    tokens = np.arange(200, dtype=np.int32).reshape(100, 2)
+    real = (jnp.zeros((100, 8, 8, 1)), {"tokens": jnp.asarray(tokens), "seen": jnp.asarray(tokens[:, 0] % 2 == 0)})
+    pictures, rest = proof.draw(keys.root(0), real)
+    assert (pictures.shape, pictures.dtype) == ((100, 8, 8, 1), jnp.float32)
+    assert abs(float(pictures.mean())) < 0.05
+    assert abs(float(pictures.std()) - 1) < 0.05
+    assert (rest["tokens"].dtype, rest["seen"].dtype) == (jnp.int32, jnp.bool_)
+    found = np.asarray(rest["tokens"])
+    assert (found != tokens).any()
+    np.testing.assert_array_equal(found[found[:, 0].argsort()], tokens)
+    assert int(rest["seen"].sum()) == 100

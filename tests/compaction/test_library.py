@@ -25,7 +25,7 @@ from specimens import (
 
 from synevo.compaction.in_memory import compact
 from synevo.errors import CompactionError
-from synevo.model.network import dismantle
+from synevo.model.network import take_apart
 
 
 def logits(model: Any, x: Any) -> np.ndarray:
@@ -57,8 +57,8 @@ def test_filters_that_are_zero_are_removed_with_all_that_knows_them() -> None:
     assert small.conv1.out_features == 4
     assert done.removed == 2
     assert done.kept["conv1/kernel"][3].tolist() == [1, 3, 4, 5]
-    assert done.proof.images == 0
-    assert done.proof.random_images > 0
+    assert done.proof.examples == 0
+    assert done.proof.random_examples > 0
     assert model.conv1.kernel.shape == (3, 3, 1, 6)
     assert_same(small, model)
 
@@ -110,7 +110,7 @@ def test_a_constant_too_small_for_any_image_of_a_sample_to_show_it_is_still_no_z
 def test_whatever_is_zero_the_smaller_model_is_the_same(factory: Any, seed: int) -> None:
     """Whole filters of any layer are zeroed, with their bias or normalisation or without."""
     random, model = np.random.default_rng(seed), hatch(factory)
-    _, network = dismantle(model)
+    network = take_apart(model)
     masks = {}
     for name, array in network.parameters.items():
         masks[name] = np.ones(array.shape, bool)
@@ -198,3 +198,76 @@ def test_what_is_frozen_stays_and_is_listed(factory: Any) -> None:
 def test_masks_that_do_not_fit_are_refused(masks: Any, words: str) -> None:
     with pytest.raises(CompactionError, match=words):
         compact(hatch(Tiny), SHAPE, masks=masks)
+
+
+class Captioned(nnx.Module):
+    """Images with three words each, and results of three kinds: classes, a map of places, the likeliest class."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
+        self.conv = nnx.Conv(shape[-1], 6, (3, 3), rngs=rngs)
+        self.words = nnx.Embed(11, 5, rngs=rngs)
+        self.hidden = nnx.Linear(6 + 5, 7, rngs=rngs)
+        self.classes = nnx.Linear(7, classes, rngs=rngs)
+        self.places = nnx.Conv(6, 2, (1, 1), rngs=rngs)
+
+    def __call__(self, image: jax.Array, token: jax.Array) -> dict[str, Any]:
+        seen = nnx.relu(self.conv(image))
+        both = jnp.concatenate([seen.mean((1, 2)), self.words(token).mean(1)], axis=-1)
+        classes = self.classes(nnx.relu(self.hidden(both)))
+        return {"classes": classes, "maps": [self.places(seen)], "likeliest": classes.argmax(-1)}
+
+
+DEAD = {
+    "conv/kernel": (..., [1, 4]),
+    "conv/bias": ([1, 4],),
+    "hidden/kernel": (..., [0, 2, 6]),
+    "hidden/bias": ([0, 2, 6],),
+}
+
+
+def captions(count: int) -> tuple[np.ndarray, np.ndarray]:
+    return images(count), np.random.default_rng(1).integers(0, 11, (count, 3)).astype(np.int32)
+
+
+def test_a_model_of_two_inputs_and_a_dictionary_of_outputs_is_compacted_leaf_by_leaf() -> None:
+    model, real = hatch(Captioned), captions(16)
+    arrays, masks = take_apart(model).arrays, {}
+    for name, place in DEAD.items():
+        masks[name] = np.ones(arrays[name].shape, bool)
+        masks[name][place] = False
+    done = compact(model, real, masks=masks, inputs=real)
+    small: Any = done.model
+    assert (done.removed, done.units) == (2 + 3, 6 + 5 + 7)
+    assert small.conv.kernel.shape == (3, 3, 1, 4)
+    assert small.hidden.kernel.shape == (4 + 5, 4)
+    assert small.places.kernel.shape == (1, 1, 4, 2)
+    assert (small.words.num_embeddings, small.words.features) == (11, 5)
+    assert done.kept["hidden/kernel"][0].tolist() == [0, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert (done.proof.examples, done.proof.random_examples) == (16, 16)
+    assert done.proof.top1_agreement is None
+    zeroed: Any = change(hatch(Captioned), **{name.replace("/", "_"): place for name, place in DEAD.items()})
+    found, wanted = (nnx.jit(lambda m, x: m(*x))(one, captions(40)) for one in (small, zeroed))
+    assert {name: jax.tree.map(jnp.shape, leaf) for name, leaf in found.items()} == {
+        "classes": (40, 4),
+        "maps": [(40, 8, 8, 2)],
+        "likeliest": (40,),
+    }
+    np.testing.assert_allclose(found["classes"], wanted["classes"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found["maps"][0], wanted["maps"][0], rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found["likeliest"], wanted["likeliest"])
+    assert found["likeliest"].dtype == wanted["likeliest"].dtype == jnp.int32
+
+
+def test_a_proof_without_real_inputs_is_of_random_ones_of_every_dtype() -> None:
+    model = change(hatch(Captioned), **{name.replace("/", "_"): place for name, place in DEAD.items()})
+    done = compact(model, (jax.ShapeDtypeStruct((1, *SHAPE), jnp.float32), jax.ShapeDtypeStruct((1, 3), jnp.int32)))
+    assert done.removed == 5
+    assert (done.proof.examples, done.proof.random_examples) == (0, 128)
+
+
+def test_one_array_of_real_inputs_needs_no_tuple() -> None:
+    model = change(hatch(Tiny), conv1_kernel=(..., [0, 2]), conv1_bias=([0, 2],))
+    for inputs in (images(12), (images(12),)):
+        done = compact(model, SHAPE, inputs=inputs)
+        assert (done.proof.examples, done.proof.random_examples) == (12, 12)
+        assert done.proof.top1_agreement == 1

@@ -32,13 +32,13 @@ from typer.testing import CliRunner
 from synevo.ancestors.lenet5 import LeNet5
 from synevo.cli.app import app
 from synevo.data import datasets
+from synevo.data.datasets import Dataset
 from synevo.deploy import delivery
 from synevo.deploy.formats import safetensors
 from synevo.deploy.reload import Reloaded, load, reload
 from synevo.errors import ExportError
-from synevo.model.network import dismantle
+from synevo.model.network import take_apart
 from synevo.runs.rundir import RunDir
-from synevo.tasks.images import Dataset
 
 SPECIMENS = (Joined, Gated, Attentive, ChannelsFirst, Grouped, LayerNormed, Pipeline)
 MODELS: dict[str, Any] = {kind.__name__: kind for kind in (*SPECIMENS, LeNet5)}
@@ -55,9 +55,10 @@ TENSORFLOW = [
 def in_memory(factory: Callable[..., nnx.Module]) -> Reloaded:
     """A model as if it had been reloaded; its images are normalised."""
     shape = (16, 16, 3) if factory in {LeNet5, *ARCHITECTURES.values()} else (8, 8, 3)
-    blueprint, network = dismantle(hatch(factory, shape))
     about = {"shape": shape, "mean": (0.4, 0.5, 0.3), "deviation": (0.2, 0.3, 0.25)}
-    return Reloaded(blueprint, network, {"input": about, "classes": ["0", "1", "2", "3"], "generation": 1})
+    return Reloaded(
+        take_apart(hatch(factory, shape)), {"input": about, "classes": ["0", "1", "2", "3"], "generation": 1}
+    )
 
 
 def pixels(count: int, shape: tuple[int, int, int]) -> np.ndarray:
@@ -245,7 +246,7 @@ def test_a_file_that_is_not_its_source_is_deleted(
     def damage(reloaded: Reloaded) -> bytes:
         changed = reloaded.network.map(lambda name, array: array + 0.1 if name == "classifier/bias" else array)
         changed = changed.map(lambda name, array: array.at[0].add(0.01) if name == "classifier/bias" else array)
-        return write(Reloaded(reloaded.blueprint, changed, reloaded.architecture))
+        return write(Reloaded(changed, reloaded.architecture))
 
     write = safetensors.write
     monkeypatch.setattr(safetensors, "write", damage)

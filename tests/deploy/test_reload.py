@@ -17,12 +17,13 @@ from flax import nnx
 
 from synevo.compaction.in_memory import compact
 from synevo.data import datasets
+from synevo.data.datasets import Dataset
 from synevo.deploy.reload import load, reload
 from synevo.errors import CompactionError, RunError
-from synevo.model.network import forward, normalise
+from synevo.model.network import call
 from synevo.runs import compacting, organisms, stages
 from synevo.runs.rundir import RunDir
-from synevo.tasks.images import Dataset
+from synevo.tasks.classification import normalise
 
 FRESH = """
 import sys
@@ -41,15 +42,14 @@ def data(finished: RunDir) -> Dataset:
 @pytest.fixture(scope="module")
 def x(data: Dataset) -> Any:
     """Twenty normalised test images."""
-    return normalise(jnp.asarray(data.test.first(20).pixels), data.mean, data.deviation)
+    return normalise(jnp.asarray(data.test.pixels[:20]), data.mean, data.deviation)
 
 
 @pytest.fixture(scope="module")
 def logits(finished: RunDir, x: Any) -> np.ndarray:
     """What the run's own organism says to them."""
-    habitat = organisms.settle(finished.load_plan())
-    organism = organisms.load_organism(finished, habitat.species, 2)
-    return np.asarray(forward(habitat.species.blueprint_of(organism.units), organism.network, x))
+    context = organisms.prepare(finished.load_plan())
+    return np.asarray(call(organisms.load_organism(finished, context.species, 2).network, x))
 
 
 def test_the_run_has_lost_groups_and_units(finished: RunDir) -> None:
@@ -90,7 +90,7 @@ def test_the_reloaded_module_states_the_sizes_that_it_has(finished: RunDir) -> N
 
 def test_the_reloaded_module_trains_on_and_compacts_again(finished: RunDir, x: Any, data: Dataset) -> None:
     model: Any = load(finished.path)
-    labels = jnp.asarray(data.test.first(20).labels)
+    labels = jnp.asarray(data.test.labels[:20])
     optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
 
     @nnx.jit

@@ -1,23 +1,25 @@
 """The census: counts by hand, on paper, for every ancestor."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from flax import nnx
 from jax import Array
-from specimens import CLASSES, Specimen, chain, sketch, specimen
+from specimens import CLASSES, Specimen, chain, lay_out, sketch, specimen
 
 from synevo.ancestors import BUILT_IN
-from synevo.compaction import cutting
 from synevo.genetics import census
+from synevo.genetics.organism import Organism, Species
 from synevo.lineage.individuals import Counts
 from synevo.model.network import Network
-from synevo.wiring import masks
+from synevo.wiring import cutting
+from synevo.wiring.dissection import Anatomy
 
 
 def count(of: Specimen) -> Counts:
-    return census.count(of.wiring, of.network, masks.full(of.wiring, of.network))
+    return census.count(of.organism)
 
 
 # Input channels, filters, and the side of what comes out.
@@ -152,7 +154,9 @@ def test_the_dead_are_not_counted_but_are_stored() -> None:
     wiring = chain(1, 2, 2)
     arrays = {"layer0": np.ones((1, 2)), "layer1": np.ones((2, 2)), "bias": np.ones(2)}
     alive = {"layer0": np.ones((1, 2), bool), "layer1": np.array([[True, False], [True, True]])}
-    counts = census.count(wiring, Network(arrays, {"mean": np.ones(1)}), alive)
+    network = Network(arrays, {"mean": np.ones(1)}, blueprint=None)
+    species = Species(Anatomy(None, {}, wiring, ()), network)
+    counts = census.count(Organism(species, network, alive, np.ones(wiring.units, bool)))
     assert (counts.synapses, counts.kernels) == (5, 5)
     assert (counts.stored_weights, counts.multiply_adds) == (6, 6)
     assert counts.parameters == 9
@@ -161,10 +165,10 @@ def test_the_dead_are_not_counted_but_are_stored() -> None:
 
 
 def test_a_kernel_with_one_living_synapse_is_a_kernel(tiny: Specimen) -> None:
-    alive = {name: np.zeros_like(mask) for name, mask in masks.full(tiny.wiring, tiny.network).items()}
+    alive = {name: np.zeros_like(mask) for name, mask in tiny.organism.masks.items()}
     alive["conv2/kernel"][1, 1, 4, 2] = alive["conv2/kernel"][0, 2, 4, 2] = True
     alive["full/kernel"][[3, 11, 27], 5] = True  # channel 3 of 8 at three of four places
-    counts = census.count(tiny.wiring, tiny.network, alive)
+    counts = census.count(replace(tiny.organism, masks=alive))
     assert [layer.kernels for layer in counts.layers] == [0, 1, 1, 0]
     assert [layer.synapses for layer in counts.layers] == [0, 2, 3, 0]
 
@@ -173,9 +177,9 @@ def test_a_smaller_network_costs_less(tiny: Specimen) -> None:
     """Without one filter of the first convolution, 9 of its synapses and 9 * 8 of the second's are not even stored."""
     unit = int(tiny.wiring.layers[0].outputs[2])
     alive = np.arange(tiny.wiring.units) != unit
-    small = cutting.cut(tiny.network, tiny.wiring, alive)
-    whole = masks.full(tiny.wiring, tiny.network)
-    counts = census.count(tiny.wiring.restrict(alive), small, cutting.cut_masks(whole, tiny.wiring, alive))
+    left = cutting.cut_masks(tiny.organism.masks, tiny.wiring, alive)
+    masks = lay_out(left, tiny.wiring, alive, tiny.network)
+    counts = census.count(Organism.left(tiny.species, tiny.network, masks, alive))
     assert [layer.synapses for layer in counts.layers] == [45, 360, 384, 48]
     assert [layer.multiply_adds for layer in counts.layers] == [45 * 64, 360 * 16, 384, 48]
     assert counts.parameters == 45 + 5 + 360 + 8 + 384 + 12 + 48 + CLASSES

@@ -1,5 +1,7 @@
 """Heredities: each against a slow account of what it says, on a small parent of which a quarter is dead."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -7,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from specimens import Specimen, random_masks
+from specimens import CLASSES, Specimen, random_masks
 
 from synevo import keys
 from synevo.genetics import heredity
 from synevo.genetics.clusters import clusters
-from synevo.genetics.heredity import HEREDITIES
-from synevo.genetics.synthesis import Offspring, synthesise
-from synevo.model.network import Network, forward, normalise
+from synevo.genetics.heredity import HEREDITIES, Worth
+from synevo.genetics.organism import Organism
+from synevo.genetics.synthesis import Sample, synthesise
 from synevo.plan.fields import EncodingPlan, Environment, Scope
-from synevo.tasks.images import Dataset
+from synevo.tasks.classification import normalise
+from synevo.tasks.task import Problem, Task
 from synevo.wiring.masks import Masks, apply, by_unit
 
 CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/kernel": 12}
@@ -34,11 +37,18 @@ def weights(tiny: Specimen) -> dict[str, np.ndarray]:
     return {name: np.asarray(tiny.network.parameters[name]) for name in CHANNELS}
 
 
+def alive(tiny: Specimen, parent: Masks) -> Organism:
+    """The tiny network with these living synapses."""
+    return replace(tiny.organism, network=apply(parent, tiny.network), masks=parent)
+
+
 def draw(
     tiny: Specimen, name: heredity.HeredityName, weights: dict[str, np.ndarray], parent: Masks, seed: int
-) -> Offspring:
+) -> Sample:
     encoding = EncodingPlan(heredity=name, cluster="filter", cluster_sharpness=2.0, synapse_sharpness=3.0)
-    return synthesise(keys.root(seed), tiny.wiring, weights, parent, encoding=encoding, environment=ENVIRONMENT)
+    return synthesise(
+        keys.root(seed), tiny.wiring, Worth(weights), parent, encoding_plan=encoding, environment=ENVIRONMENT
+    )
 
 
 def expect(
@@ -62,7 +72,7 @@ def expect(
     return {name: survival.marginal() for name, survival in zip(CHANNELS, survivals, strict=True)}
 
 
-def check_frequencies(offspring: list[Offspring], chances: dict[str, np.ndarray]) -> None:
+def check_frequencies(offspring: list[Sample], chances: dict[str, np.ndarray]) -> None:
     for name, chance in chances.items():
         frequency = np.mean([child.masks[name] for child in offspring], axis=0)
         deviation = np.sqrt(chance * (1 - chance) / len(offspring))
@@ -76,9 +86,11 @@ def test_without_clusters_each_synapse_is_drawn_alone(
     check_frequencies([draw(tiny, "synapse", weights, parent, seed) for seed in range(DRAWS)], chances)
 
 
-def test_at_random_the_weights_do_not_matter(tiny: Specimen, weights: dict[str, np.ndarray], parent: Masks) -> None:
+def test_at_random_the_weights_do_not_matter(
+    tiny: Specimen, weights: dict[str, np.ndarray], parent: Masks, digits: Problem
+) -> None:
     worth = {name: np.ones_like(array) for name, array in weights.items()}
-    found = heredity.nothing(tiny.blueprint, tiny.network, None)  # type: ignore[arg-type]
+    found = heredity.nothing(tiny.organism, digits.task, digits.train).synapses
     assert all((np.asarray(found[name]) == array).all() for name, array in worth.items())
     chances = expect(weights, parent, keep_clusters=0.8, sharpness=(0.0, 0.0))
     for name, chance in chances.items():
@@ -122,7 +134,7 @@ def test_shuffled_as_many_live_in_each_layer_but_any(
             filters = [by_unit(layer, masks[name]).any(axis=(0, 2)).sum() for masks in (drawn, shuffled)]
             room = by_unit(layer, parent[name])[:, by_unit(layer, shuffled[name]).any(axis=(0, 2))].sum()
             assert shuffled[name].sum() == min(drawn[name].sum(), room), (name, kind)
-            assert filters[1] <= filters[0] + 1
+            assert filters[1] <= filters[0] + 1  # a filter may have been drawn of which no synapse was
         sizes = np.abs(weights["full/kernel"])
         gains.append([sizes[masks["full/kernel"]].mean() for masks in (drawn, shuffled)])
     drawn_size, shuffled_size = np.mean(gains, axis=0)
@@ -132,11 +144,12 @@ def test_shuffled_as_many_live_in_each_layer_but_any(
 
 
 def test_the_influence_of_a_synapse_is_what_the_loss_would_feel_of_its_death(
-    tiny: Specimen, parent: Masks, digits: Dataset
+    tiny: Specimen, parent: Masks, digits: Problem
 ) -> None:
     """Against central differences in double precision, a batch at a time."""
-    network = apply(parent, tiny.network)
-    found = heredity.influence(tiny.blueprint, network, digits)
+    organism = alive(tiny, parent)
+    network = organism.network
+    found = heredity.influence(organism, digits.task, digits.train).synapses
     batches = min(heredity.BATCHES, len(digits.train) // heredity.BATCH)
     assert batches > 1
     random = np.random.default_rng(0)
@@ -156,30 +169,53 @@ def test_the_influence_of_a_synapse_is_what_the_loss_would_feel_of_its_death(
                 assert float(found[name][index]) == pytest.approx(total / batches, rel=2e-3, abs=1e-6)
 
 
-def test_the_sensitivity_to_a_synapse_is_how_far_the_logits_move_when_it_dies(
-    tiny: Specimen, parent: Masks, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+def _squares(outputs: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+    return jnp.square(outputs - jax.nn.one_hot(batch["label"], CLASSES)).sum(axis=-1)
+
+
+LOSSES: dict[str, tuple[Callable[..., jax.Array] | None, bool]] = {
+    "classes": (None, True),
+    "numbers": (_squares, False),
+}
+"""What a network may be for, as a loss, and whether the loss stays as it is where a constant is added to outputs."""
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_the_sensitivity_to_a_synapse_is_how_far_the_outputs_move_when_it_dies(
+    tiny: Specimen, parent: Masks, digits: Problem, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against central differences in double precision."""
+    """Against central differences in double precision; what moves all logits alike moves no probability."""
     monkeypatch.setattr(heredity, "SENSED", 41)
-    network = apply(parent, tiny.network)
-    found = heredity.sensitivity(tiny.blueprint, network, digits)
-    signs = np.asarray(heredity.draw_signs(41, len(digits.classes)), float)
+    loss, blind = LOSSES[kind]
+    task: Task = digits.task if loss is None else replace(digits.task, loss=loss)
+    organism = alive(tiny, parent)
+    found = heredity.sensitivity(organism, task, digits.train).synapses
+    signs = np.asarray(heredity.draw_signs(41, CLASSES), float)
     random = np.random.default_rng(0)
+    apart = 0
     with jax.enable_x64(True):
-        exact = {name: jnp.asarray(np.asarray(array), jnp.float64) for name, array in network.parameters.items()}
+        exact = {
+            name: jnp.asarray(np.asarray(array), jnp.float64) for name, array in organism.network.parameters.items()
+        }
         images = _images(digits, slice(41))
-        logits = jax.jit(lambda parameters: forward(tiny.blueprint, Network(parameters, {}), images))
+        outputs = jax.jit(lambda parameters: replace(tiny.network, parameters=parameters)(images))
         for name in CHANNELS:
             for _ in range(3):
                 index = tuple(random.integers(0, size) for size in exact[name].shape)
                 step = 1e-5
                 up, down = (
-                    np.asarray(logits(exact | {name: exact[name].at[index].add(move)})) for move in (step, -step)
+                    np.asarray(outputs(exact | {name: exact[name].at[index].add(move)})) for move in (step, -step)
                 )
                 slopes = (up - down) / (2 * step)
-                slopes -= slopes.mean(axis=1, keepdims=True)
-                moved = abs(float(exact[name][index])) * np.sqrt(np.mean((signs * slopes).sum(axis=1) ** 2))
-                assert float(found[name][index]) == pytest.approx(moved, rel=2e-3, abs=1e-6)
+                centred = slopes - slopes.mean(axis=1, keepdims=True)
+                size = abs(float(exact[name][index]))
+                one, other = (
+                    size * np.sqrt(np.mean((signs * moves).sum(axis=1) ** 2))
+                    for moves in ((centred, slopes) if blind else (slopes, centred))
+                )
+                assert float(found[name][index]) == pytest.approx(one, rel=2e-3, abs=1e-6)
+                apart += float(found[name][index]) != pytest.approx(other, rel=2e-3, abs=1e-6)
+    assert apart > 0, "these synapses tell whether outputs are centred"
 
 
 def test_random_signs_measure_the_length_of_what_they_weigh() -> None:
@@ -202,7 +238,9 @@ def test_what_logits_feel_compares_across_the_layers_that_share_a_factor(
     environment = Environment(keep_clusters=1.0, keep_synapses=0.5, cluster_scope="layer", synapse_scope=scope)
     gains = np.ones(tiny.wiring.units + len(tiny.wiring.derived))
     offspring = [
-        synthesise(keys.root(seed), tiny.wiring, worth, parent, encoding=plan, environment=environment, gains=gains)
+        synthesise(
+            keys.root(seed), tiny.wiring, Worth(worth, gains), parent, encoding_plan=plan, environment=environment
+        )
         for seed in range(DRAWS)
     ]
     chances = {name: np.zeros(mask.shape) for name, mask in parent.items()}
@@ -219,22 +257,22 @@ def test_what_logits_feel_compares_across_the_layers_that_share_a_factor(
     check_frequencies(offspring, chances)
 
 
-def _loss(tiny: Specimen, digits: Dataset, parameters: dict[str, jax.Array], batch: int) -> jax.Array:
+def _loss(tiny: Specimen, digits: Problem, parameters: dict[str, jax.Array], batch: int) -> jax.Array:
     part = slice(batch * heredity.BATCH, (batch + 1) * heredity.BATCH)
-    logits = forward(tiny.blueprint, Network(parameters, {}), _images(digits, part))
-    chosen = jnp.take_along_axis(logits, jnp.asarray(digits.train.labels[part])[:, None], 1)[:, 0]
+    logits = replace(tiny.network, parameters=parameters)(_images(digits, part))
+    chosen = jnp.take_along_axis(logits, jnp.asarray(digits.train.arrays["label"][part])[:, None], 1)[:, 0]
     return (jax.nn.logsumexp(logits, axis=1) - chosen).mean()
 
 
-def _images(digits: Dataset, part: slice) -> jax.Array:
-    return normalise(jnp.asarray(digits.train.pixels[part]), digits.mean, digits.deviation).astype(jnp.float64)
+def _images(digits: Problem, part: slice) -> jax.Array:
+    return normalise(jnp.asarray(digits.train.arrays["image"][part]), (0.3,), (0.4,)).astype(jnp.float64)
 
 
-def test_new_weights_are_those_of_an_untrained_network_dealt_anew(tiny: Specimen) -> None:
-    dealt = heredity.deal(keys.root(1), tiny.network)
+def test_new_weights_are_those_of_an_untrained_network_in_another_order(tiny: Specimen) -> None:
+    permuted = heredity.permute(keys.root(1), tiny.network)
     for name, array in tiny.network.parameters.items():
-        assert sorted(np.asarray(dealt.parameters[name]).ravel()) == sorted(np.asarray(array).ravel())
-    assert (dealt.parameters["full/kernel"] != tiny.network.parameters["full/kernel"]).any()
+        assert sorted(np.asarray(permuted.parameters[name]).ravel()) == sorted(np.asarray(array).ravel())
+    assert (permuted.parameters["full/kernel"] != tiny.network.parameters["full/kernel"]).any()
 
 
 def test_every_heredity_of_a_plan_is_known() -> None:

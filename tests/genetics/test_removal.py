@@ -6,19 +6,18 @@ import numpy as np
 import oracle
 import pytest
 from flax import nnx
-from specimens import Attentive, Normed, Residual, Specimen, Tiny, chain, random_masks, specimen
+from specimens import Attentive, Normed, Residual, Specimen, Tiny, chain, outputs, random_masks, specimen
 
 from synevo import keys
-from synevo.compaction import cutting
 from synevo.errors import PlanError
-from synevo.genetics import removal
-from synevo.genetics.heredity import HEREDITIES
+from synevo.genetics import heredity, removal
+from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.genetics.synthesis import synthesise
 from synevo.model.network import Network
 from synevo.plan.compose import compose
-from synevo.plan.fields import EncodingPlan, Environment, Scope
-from synevo.tasks.images import Dataset
-from synevo.wiring import masks
+from synevo.plan.fields import EncodingPlan, Environment, HeredityName, Scope
+from synevo.tasks.task import InMemory, Problem, first
+from synevo.wiring import cutting, masks
 from synevo.wiring.units import PERMANENT
 
 LOST = 2
@@ -27,9 +26,9 @@ LOST = 2
 
 @pytest.mark.parametrize("factory", [Tiny, Normed, Residual])
 def test_a_filter_is_worth_what_the_loss_gains_without_it_for_each_synapse_that_goes_with_it(
-    factory: Callable[..., nnx.Module], digits: Dataset, monkeypatch: pytest.MonkeyPatch
+    factory: Callable[..., nnx.Module], digits: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(removal, "IMAGES", 64)
+    monkeypatch.setattr(removal, "EXAMPLES", 64)
     of = specimen(factory)
     units = np.arange(of.wiring.units) != LOST
     network, alive, found = _measure(of, units, digits)
@@ -42,13 +41,13 @@ def test_a_filter_is_worth_what_the_loss_gains_without_it_for_each_synapse_that_
         rest = np.arange(of.wiring.units) != unit
         wiring = of.wiring.restrict(units)
         small, left = cutting.cut(network, wiring, rest), cutting.cut_masks(alive, wiring, rest)
-        gain = _loss(of, small, units & rest, digits) - _loss(of, network, units, digits)
+        gain = _loss(small, digits) - _loss(network, digits)
         freed = _synapses(alive) - _synapses(left)
         assert freed > 0
         assert found[unit] * freed == pytest.approx(gain, rel=1e-3, abs=2e-6)
 
 
-def test_a_filter_that_is_never_removed_is_not_measured(digits: Dataset) -> None:
+def test_a_filter_that_is_never_removed_is_not_measured(digits: Problem) -> None:
     of = specimen(Attentive)
     *_, found = _measure(of, np.ones(of.wiring.units, bool), digits)
     frozen = [unit for layer in of.wiring.layers for unit in layer.outputs if unit == PERMANENT]
@@ -71,7 +70,7 @@ def test_clusters_survive_as_often_as_their_gains_say(scope: Scope) -> None:
     survived = np.zeros(wiring.units)
     for seed in range(draws):
         child = synthesise(
-            keys.root(seed), wiring, weights, parent, encoding=plan, environment=environment, gains=gains
+            keys.root(seed), wiring, Worth(weights, gains), parent, encoding_plan=plan, environment=environment
         )
         for layer in wiring.layers[:2]:
             survived[layer.outputs] += child.masks[layer.name].any(axis=0)
@@ -97,53 +96,67 @@ def test_a_filter_of_several_layers_lives_or_dies_in_all_of_them_by_its_one_gain
     child = synthesise(
         keys.root(0),
         of.wiring,
-        of.network.parameters,
+        Worth(of.network.parameters, gains),
         masks.full(of.wiring, of.network),
-        encoding=EncodingPlan(heredity="removal", cluster="filter", cluster_sharpness=500.0),
+        encoding_plan=EncodingPlan(heredity="removal", cluster="filter", cluster_sharpness=500.0),
         environment=Environment(len(wanted) / len(made), 1.0, cluster_scope="network", synapse_scope="network"),
-        gains=gains,
     )
     for layer in of.wiring.layers:
         survives = masks.by_unit(layer, child.masks[layer.name]).any(axis=(0, 2))
         assert survives.tolist() == [unit == PERMANENT or int(unit) in wanted for unit in layer.outputs]
 
 
-def test_gains_that_are_missing_or_not_asked_for_are_refused() -> None:
+@pytest.mark.parametrize(("name", "measured", "kept"), [("cluster", True, [2, 3]), ("removal", False, [0, 1])])
+def test_clusters_are_as_strong_as_what_was_measured_or_as_their_synapses_whatever_the_heredity_is_called(
+    name: HeredityName,
+    measured: bool,  # noqa: FBT001
+    kept: list[int],
+) -> None:
+    """Of four filters the first two have the large weights, and the last two are all that the loss would miss."""
     wiring = chain(3, 4, 2)
     parent = {layer.name: np.ones((len(layer.inputs), len(layer.outputs)), bool) for layer in wiring.layers}
-    weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
-    for heredity, gains in (("removal", None), ("cluster", np.ones(wiring.units))):
-        with pytest.raises(ValueError, match=heredity):
-            synthesise(
-                keys.root(0),
-                wiring,
-                weights,
-                parent,
-                encoding=EncodingPlan(heredity=heredity, cluster="filter"),
-                environment=Environment(0.6, 0.5),
-                gains=gains,
-            )
+    weights = {"layer0": np.tile([1.0, 1.0, 0.1, 0.1], (3, 1)), "layer1": np.ones((4, 2))}
+    gains = np.array([0.0, 0.0, 1.0, 1.0])
+    child = synthesise(
+        keys.root(0),
+        wiring,
+        Worth(weights, gains if measured else None),
+        parent,
+        encoding_plan=EncodingPlan(heredity=name, cluster="filter", cluster_sharpness=500.0),
+        environment=Environment(2 / 4, (2 * 3 + 4 * 2) / 20, cluster_scope="network", synapse_scope="network"),
+    )
+    np.testing.assert_array_equal(child.masks["layer0"], np.tile(np.isin(np.arange(4), kept), (3, 1)))
+    assert child.masks["layer1"].all()
 
 
-@pytest.mark.parametrize("heredity", [name for name, one in HEREDITIES.items() if one.measured])
-def test_removal_without_filters_as_clusters_is_refused_with_the_option_that_helps(heredity: str) -> None:
-    with pytest.raises(PlanError, match=f"{heredity}.*--cluster filter"):
-        compose(sets=[f"encoding.heredity={heredity}", "encoding.cluster=kernel"])
+@pytest.mark.parametrize("name", HEREDITIES)
+def test_what_measures_filters_is_refused_without_filters_as_clusters_with_the_option_that_helps(
+    name: str, tiny: Specimen, digits: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heredity, "SENSED", 1)
+    few = InMemory(first(digits.train, 4))
+    kernels = [f"encoding.heredity={name}", "encoding.cluster=kernel"]
+    if HEREDITIES[name].worth(tiny.organism, digits.task, few).clusters is None:
+        assert compose(sets=kernels).encoding.heredity == name
+    else:
+        with pytest.raises(PlanError, match=f"{name}.*--cluster filter"):
+            compose(sets=kernels)
 
 
-def _measure(of: Specimen, units: np.ndarray, digits: Dataset) -> tuple[Network, masks.Masks, np.ndarray]:
+def _measure(of: Specimen, units: np.ndarray, digits: Problem) -> tuple[Network, masks.Masks, np.ndarray]:
     """A network of these `units` [units], its living synapses, and what its filters are worth."""
     alive = cutting.cut_masks(random_masks(of, 0.7, 3), of.wiring, units)
     network = masks.apply(alive, cutting.cut(of.network, of.wiring, units))
-    return network, alive, removal.measure(of.blueprint_of(units), network, of.wiring.restrict(units), alive, digits)
+    wiring = of.wiring.restrict(units)
+    return network, alive, removal.measure(network, wiring, alive, digits.task, digits.train)
 
 
-def _loss(of: Specimen, network: Network, units: np.ndarray, digits: Dataset) -> float:
+def _loss(network: Network, digits: Problem) -> float:
     """The mean cross-entropy of the first images, in double precision from the logits on."""
-    images = digits.train.first(removal.IMAGES)
-    x = (images.pixels / np.float32(255) - np.float32(digits.mean[0])) / np.float32(digits.deviation[0])
-    logits = of.compact_logits(network, units, x.astype(np.float32)).astype(float)
-    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(images)), images.labels]))
+    batch = first(digits.train, removal.EXAMPLES)
+    x = (batch["image"] / np.float32(255) - np.float32(0.3)) / np.float32(0.4)
+    logits = outputs(network, x.astype(np.float32)).astype(float)
+    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(x)), batch["label"]]))
 
 
 def _synapses(alive: masks.Masks) -> int:

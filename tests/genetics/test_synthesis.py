@@ -14,7 +14,8 @@ import pytest
 from specimens import Residual, Specimen, chain, random_masks, specimen
 
 from synevo import keys
-from synevo.genetics.synthesis import Offspring, synthesise
+from synevo.genetics.heredity import Worth
+from synevo.genetics.synthesis import Sample, synthesise
 from synevo.plan.fields import EncodingPlan, Environment, Scope
 from synevo.wiring.masks import Masks
 from synevo.wiring.units import Wiring
@@ -35,10 +36,12 @@ def weights_of(tiny: Specimen) -> dict[str, np.ndarray]:
     return weights | {"conv1/kernel": np.sign(weights["conv1/kernel"])}
 
 
-def draw(tiny: Specimen, parent: Masks, environment: Environment, *seeds: int) -> list[Offspring]:
+def draw(tiny: Specimen, parent: Masks, environment: Environment, *seeds: int) -> list[Sample]:
     weights = weights_of(tiny)
     return [
-        synthesise(keys.root(seed), tiny.wiring, weights, parent, encoding=ENCODING, environment=environment)
+        synthesise(
+            keys.root(seed), tiny.wiring, Worth(weights), parent, encoding_plan=ENCODING, environment=environment
+        )
         for seed in seeds
     ]
 
@@ -70,7 +73,7 @@ def expect(tiny: Specimen, parent: Masks, environment: Environment) -> list[orac
 
 
 def check_frequencies(
-    offspring: list[Offspring], expected: dict[str, oracle.Survival], *, at_least: int, slack: float = 0.3
+    offspring: list[Sample], expected: dict[str, oracle.Survival], *, at_least: int, slack: float = 0.3
 ) -> None:
     """Each frequency is within 5 standard deviations of its chance, and all together are as far as by chance."""
     scores = []
@@ -120,7 +123,7 @@ def test_filters_that_a_residual_sum_ties_together_survive_as_often_as_the_oracl
         spared=(4,) if spared else (),
     )
     offspring = [
-        synthesise(keys.root(seed), of.wiring, weights, parent, encoding=encoding, environment=plan)
+        synthesise(keys.root(seed), of.wiring, Worth(weights), parent, encoding_plan=encoding, environment=plan)
         for seed in range(DRAWS)
     ]
     names = [f"{name}/kernel" for name in TIED]
@@ -136,9 +139,9 @@ def test_filters_that_a_residual_sum_ties_together_live_or_die_together() -> Non
     child = synthesise(
         keys.root(1),
         of.wiring,
-        weights,
+        Worth(weights),
         parent,
-        encoding=EncodingPlan(cluster="filter", spare_outputs=False),
+        encoding_plan=EncodingPlan(cluster="filter", spare_outputs=False),
         environment=half,
     )
     for unit in range(5):
@@ -181,7 +184,7 @@ def test_a_cluster_lives_or_dies_whole(tiny: Specimen, kind: str) -> None:
     weights = {name: np.ones(mask.shape, np.float32) for name, mask in parent.items()}
     environment = Environment(keep_clusters=0.5, keep_synapses=0.5, cluster_scope="network", synapse_scope="network")
     offspring = synthesise(
-        keys.root(3), wiring, weights, parent, encoding=EncodingPlan(cluster=kind), environment=environment
+        keys.root(3), wiring, Worth(weights), parent, encoding_plan=EncodingPlan(cluster=kind), environment=environment
     )
     for name, alive in parent.items():
         clusters: dict[Any, set[bool]] = {}
@@ -208,7 +211,9 @@ def test_where_all_may_survive_all_do() -> None:
     wiring, weights, parent = matrices()
     everyone = Environment(keep_clusters=1, keep_synapses=1)
     for seed in range(10):
-        child = synthesise(keys.root(seed), wiring, weights, parent, encoding=ENCODING, environment=everyone)
+        child = synthesise(
+            keys.root(seed), wiring, Worth(weights), parent, encoding_plan=ENCODING, environment=everyone
+        )
         for name, mask in child.masks.items():
             np.testing.assert_array_equal(mask, parent[name])
 
@@ -224,7 +229,7 @@ def test_scaling_the_weights_of_a_layer_changes_nothing(tiny: Specimen, parent: 
     scaled = {name: array * np.float32(2.0 ** (3 * n)) for n, (name, array) in enumerate(weights.items())}
     for environment in (ENVIRONMENT, SHARED):
         one, other = (
-            synthesise(keys.root(7), tiny.wiring, w, parent, encoding=ENCODING, environment=environment)
+            synthesise(keys.root(7), tiny.wiring, Worth(w), parent, encoding_plan=ENCODING, environment=environment)
             for w in (weights, scaled)
         )
         assert all((one.masks[name] == other.masks[name]).all() for name in CHANNELS)
@@ -242,7 +247,9 @@ def digest() -> str:
     wiring, weights, parent = matrices()
     sums = hashlib.sha256()
     for seed in range(10):
-        child = synthesise(keys.root(seed), wiring, weights, parent, encoding=ENCODING, environment=ENVIRONMENT)
+        child = synthesise(
+            keys.root(seed), wiring, Worth(weights), parent, encoding_plan=ENCODING, environment=ENVIRONMENT
+        )
         for name in sorted(child.masks):
             sums.update(np.packbits(child.masks[name]).tobytes())
     return sums.hexdigest()

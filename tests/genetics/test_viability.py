@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from specimens import Attentive, Joined, Residual, Specimen, Tiny, chain, images, random_masks, specimen
+from specimens import Attentive, Joined, Residual, Specimen, Tiny, chain, images, outputs, random_masks, specimen
 
 from synevo.errors import ViabilityError
 from synevo.genetics.viability import make_viable
@@ -58,7 +58,7 @@ def paths_to_classes(of: Specimen, masks: Masks) -> np.ndarray:
     parameters = {
         name: array * 0 + masks[name] if name in masks else array * 0 for name, array in of.network.parameters.items()
     }
-    return of.logits(Network(parameters, of.network.statistics), np.ones((1, *of.shape), np.float32))[0]
+    return outputs(replace(of.network, parameters=parameters), np.ones((1, *of.shape), np.float32))[0]
 
 
 def is_some_axis_empty(wiring: Wiring, alive: np.ndarray) -> bool:
@@ -165,7 +165,7 @@ def test_what_is_trimmed_contributed_nothing(density: float, seed: int) -> None:
     after, _ = trim(of.wiring, before)
     network, x = without_biases(of.network), images(4)
     np.testing.assert_allclose(
-        of.logits(masks_.apply(after, network), x), of.logits(masks_.apply(before, network), x), atol=1e-6
+        outputs(masks_.apply(after, network), x), outputs(masks_.apply(before, network), x), atol=1e-6
     )
 
 

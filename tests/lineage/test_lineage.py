@@ -158,3 +158,42 @@ def test_a_ratio_to_nothing_is_unknown() -> None:
     assert ratio(143_136, 1_000) == pytest.approx(143.136)
     assert ratio(5, 0) is None
     assert ratio(0, 5) == 0
+
+
+# Scores that fall where networks improve
+
+
+def erring(generation: int, error: float) -> Individual:
+    return replace(individual(generation, 0.5), scores=Scores(error, 0.5, "mean error", "lower"))
+
+
+def test_of_scores_that_fall_the_least_is_the_best_and_a_drop_is_a_rise() -> None:
+    brood = [replace(erring(2, error), number=n) for n, error in enumerate((0.14, 0.09, 0.11), 1)]
+    failed = replace(individual(2, None), number=4)
+    found = Lineage((erring(1, 0.10), *brood, failed))
+    assert [one.name for one in found.ranked(2)] == ["g02-2", "g02-3", "g02", "g02-4"]
+    assert [found.within_budget(one, 0.02) for one in found.individuals] == [True, False, True, True, False]
+    assert Scores(0.14, 0, "mean error", "lower").drop(Scores(0.10, 0, "mean error", "lower")) == pytest.approx(0.04)
+    assert Scores(0.97, 0).drop(Scores(0.99, 0)) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("errors", "generation"), [((0.10,), 1), ((0.10, 0.09, 0.12), 3), ((0.10, 0.12, 0.13), 2), ((0.10, 0.13, 0.02), 3)]
+)
+def test_the_best_of_falling_scores_is_the_last_that_has_not_grown_beyond_the_budget(
+    errors: tuple[float, ...], generation: int
+) -> None:
+    best = Lineage(tuple(erring(number, error) for number, error in enumerate(errors, 1))).best(0.02)
+    assert best is not None
+    assert best.generation == generation
+
+
+def test_scores_that_fall_go_to_json_and_back() -> None:
+    before = erring(2, 0.125)
+    assert from_table(json.loads(json.dumps(to_table(before)))) == before
+
+
+def test_the_accuracies_of_older_versions_are_read_as_scores() -> None:
+    """They knew accuracies alone, named them so, and did not say which way they improve."""
+    table = to_table(individual(2, 0.9)) | {"scores": {"validation_accuracy": 0.9, "test_accuracy": 0.5}}
+    assert from_table(json.loads(json.dumps(table))) == individual(2, 0.9)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,22 @@ from flax import linen as nn
 from flax import nnx
 from jax import Array
 from linen_architectures import ARCHITECTURES, LeNet, Residual
-from specimens import CLASSES, SHAPE, Specimen, Tiny, hatch, images, specimen
+from specimens import CLASSES, SHAPE, Specimen, Tiny, hatch, images, outputs, specimen
 from typer.testing import CliRunner
 
 from synevo.cli.app import app
-from synevo.compaction import cutting, in_memory
+from synevo.compaction import in_memory
 from synevo.compaction.in_memory import compact
 from synevo.data import datasets
 from synevo.errors import AncestorError, CompactionError
-from synevo.model.linen import MODES, adopt
-from synevo.model.network import assemble, dismantle, forward_training, normalise
+from synevo.model.linen import MODES, as_nnx
+from synevo.model.network import Network, put_together, take_apart
 from synevo.plan.compose import compose
 from synevo.runs import compacting, organisms, stages
 from synevo.runs.rundir import RunDir
-from synevo.wiring.dissection import check, dissect, fitted
+from synevo.tasks.classification import normalise
+from synevo.wiring import cutting
+from synevo.wiring.dissection import check, dissect, example_of
 from synevo.wiring.units import keep_one
 
 SILENT: dict[str, dict[str, Any]] = {"LeNet": {"train": False}, "ViT": {"deterministic": True}}
@@ -47,11 +50,11 @@ UNITS = {
 itself; the signal of a transformer is averaged and the places of its keys are counted, so that these stay."""
 
 FACTORIES = {
-    name: lambda shape, classes, rngs, kind=kind: adopt(kind(classes), shape, rngs=rngs)
+    name: lambda shape, classes, rngs, kind=kind: as_nnx(kind(classes), example_of(shape), rngs=rngs)
     for name, kind in ARCHITECTURES.items()
 }
 
-forward_in_training = jax.jit(forward_training, static_argnums=0)
+in_training = jax.jit(Network.train)
 
 FRESH = """
 import sys
@@ -80,7 +83,7 @@ def half(of: Specimen) -> np.ndarray:
 def masked(of: Specimen, alive: np.ndarray) -> dict[str, Any]:
     """Variables in their full shapes, in which all that dead units own is zero."""
     whole = cutting.uncut(cutting.cut(of.network, of.wiring, alive), of.wiring, alive, of.network)
-    variables: dict[str, Any] = assemble(of.blueprint, whole).variables
+    variables: dict[str, Any] = put_together(whole).variables
     return variables
 
 
@@ -91,8 +94,8 @@ def assert_same(found: Any, wanted: Any) -> None:
 def test_what_is_left_says_what_linen_says_of_the_masked_variables(named: tuple[str, Specimen]) -> None:
     name, of = named
     alive, x = half(of), jnp.asarray(images(4))
-    check(of.blueprint, of.network, of.shape, of.anatomy, alive)
-    found = of.compact_logits(cutting.cut(of.network, of.wiring, alive), alive, x)
+    check(of.network, of.anatomy, alive)
+    found = outputs(cutting.cut(of.network, of.wiring, alive), x)
     module = Residual(CLASSES, training=False) if name == "Residual" else ARCHITECTURES[name](CLASSES)
     assert_same(found, jax.jit(lambda v, x: module.apply(v, x, **SILENT.get(name, {})))(masked(of, alive), x))
 
@@ -104,9 +107,8 @@ def test_the_units_are_those_counted_by_hand(named: tuple[str, Specimen]) -> Non
 
 def test_what_is_left_trains(named: tuple[str, Specimen]) -> None:
     _, of = named
-    alive = half(of)
-    small, blueprint = cutting.cut(of.network, of.wiring, alive), fitted(of.blueprint, of.wiring, alive)
-    _, after = jax.eval_shape(lambda n, x, k: forward_training(blueprint, n, x, k), small, images(4), jax.random.key(0))
+    small = cutting.cut(of.network, of.wiring, half(of))
+    _, after = jax.eval_shape(Network.train, small, jax.random.key(0), images(4))
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, small)
 
 
@@ -127,9 +129,9 @@ def test_what_cannot_be_removed_is_frozen_by_name_and_line(name: str, array: str
 
 def test_training_updates_statistics_as_linen_does() -> None:
     of, x = adopted("Residual"), jnp.asarray(images(8))
-    model = assemble(of.blueprint, of.network)
+    model = put_together(of.network)
     wanted, updates = jax.jit(lambda v, x: Residual(CLASSES).apply(v, x, mutable=["batch_stats"]))(model.variables, x)
-    logits, after = forward_in_training(of.blueprint, of.network, x, jax.random.key(0))
+    logits, after = in_training(of.network, jax.random.key(0), x)
     assert_same(logits, wanted)
     assert len(after.statistics) == 6
     for name, found in after.statistics.items():
@@ -140,10 +142,10 @@ def test_training_updates_statistics_as_linen_does() -> None:
 
 def test_dropout_is_random_in_training_alone() -> None:
     of, x = adopted("LeNet"), jnp.asarray(images(8))
-    one, again, other = (forward_in_training(of.blueprint, of.network, x, jax.random.key(k))[0] for k in (0, 0, 1))
+    one, again, other = (in_training(of.network, jax.random.key(k), x)[0] for k in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
-    np.testing.assert_array_equal(of.logits(of.network, x), of.logits(of.network, x))
+    np.testing.assert_array_equal(outputs(of.network, x), outputs(of.network, x))
 
 
 class Bridged(nnx.Module):
@@ -156,7 +158,7 @@ class Bridged(nnx.Module):
 
 
 def test_a_linen_module_within_an_nnx_module_keeps_its_widths() -> None:
-    anatomy = dissect(*dismantle(Bridged()), SHAPE)
+    anatomy = dissect(take_apart(Bridged()), SHAPE)
     assert anatomy.wiring.units == 5
     assert {one.array for one in anatomy.wiring.frozen} >= {"linen/kernel", "linen/bias"}
 
@@ -183,7 +185,7 @@ class ToldInFields(nn.Module):
 
 @pytest.mark.parametrize("kind", [ToldInCall, ToldInFields])
 def test_a_module_is_told_its_mode_by_whatever_name_it_asks_for(kind: type[nn.Module]) -> None:
-    model = adopt(kind(), SHAPE)
+    model = as_nnx(kind(), example_of(SHAPE))
     model.train()
     assert model(images(2)).tolist() == [[1, 1, 1, 0, 0]] * 2
     model.eval()
@@ -201,7 +203,7 @@ class Counting(nn.Module):
 
 
 def test_training_keeps_what_init_makes_and_not_what_is_sown() -> None:
-    model = adopt(Counting(), SHAPE)
+    model = as_nnx(Counting(), example_of(SHAPE))
     assert set(model.variables) == {"params", "memory"}
     before = model.variables["memory"]["calls"]
     for mode in (model.train, model.eval):
@@ -253,16 +255,45 @@ def test_a_smaller_model_trains_on_and_compacts_again(smaller: in_memory.Compact
     assert again.variables["params"]["Conv_1"]["kernel"].shape == (3, 3, 3, 3)
 
 
+class Dense(nn.Module):
+    """A result for every place, as in segmentation."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = nn.relu(nn.Conv(6, (3, 3))(x))
+        return nn.Conv(3, (1, 1))(x)
+
+
 class Twofold(nn.Module):
+    """Two results, one of which is what came in."""
+
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        return nn.Dense(2)(x.mean((1, 2))), x
+        return nn.Dense(2)(nn.relu(nn.Conv(6, (3, 3))(x)).mean((1, 2))), x
+
+
+class Named(nn.Module):
+    """Results by name, of several ranks and dtypes, told its mode."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> dict[str, Any]:
+        h = nn.Dropout(0.5, deterministic=not train)(nn.relu(nn.Conv(6, (3, 3))(x)))
+        logits = nn.Dense(4)(h.mean((1, 2)))
+        return {"heads": [logits, nn.Conv(2, (3, 3), strides=2)(h)], "class": logits.argmax(-1)}
 
 
 class Masked(nn.Module):
+    """Two inputs, images and a number for each of them."""
+
     @nn.compact
     def __call__(self, x: Array, mask: Array) -> Array:
-        return nn.Dense(2)(x.mean((1, 2)) * mask)
+        return nn.Dense(2)(nn.relu(nn.Conv(6, (3, 3))(x)).mean((1, 2)) * mask[:, None])
+
+
+class Uncounted(nn.Module):
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        return nn.Dense(2)(x.mean((1, 2))), x.mean((0, 1))
 
 
 class Restless(nn.Module):
@@ -286,17 +317,38 @@ class Misnamed(nn.Module):
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (Twofold(), r"the result in mode 'train' is \(\(2, 2\), \(2, 8, 8, 1\)\)"),
+        (Uncounted(), r"the result in mode 'train' is \(\(2, 2\), \(8, 1\)\)"),
         (Masked(), "missing 1 required positional argument: 'mask'"),
         (Restless(), "RNG"),
         (Updating(), "immutable"),
         (Misnamed(), "two things would have the name rngs"),
     ],
 )
-def test_a_module_that_no_image_classifier_can_be_is_refused(module: nn.Module, words: str) -> None:
+def test_a_module_that_does_not_run_on_its_inputs_alone_is_refused(module: nn.Module, words: str) -> None:
     with pytest.raises(AncestorError, match=words) as error:
-        adopt(module, SHAPE)
+        as_nnx(module, example_of(SHAPE))
     assert "use_running_average" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("module", "keywords"), [(Dense(), {}), (Twofold(), {}), (Named(), {"train": False}), (Masked(), {})]
+)
+def test_dense_outputs_several_results_and_several_inputs_are_compacted_with_equal_outputs(
+    module: nn.Module, keywords: dict[str, bool]
+) -> None:
+    inputs = (jnp.asarray(images(5)), *([jnp.arange(5.0)] if isinstance(module, Masked) else []))
+    variables = jax.jit(partial(module.init, **keywords))(jax.random.key(0), *inputs)
+    hidden = {name: array.at[..., :2].set(0) for name, array in variables["params"]["Conv_0"].items()}
+    variables["params"]["Conv_0"] = hidden
+    done = compact(module, inputs, variables=variables)
+    assert (done.removed, done.units) == (2, 6)
+    small: Any = done.model
+    assert small.variables["params"]["Conv_0"]["kernel"].shape == (3, 3, 1, 4)
+    found, wanted = nnx.jit(lambda m, x: m(*x))(small, inputs), module.apply(variables, *inputs, **keywords)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), wanted
+    )
+    jax.tree.map(assert_same, found, wanted)
 
 
 def test_variables_of_another_module_are_refused() -> None:

@@ -8,14 +8,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from synevo.runs import checkpoints
 from synevo.evolution import Training
 from synevo.model.network import Network
+from synevo.runs import checkpoints
 from synevo.training.fit import State
 
 
 def training(epoch: int) -> Training:
-    network = Network({"kernel": jnp.full((2, 3), float(epoch))}, {})
+    network = Network({"kernel": jnp.full((2, 3), float(epoch))}, {}, blueprint=None)  # type: ignore[arg-type]
     return Training(generation=4, number=2, attempt=1, epochs=9, state=State(network, (jnp.arange(2),), epoch, 0.5))
 
 

@@ -9,18 +9,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report import KERNEL, MATRIX, individual, make_run
 
-from synevo.runs import curves
 from synevo.lineage.happenings import Epoch, Grown, Happening
+from synevo.lineage.individuals import Counts, Individual, LayerCount, Scores
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
 from synevo.report.summary import summarise
+from synevo.runs import curves
 from synevo.runs.rundir import RunDir
 
 pytest.importorskip("tensorboardX", reason="tensorboardX is not installed (pip install 'synevo[tensorboard]')")
 
 Curve = list[tuple[int, float]]
+
+
+def individual(generation: int, synapses: int, accuracy: float) -> Individual:
+    layers = (
+        LayerCount("conv/kernel", 1, 4, 4, synapses - 8, 36, 36 * 100),
+        LayerCount("full/kernel", 16, 2, 8, 8, 32, 32),
+    )
+    return Individual(
+        generation=generation,
+        parents=() if generation == 1 else (generation - 1,),
+        counts=Counts(layers, 74),
+        scores=Scores(accuracy, accuracy - 0.01),
+        expected_synapses=None,
+        sampled_synapses=None,
+        learning_rate=1e-3,
+        epochs=2,
+        seconds=1.5,
+    )
 
 
 def curves_of(run: RunDir) -> dict[str, Curve]:
@@ -44,8 +62,8 @@ def curves_of(run: RunDir) -> dict[str, Curve]:
 
 def grow(run: RunDir, generation: int) -> Grown:
     """One more individual of two epochs, half as large as the one before."""
-    one, masks = individual(generation, 8 + 36 // 2**generation, 0.9), {"conv/kernel": np.ones(KERNEL, bool)}
-    run.save_individual(one, Plan(), weights={"full/kernel": np.ones(MATRIX, np.float32)}, masks=masks)
+    one, masks = individual(generation, 8 + 36 // 2**generation, 0.9), {"conv/kernel": np.ones((3, 3, 1, 4), bool)}
+    run.save_individual(one, Plan(), weights={"full/kernel": np.ones((16, 2), np.float32)}, masks=masks)
     return Grown(one, run.load_lineage())
 
 
@@ -73,7 +91,7 @@ def test_the_curves_are_those_of_the_lineage(run: RunDir) -> None:
     found, rows = curves_of(run), summarise(run)["generations"]
     assert found["epoch/loss"] == [(1, 1.5), (2, 1.25), (3, 2.5), (4, 2.25), (5, 3.5), (6, 3.25)]
     assert found["epoch/images_per_second"] == [(step, 200) for step in range(1, 7)]
-    for name in ("validation_accuracy", "test_accuracy", "synapses", "synaptic_efficiency", "kernels"):
+    for name in ("validation_score", "test_score", "synapses", "synaptic_efficiency", "kernels"):
         assert found[f"generation/{name}"] == [(row["generation"], row[name]) for row in rows]
     for name in ("cluster_efficiency", "multiply_adds", "seconds"):
         assert found[f"generation/{name}"] == [(row["generation"], row[name]) for row in rows]
@@ -107,14 +125,15 @@ def test_of_a_generation_of_several_the_best_is_drawn(run: RunDir) -> None:
         run.save_individual(one, Plan(), weights={}, masks={})
     follow(run, epoch(3, 1, 0.25))
     found = curves_of(run)
-    assert found["generation/validation_accuracy"] == [(1, 0.9), (2, 0.95)]
+    assert found["generation/validation_score"] == [(1, 0.9), (2, 0.95)]
     assert found["epoch/loss"] == [(1, 1.5), (2, 1.25), (3, 0.75), (4, 0.5), (9, 0.25)]
     follow(run, Grown(better, run.load_lineage()))
-    assert curves_of(run)["generation/validation_accuracy"] == [(1, 0.9), (2, 0.95)]
+    assert curves_of(run)["generation/validation_score"] == [(1, 0.9), (2, 0.95)]
 
 
-def test_a_run_that_began_without_curves_gets_those_of_its_lineage(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
+def test_a_run_that_began_without_curves_gets_those_of_its_lineage(run: RunDir) -> None:
+    for generation, synapses in enumerate((44, 24, 12), start=1):
+        run.save_individual(individual(generation, synapses, 0.9), Plan(), weights={}, masks={})
     for _ in range(2):
         follow(run)
         found = curves_of(run)
@@ -144,12 +163,14 @@ def test_a_real_training_that_is_stopped_and_goes_on_leaves_whole_curves(
     found = curves_of(run)
     assert [step for step, _ in found["epoch/loss"]] == [1, 2, 3, 4, 5, 6, 7]
     rows = summarise(run)["generations"]
-    assert found["generation/test_accuracy"] == [(row["generation"], row["test_accuracy"]) for row in rows]
+    assert found["generation/test_score"] == [(row["generation"], row["test_score"]) for row in rows]
 
 
 def test_without_the_extra_nothing_is_started_and_the_install_is_named(tmp_path: Path) -> None:
     words = ["synevo", "train-ancestor", "--run", "a", "--tensorboard"]
-    code = f"import sys; sys.modules['tensorboardX'] = None; sys.argv = {words!r}; from synevo.cli.app import main; main()"
+    code = (
+        f"import sys; sys.modules['tensorboardX'] = None; sys.argv = {words!r}; from synevo.cli.app import main; main()"
+    )
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2

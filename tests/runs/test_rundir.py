@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from synevo.errors import PlanError, RunError
+from synevo.files.writing import canonical, hash_of
 from synevo.lineage.individuals import Counts, Individual, LayerCount, Scores
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
@@ -139,7 +140,9 @@ def test_the_latest_run_is_the_last_one_written(run: RunDir) -> None:
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(run: RunDir) -> None:
-    code = "from pathlib import Path; from synevo.runs.rundir import RunDir\nwith RunDir(Path('runs/a')).writing(): pass"
+    code = (
+        "from pathlib import Path; from synevo.runs.rundir import RunDir\nwith RunDir(Path('runs/a')).writing(): pass"
+    )
     with run.writing():
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"process {os.getpid()}" in other.stderr
@@ -194,3 +197,28 @@ def test_a_compacted_network_is_checked_when_it_is_loaded(run: RunDir) -> None:
     (folder / "proof.json").write_text(json.dumps({"max_difference": 1.0}))
     with pytest.raises(RunError, match=r"proof\.json"):
         run.load_compact(1)
+
+
+def test_what_older_versions_called_the_numbers_of_a_proof_is_read_by_the_names_of_today(run: RunDir) -> None:
+    """They proved images and logits alone."""
+    old = {"steps": 7, "images": 4, "random_images": 5, "max_difference": 0.5, "largest_logit": 3.0}
+    run.save_compact(1, weights=WEIGHTS, documents={"proof": {**old, "top1_agreement": 1.0}})
+    assert run.load_compact(1)[1]["proof"] == {
+        "steps": 7,
+        "examples": 4,
+        "random_examples": 5,
+        "max_difference": 0.5,
+        "largest_output": 3.0,
+        "top1_agreement": 1.0,
+    }
+
+
+def test_a_lineage_of_accuracies_that_an_older_version_wrote_is_read_and_hashed_as_it_was_written(run: RunDir) -> None:
+    path = run.path / "lineage.jsonl"
+    entry = json.loads(path.read_text())
+    del entry["check"]
+    entry["individual"]["scores"] = {"validation_accuracy": 0.9, "test_accuracy": 0.875}
+    check = hash_of(canonical(entry))
+    path.write_text(json.dumps({**entry, "check": check}) + "\n")
+    assert run.load_lineage().individuals == (individual(),)
+    np.testing.assert_array_equal(run.load_individual(1)[0]["full/bias"], WEIGHTS["full/bias"])

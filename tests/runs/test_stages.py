@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from synevo.lineage import course
-from synevo.runs import organisms, stages
 from synevo.lineage.happenings import Grown, Happening
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
+from synevo.runs import organisms, stages
 from synevo.runs.rundir import RunDir
 from synevo.runs.verification import verify_files, verify_numbers
 
@@ -87,7 +87,7 @@ def test_every_individual_is_kept_and_descends_from_the_best_of_the_generation_b
         masks = run.load_individual(individual.name)[1]
         mates = [run.load_individual(parent)[1] for parent in lineage.parents_of(individual)]
         assert all((mask <= np.any([mate[name] for mate in mates], axis=0)).all() for name, mask in masks.items())
-        brood = sorted(lineage.brood(individual.generation - 1), key=lambda one: -one.scores.validation_accuracy)
+        brood = sorted(lineage.brood(individual.generation - 1), key=lambda one: -one.scores.validation)
         wanted = run.load_plan().evolution.parents
         assert lineage.parents_of(individual) == tuple(one.name for one in brood[:wanted])
     siblings = [run.load_individual(one.name)[1] for one in lineage.brood(2)]

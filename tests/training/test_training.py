@@ -1,5 +1,6 @@
 """Training: it learns, it repeats itself to the bit, and it brings nothing back to life."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -7,16 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import Array
 from specimens import Normed, Specimen, random_masks, specimen
+from test_evaluation import Read
 
 from synevo import keys
 from synevo.errors import DivergenceError
 from synevo.model.network import Network
 from synevo.plan.fields import TrainingPlan
-from synevo.tasks.images import Dataset, Images
-from synevo.training import compiling, fit
-from synevo.training.fit import State, augment
+from synevo.tasks.classification import moved
+from synevo.tasks.distillation import distilled, taught
+from synevo.tasks.task import Examples, InMemory, Problem, Task
+from synevo.training import compiling
+from synevo.training.evaluation import evaluate, outputs_of
+from synevo.training.fit import State, fit, start
 from synevo.wiring import masks
 from synevo.wiring.masks import Masks
 
@@ -30,21 +34,21 @@ def copy(tree: Any) -> Any:
 
 
 def train(
-    of: Specimen,
-    dataset: Dataset,
+    network: Network,
+    problem: Problem,
     alive: Masks,
     plan: TrainingPlan = PLAN,
     *,
     seed: int = 0,
-    network: Network | None = None,
     state: State | None = None,
+    scanned: bool | None = None,
 ) -> list[State]:
     """The state after each epoch."""
-    if state is None:
-        state = fit.start(copy(of.network if network is None else network), dataset, plan, of.blueprint)
+    state = start(copy(network), plan) if state is None else state
+    task = moved(problem.task, shift=plan.shift, flip=plan.flip)
     return [
         replace(after, network=copy(after.network), optimiser=copy(after.optimiser))
-        for after in fit.fit(keys.root(seed), of.blueprint, state, alive, dataset, plan)
+        for after in fit(keys.root(seed), state, task, problem.train, plan, masks=alive, scanned=scanned)
     ]
 
 
@@ -67,42 +71,42 @@ def sparse(tiny: Specimen, alive: Masks) -> Network:
 
 
 @pytest.fixture(scope="module")
-def states(tiny: Specimen, digits: Dataset, alive: Masks, sparse: Network) -> list[State]:
+def states(digits: Problem, alive: Masks, sparse: Network) -> list[State]:
     """The training that most tests look at."""
-    return train(tiny, digits, alive, network=sparse)
+    return train(sparse, digits, alive)
 
 
-def test_a_network_learns_digits(tiny: Specimen, digits: Dataset) -> None:
-    states = train(tiny, digits, masks.full(tiny.wiring, tiny.network))
-    assert fit.accuracy(tiny.blueprint, tiny.network, digits.test, digits) < 0.5
-    assert fit.accuracy(tiny.blueprint, states[-1].network, digits.test, digits) > 0.65
+def test_a_network_learns_digits(tiny: Specimen, digits: Problem) -> None:
+    states = train(tiny.network, digits, masks.full(tiny.wiring, tiny.network))
+    assert evaluate(tiny.network, digits.task, digits.test) < 0.5
+    assert evaluate(states[-1].network, digits.task, digits.test) > 0.65
     assert states[0].loss > states[1].loss > states[2].loss > 0
     assert [state.epoch for state in states] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("plan", [PLAN, DECAYING], ids=["adam", "weight decay"])
 def test_the_dead_are_exactly_zero_after_training_and_the_living_have_moved(
-    tiny: Specimen, digits: Dataset, alive: Masks, sparse: Network, plan: TrainingPlan
+    digits: Problem, alive: Masks, sparse: Network, plan: TrainingPlan
 ) -> None:
-    for state in train(tiny, digits, alive, plan, network=sparse):
+    for state in train(sparse, digits, alive, plan):
         for name, mask in alive.items():
             trained = np.asarray(state.network.parameters[name])
             assert (trained[~mask] == 0).all()
             assert (trained[mask] != np.asarray(sparse.parameters[name])[mask]).mean() > 0.5
 
 
-def test_weights_without_a_mask_are_all_alive(tiny: Specimen, digits: Dataset) -> None:
-    (state,) = train(tiny, digits, {}, PLAN.model_copy(update={"epochs": 1}))
+def test_weights_without_a_mask_are_all_alive(tiny: Specimen, digits: Problem) -> None:
+    (state,) = train(tiny.network, digits, {}, PLAN.model_copy(update={"epochs": 1}))
     for name, array in state.network.parameters.items():
         assert (np.asarray(array) != 0).all(), name
 
 
-def test_weight_decay_draws_synapses_to_zero_and_leaves_biases_alone(tiny: Specimen, digits: Dataset) -> None:
+def test_weight_decay_draws_synapses_to_zero_and_leaves_biases_alone(tiny: Specimen, digits: Problem) -> None:
     """A unit that never fires has no gradient, so all that moves it is decay."""
     whole = masks.full(tiny.wiring, tiny.network)
     bias = tiny.network.parameters["full/bias"].at[3].set(-1000.0)
-    network = Network(tiny.network.parameters | {"full/bias": bias}, {})
-    after = train(tiny, digits, whole, DECAYING, network=network)[-1].network.parameters
+    network = replace(tiny.network, parameters=tiny.network.parameters | {"full/bias": bias})
+    after = train(network, digits, whole, DECAYING)[-1].network.parameters
     assert after["full/bias"][3] == -1000
     ratios = np.asarray(after["full/kernel"][:, 3] / network.parameters["full/kernel"][:, 3])
     assert ratios.min() > 0.5
@@ -110,10 +114,8 @@ def test_weight_decay_draws_synapses_to_zero_and_leaves_biases_alone(tiny: Speci
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-4)
 
 
-def test_training_is_a_function_of_its_key(
-    tiny: Specimen, digits: Dataset, alive: Masks, sparse: Network, states: list[State]
-) -> None:
-    again, other = (train(tiny, digits, alive, network=sparse, seed=seed)[-1] for seed in (0, 1))
+def test_training_is_a_function_of_its_key(digits: Problem, alive: Masks, sparse: Network, states: list[State]) -> None:
+    again, other = (train(sparse, digits, alive, seed=seed)[-1] for seed in (0, 1))
     assert same(again.network, states[-1].network)
     assert again.loss == states[-1].loss
     assert not same(other.network, states[-1].network)
@@ -121,24 +123,52 @@ def test_training_is_a_function_of_its_key(
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_resuming_equals_not_stopping_to_the_bit(
-    tiny: Specimen, digits: Dataset, alive: Masks, states: list[State], epoch: int
+    digits: Problem, alive: Masks, sparse: Network, states: list[State], epoch: int
 ) -> None:
     before = states[epoch - 1]
     kept = replace(before, network=copy(before.network), optimiser=copy(before.optimiser), loss=float("nan"))
-    resumed = train(tiny, digits, alive, state=kept)
+    resumed = train(sparse, digits, alive, state=kept)
     assert [state.epoch for state in resumed] == [1, 2, 3][epoch:]
     for state, expected in zip(resumed, states[epoch:], strict=True):
         assert same(state.network, expected.network)
         assert state.loss == expected.loss
 
 
+def test_a_state_is_filled_with_the_arrays_of_another_of_its_shapes_alone(tiny: Specimen, states: list[State]) -> None:
+    fresh = start(tiny.network, PLAN)
+    kept = [np.asarray(leaf) for leaf in states[1].leaves()]
+    filled = fresh.filled(kept, epoch=2)
+    assert filled.epoch == 2
+    for leaf, expected in zip(filled.leaves(), states[1].leaves(), strict=True):
+        np.testing.assert_array_equal(leaf, expected)
+    with pytest.raises(ValueError, match="another network"):
+        start(specimen(Normed).network, PLAN).filled(kept, epoch=2)
+
+
+def test_examples_that_are_read_a_batch_at_a_time_train_as_those_in_memory_to_the_bit(
+    digits: Problem, alive: Masks, sparse: Network, states: list[State]
+) -> None:
+    assert isinstance(digits.train, InMemory)
+    lazy = digits._replace(train=Read(digits.train.arrays))
+    for state, expected in zip(train(sparse, lazy, alive), states, strict=True):
+        assert same(state.network, expected.network)
+        assert state.loss == expected.loss
+
+
+def compilations(caplog: pytest.LogCaptureFixture) -> int:
+    """How many programs JAX has compiled since the log was cleared."""
+    return sum("Finished XLA compilation" in record.getMessage() for record in caplog.records)
+
+
 def test_a_step_is_compiled_once_for_a_shape(
-    tiny: Specimen, digits: Dataset, alive: Masks, states: list[State], sparse: Network
+    digits: Problem, alive: Masks, sparse: Network, states: list[State], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert states
-    compiled = fit._dispatch()._cache_size()
-    train(tiny, digits, {name: ~mask for name, mask in alive.items()}, network=sparse, seed=5)
-    assert fit._dispatch()._cache_size() == compiled
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        train(sparse, digits, {name: ~mask for name, mask in alive.items()}, seed=5)
+        assert compilations(caplog) == 0
+        train(sparse, digits, alive, PLAN.model_copy(update={"learning_rate": 2e-2}))
+        assert compilations(caplog) > 0
 
 
 def test_a_cpu_s_step_has_xla_s_own_convolutions() -> None:
@@ -160,149 +190,77 @@ def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch: pytest.Monkey
         compiling.options.cache_clear()
 
 
-def test_an_epoch_on_an_accelerator_is_the_same_epoch(
-    tiny: Specimen, digits: Dataset, alive: Masks, sparse: Network, states: list[State], monkeypatch: pytest.MonkeyPatch
+def test_an_epoch_that_is_one_program_is_the_epoch_that_is_driven_step_by_step(
+    digits: Problem, alive: Masks, sparse: Network
 ) -> None:
-    scanned = fit._scan._cache_size()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with jax.enable_checks(False):  # they take the loop's key, folded anew in each step, for reused
-        found = train(tiny, digits, alive, network=sparse)
-    assert fit._scan._cache_size() == scanned + 1
-    for state, expected in zip(found, states, strict=True):
-        assert state.loss == pytest.approx(expected.loss, rel=1e-3)
-        for name, array in expected.network.parameters.items():
-            np.testing.assert_allclose(state.network.parameters[name], array, atol=2e-3)
-    assert all((np.asarray(found[-1].network.parameters[name])[~mask] == 0).all() for name, mask in alive.items())
+    with jax.enable_x64(True):
+        exact = sparse.map(lambda _, array: array.astype(jnp.float64))
+        stepwise, scanned = (train(exact, digits, alive, scanned=scanned) for scanned in (False, True))
+        for state, expected in zip(scanned, stepwise, strict=True):
+            assert state.loss == pytest.approx(expected.loss, rel=1e-10)
+            for name, array in expected.network.parameters.items():
+                assert array.dtype == jnp.float64
+                np.testing.assert_allclose(state.network.parameters[name], array, rtol=0, atol=1e-10)
+    assert all((np.asarray(scanned[-1].network.parameters[name])[~mask] == 0).all() for name, mask in alive.items())
 
 
 def test_an_absurd_learning_rate_is_a_divergence_that_names_a_gentler_one(
-    tiny: Specimen, digits: Dataset, alive: Masks
+    tiny: Specimen, digits: Problem, alive: Masks
 ) -> None:
     absurd = PLAN.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(DivergenceError, match="loss") as error:
-        train(tiny, digits, alive, absurd)
+        train(tiny.network, digits, alive, absurd)
     assert "training.learning_rate=2.5e+29" in error.value.remedy
 
 
 def test_a_network_that_is_not_finite_is_a_divergence_in_the_first_epoch(
-    tiny: Specimen, digits: Dataset, alive: Masks
+    tiny: Specimen, digits: Problem, alive: Masks
 ) -> None:
     broken = tiny.network.map(lambda _name, array: array.at[(0,) * array.ndim].set(jnp.nan))
     with pytest.raises(DivergenceError, match="epoch 1"):
-        train(tiny, digits, alive, network=broken)
+        train(broken, digits, alive)
 
 
-def test_statistics_follow_the_images_in_training_and_rest_in_evaluation(digits: Dataset) -> None:
+def test_statistics_follow_the_images_in_training_and_rest_in_evaluation(digits: Problem) -> None:
     of = specimen(Normed)
     before = copy(of.network.statistics)
-    fit.accuracy(of.blueprint, of.network, digits.test, digits)
+    evaluate(of.network, digits.task, digits.test)
     plan = PLAN.model_copy(update={"epochs": 1})
-    (state,) = train(of, digits, masks.full(of.wiring, of.network), plan)
+    (state,) = train(of.network, digits, masks.full(of.wiring, of.network), plan)
     assert before.keys() == state.network.statistics.keys()
     for name, array in before.items():
         np.testing.assert_array_equal(of.network.statistics[name], array)
         assert (np.asarray(state.network.statistics[name]) != np.asarray(array)).all()
 
 
-def test_accuracy_counts_every_image_once(tiny: Specimen, digits: Dataset) -> None:
-    """320 images are one batch of 256 and a part of one; what pads that part is not counted."""
-    pixels = np.concatenate([digits.train.pixels, digits.validation.pixels])
-    scaled = (pixels.astype(np.float32) / 255 - np.float32(0.3)) / np.float32(0.4)
-    predicted = tiny.logits(tiny.network, scaled).argmax(-1)
-    for count in (320, 256, 257, 3):
-        labels = predicted[:count].astype(np.int32)
-        labels[:2] = (labels[:2] + 1) % 4
-        found = fit.accuracy(tiny.blueprint, tiny.network, Images(pixels[:count], labels), digits)
-        assert found == (count - 2) / count
+def last(network: Network, task: Task, examples: Examples, plan: TrainingPlan, alive: Masks) -> Network:
+    """The network after a training of a task."""
+    *_, state = fit(keys.root(0), start(copy(network), plan), task, examples, plan, masks=alive)
+    return state.network
 
 
-def picture(count: int = 200) -> Array:
-    """Pictures of which no two places look alike."""
-    return jnp.asarray(np.random.default_rng(0).integers(1, 256, (count, 6, 5, 2), dtype=np.uint8))
-
-
-def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
-    """An image moved, with black where it came from."""
-    result = np.zeros_like(image)
-    height, width = image.shape[:2]
-    for y in range(height):
-        for x in range(width):
-            if 0 <= y - down < height and 0 <= x - right < width:
-                result[y, x] = image[y - down, x - right]
-    return result
-
-
-def test_shifted_images_are_moved_by_at_most_so_many_pixels_in_every_direction() -> None:
-    before = picture()
-    after = np.asarray(augment(keys.root(0), before, shift=1, flip=False))
-    assert after.shape == before.shape
-    assert after.dtype == np.uint8
-    seen = set()
-    for image, result in zip(np.asarray(before), after, strict=True):
-        steps = [
-            (down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (moved(image, down, right) == result).all()
-        ]
-        assert len(steps) == 1
-        seen.add(steps[0])
-    assert len(seen) == 9
-
-
-def test_mirrored_images_are_about_half_of_all() -> None:
-    before = np.asarray(picture())
-    after = np.asarray(augment(keys.root(0), jnp.asarray(before), shift=0, flip=True))
-    mirrored = (after == before[:, :, ::-1]).all((1, 2, 3))
-    untouched = (after == before).all((1, 2, 3))
-    assert (mirrored ^ untouched).all()
-    assert 70 < mirrored.sum() < 130
-
-
-def test_without_augmentation_images_are_left_alone() -> None:
-    np.testing.assert_array_equal(augment(keys.root(0), picture(), shift=0, flip=False), picture())
-
-
-def test_augmentation_depends_on_the_key_alone() -> None:
-    one, again, other = (np.asarray(augment(keys.root(seed), picture(), shift=2, flip=True)) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, again)
-    assert (one != other).any()
-
-
-def test_distillation_is_the_divergence_of_softened_answers() -> None:
-    """By hand, in NumPy: T^2 * sum of q (log q - log p), the mean over images."""
-    random = np.random.default_rng(3)
-    logits, lesson = random.normal(size=(2, 5, 4)) * 3
-    temperature = 2.5
-    q, p = (np.exp(values / temperature) for values in (lesson, logits))
-    q, p = (values / values.sum(axis=1, keepdims=True) for values in (q, p))
-    expected = temperature**2 * (q * (np.log(q) - np.log(p))).sum(axis=1).mean()
-    found = fit.distil(jnp.asarray(logits), jnp.asarray(lesson), temperature=temperature)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
-    assert float(fit.distil(jnp.asarray(lesson), jnp.asarray(lesson), temperature=4.0)) == pytest.approx(0)
-
-
-def test_a_network_learns_what_its_teacher_says_where_the_labels_say_nothing(tiny: Specimen, digits: Dataset) -> None:
+def test_a_network_learns_what_its_teacher_says_where_the_labels_say_nothing(tiny: Specimen, digits: Problem) -> None:
     longer = PLAN.model_copy(update={"epochs": 12})
     everything = masks.full(tiny.wiring, tiny.network)
-    teacher = train(tiny, digits, everything, longer)[-1].network
-    lessons = fit.answer(tiny.blueprint, teacher, digits.train, digits)
-    labels = np.random.default_rng(0).permutation(digits.train.labels)
-    muddled = replace(digits, train=Images(digits.train.pixels, labels))
-    plan = longer.model_copy(update={"distillation": 1.0})
-    said = fit.predict(tiny.blueprint, teacher, digits.test, digits)
+    seen = moved(digits.task, shift=longer.shift, flip=longer.flip)
+    teacher = last(tiny.network, seen, digits.train, longer, everything)
+    arrays = digits.train.arrays  # type: ignore[attr-defined]
+    muddled = InMemory({**arrays, "label": np.random.default_rng(0).permutation(arrays["label"])})
+    lessons = taught(muddled, outputs_of(teacher, digits.task, muddled))
+    said = outputs_of(teacher, digits.task, digits.test).argmax(-1)
 
-    def agreement(plan: TrainingPlan) -> float:
-        state = fit.start(copy(tiny.network), muddled, plan, tiny.blueprint)
-        for after in fit.fit(keys.root(0), tiny.blueprint, state, everything, muddled, plan, lessons):
-            network = copy(after.network)
-        return float((fit.predict(tiny.blueprint, network, digits.test, digits) == said).mean())
+    def agreement(share: float) -> float:
+        student = last(tiny.network, distilled(seen, share=share, temperature=4.0), lessons, longer, everything)
+        return float((outputs_of(student, digits.task, digits.test).argmax(-1) == said).mean())
 
-    assert agreement(plan) > 0.85
-    assert agreement(plan.model_copy(update={"distillation": 0.0})) < 0.6
+    assert agreement(1.0) > 0.85
+    assert agreement(0.0) < 0.6
 
 
-def test_a_plan_that_does_not_distil_trains_the_same_with_lessons(
-    tiny: Specimen, digits: Dataset, alive: Masks, sparse: Network, states: list[State]
+def test_a_task_that_asks_nothing_of_the_teacher_trains_the_same_with_lessons(
+    digits: Problem, alive: Masks, sparse: Network, states: list[State]
 ) -> None:
-    lessons = fit.answer(tiny.blueprint, states[-1].network, digits.train, digits)
-    start = fit.start(copy(sparse), digits, PLAN, tiny.blueprint)
-    *_, last = fit.fit(keys.root(0), tiny.blueprint, start, alive, digits, PLAN, lessons)
-    assert same(last.network, states[-1].network)
+    lessons = taught(digits.train, outputs_of(states[-1].network, digits.task, digits.train))
+    seen = moved(digits.task, shift=PLAN.shift, flip=PLAN.flip)
+    student = last(sparse, distilled(seen, share=0.0, temperature=4.0), lessons, PLAN, alive)
+    assert same(student, states[-1].network)

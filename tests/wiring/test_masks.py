@@ -69,7 +69,9 @@ def test_from_units_undoes_by_unit_in_any_layout(axes: tuple[int, int]) -> None:
 
 def test_a_masked_network_is_zero_where_dead_and_itself_elsewhere() -> None:
     network = Network(
-        {"matrix": jnp.array([[1.0, -2.0], [jnp.inf, jnp.nan]]), "bias": jnp.array([3.0])}, {"mean": jnp.ones(1)}
+        {"matrix": jnp.array([[1.0, -2.0], [jnp.inf, jnp.nan]]), "bias": jnp.array([3.0])},
+        {"mean": jnp.ones(1)},
+        blueprint=None,
     )
     masked = masks.apply({"matrix": np.array([[True, False], [False, False]])}, network)
     np.testing.assert_array_equal(masked.parameters["matrix"], [[1, 0], [0, 0]])

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import Array
-from specimens import ChannelsFirst, Grouped, LayerNormed, Patches, halves, images, silence, sketch, specimen
+from specimens import ChannelsFirst, Grouped, LayerNormed, Patches, halves, images, outputs, silence, sketch, specimen
 
-from synevo.compaction import cutting
+from synevo.wiring import cutting
 from synevo.wiring.units import PERMANENT
 
 Body = Callable[[Any, Array], Array]
@@ -85,8 +85,8 @@ def test_hidden_units_are_free_and_without_them_it_is_the_same_network(body: Bod
     assert wiring.slots["hidden/bias"][0].tolist() == list(range(6))
     assert wiring.slots["out/kernel"][0].tolist() == list(range(6))
     alive, x = np.array([True, False, True, True, False, True]), images(4)
-    masked = of.logits(silence(of, of.network, alive), x)
-    small = of.compact_logits(cutting.cut(of.network, wiring, alive), alive, x)
+    masked = outputs(silence(of, of.network, alive), x)
+    small = outputs(cutting.cut(of.network, wiring, alive), x)
     tolerance = 1e-2 if body is halved_precision else 1e-5
     np.testing.assert_allclose(small, masked, atol=tolerance * np.abs(masked).max(), rtol=0)
 

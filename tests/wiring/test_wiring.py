@@ -1,5 +1,6 @@
 """Wiring: what lives and dies together in the ancestors and in models as users write them, by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,13 +16,14 @@ from specimens import (
     Strange,
     Tied,
     Tiny,
+    images,
     line_of,
     specimen,
 )
 
 from synevo.ancestors import BUILT_IN
 from synevo.ancestors.lenet5 import LeNet5
-from synevo.wiring.dissection import dissect
+from synevo.wiring.dissection import dissect, example_of
 from synevo.wiring.units import PERMANENT, Frozen, Wiring, survives
 
 Place = tuple[str, int, int]
@@ -237,7 +239,7 @@ def test_a_matrix_and_its_transpose_share_units() -> None:
 
 def test_the_wiring_is_read_from_the_program_and_not_from_the_numbers(tiny: Specimen) -> None:
     zeros = tiny.network.map(lambda _name, array: jnp.zeros_like(array))
-    other = dissect(tiny.blueprint, zeros, tiny.shape).wiring
+    other = dissect(zeros, tiny.shape).wiring
     assert other.frozen == tiny.wiring.frozen
     for name, axes in tiny.wiring.slots.items():
         assert all((one == two).all() for one, two in zip(axes, other.slots[name], strict=True))
@@ -261,3 +263,30 @@ def test_permanent_elements_survive_whatever_happens() -> None:
     units = np.array([PERMANENT, 0, 1, PERMANENT, 0])
     np.testing.assert_array_equal(survives(units, np.array([False, True])), [True, False, True, True, False])
     np.testing.assert_array_equal(survives(units, np.array([False, False])), [True, False, False, True, False])
+
+
+def test_an_example_of_a_shape_is_two_float32_arrays_of_it() -> None:
+    for shape in ((8, 8, 1), [8, 8, 1]):
+        assert example_of(shape) == (jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32),)
+    assert example_of((5,)) == (jax.ShapeDtypeStruct((2, 5), jnp.float32),)
+
+
+def test_an_example_of_arguments_keeps_their_dtypes_and_how_they_are_nested() -> None:
+    wanted = (
+        jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.uint8),
+        {"token": jax.ShapeDtypeStruct((2, 3), jnp.int32), "weight": jax.ShapeDtypeStruct((2,), jnp.bfloat16)},
+    )
+    for count, zeros in ((1, np.zeros), (7, jnp.zeros), (7, jax.ShapeDtypeStruct)):
+        arguments = (
+            zeros((count, 8, 8, 1), jnp.uint8),
+            {"token": zeros((count, 3), jnp.int32), "weight": zeros((count,), jnp.bfloat16)},
+        )
+        assert example_of(arguments) == wanted
+    assert example_of(wanted) == wanted
+
+
+def test_an_anatomy_knows_what_its_network_was_traced_on(tiny: Specimen) -> None:
+    assert tiny.anatomy.inputs == (jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32),)
+    on_arrays = dissect(tiny.network, (jnp.asarray(images(5)),))
+    assert on_arrays.inputs == tiny.anatomy.inputs
+    assert on_arrays.wiring.frozen == tiny.wiring.frozen

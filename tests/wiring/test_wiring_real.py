@@ -16,9 +16,9 @@ from flax import nnx
 from jax import Array
 from specimens import Specimen, hatch, images
 
-from synevo.compaction import cutting
-from synevo.model.network import dismantle, forward
-from synevo.wiring.dissection import check, dissect, fitted
+from synevo.model.network import Network, take_apart
+from synevo.wiring import cutting
+from synevo.wiring.dissection import check, dissect
 from synevo.wiring.units import keep_one
 
 CASES = int(os.environ.get("SYNEVO_FUZZ", "200"))
@@ -28,24 +28,23 @@ TOLERANCE = 1e-5
 
 
 def dissected(factory: Callable[..., nnx.Module], shape: Shape) -> Specimen:
-    blueprint, network = dismantle(hatch(factory, shape, 4))
-    return Specimen(blueprint, network, dissect(blueprint, network, shape), shape)
+    network = take_apart(hatch(factory, shape, 4))
+    return Specimen(network, dissect(network, shape), shape)
 
 
 def difference(of: Specimen, alive: np.ndarray) -> float:
     """The largest difference of masked and compacted logits, relative to the largest logit."""
-    check(of.blueprint, of.network, of.shape, of.anatomy, alive)
+    check(of.network, of.anatomy, alive)
     compact = cutting.cut(of.network, of.wiring, alive)
     masked = cutting.uncut(compact, of.wiring, alive, of.network)
     x = jnp.asarray(images(2, of.shape))
-    large = np.asarray(_run(of.blueprint, masked, x))
-    small = np.asarray(_run(fitted(of.blueprint, of.wiring, alive), compact, x))
+    large = np.asarray(_run(masked, x))
+    small = np.asarray(_run(compact, x))
     return float(np.abs(large - small).max() / np.abs(large).max())
 
 
 _run = jax.jit(
-    forward,
-    static_argnums=0,
+    Network.__call__,
     compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
 )
 
@@ -106,18 +105,10 @@ def test_what_is_frozen_has_a_reason_and_a_line(architecture: tuple[str, Specime
 
 
 def test_a_compacted_network_trains(architecture: tuple[str, Specimen]) -> None:
-    from synevo.model.network import forward_training
-
     _, of = architecture
-    alive = random_units(of, 5)
-    compact, blueprint = cutting.cut(of.network, of.wiring, alive), fitted(of.blueprint, of.wiring, alive)
-    shapes = jax.eval_shape(
-        lambda network, x, key: forward_training(blueprint, network, x, key),
-        compact,
-        jnp.asarray(images(2, of.shape)),
-        jax.random.key(0),
-    )
-    assert jax.tree.map(jnp.shape, shapes[1]) == jax.tree.map(jnp.shape, compact)
+    compact = cutting.cut(of.network, of.wiring, random_units(of, 5))
+    _, after = jax.eval_shape(Network.train, compact, jax.random.key(0), jnp.asarray(images(2, of.shape)))
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, compact)
 
 
 class Body:

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from synevo.cli.app import app
 from synevo.data import datasets
+from synevo.data.images import Images
 from synevo.deploy.classification import classify, read_image
 from synevo.deploy.reload import Reloaded, load, reload
 from synevo.errors import DataError
 from synevo.runs.rundir import RunDir
-from synevo.tasks.images import Images
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,249 @@
+"""Data sets of TFDS: read where they are prepared, prepared where that is possible, and else said at once."""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import written
+from written import assert_says, features, load_error, plan_for, prepare, same
+
+from synevo.data import datasets
+from synevo.data import tfds as prepared
+
+REAL = Path(os.environ.get("TFDS_DATA_DIR", "nowhere"))
+
+real_mnist = pytest.mark.skipif(not (REAL / "mnist").is_dir(), reason="TFDS_DATA_DIR names no folder that holds mnist")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return written.empty_cache(tmp_path, monkeypatch)
+
+
+# What is prepared
+
+
+def test_images_and_labels_are_read_in_their_order_with_the_names_of_their_classes(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    data = datasets.load(plan_for("tiny", data_dir=str(tmp_path)), seed=0)
+    assert (data.name, data.classes, data.shape) == ("tiny", ("off", "on"), (4, 4, 1))
+    assert data.test.pixels[:, 0, 0, 0].tolist() == [0, 10]
+    assert data.test.labels.tolist() == [1, 0]
+    levels = np.concatenate([data.train.pixels, data.validation.pixels])[:, 0, 0, 0]
+    assert sorted(levels.tolist()) == [0, 10, 20, 30, 40, 50, 60, 70]
+
+
+def test_validation_tests_where_there_is_no_test_split(tmp_path: Path) -> None:
+    prepare(tmp_path, labels={"train": [0, 1] * 4, "validation": [1, 1, 0]})
+    data = datasets.load(plan_for("tiny", data_dir=str(tmp_path)), seed=0)
+    assert data.test.labels.tolist() == [1, 1, 0]
+
+
+def test_the_newest_version_is_taken_unless_one_is_named(tmp_path: Path) -> None:
+    for version, count in (("1.0.0", 2), ("9.0.0", 3), ("10.0.0", 4)):
+        prepare(tmp_path, version=version, labels={"train": [0, 1] * count, "test": [0, 1]})
+    (tmp_path / "tiny" / "11.0.0").mkdir()  # begun, not finished
+    for name, count in (("tiny", 8), ("tiny:9.0.0", 6)):
+        data = datasets.load(plan_for(name, data_dir=str(tmp_path)), seed=0)
+        assert len(data.train) + len(data.validation) == count
+
+
+def test_the_default_config_is_the_one_that_tfds_noted(tmp_path: Path) -> None:
+    prepare(tmp_path, home="tiny/large", labels={"train": [0, 1] * 5, "test": [0, 1]})
+    prepare(tmp_path, home="tiny/small", labels={"train": [0, 1] * 2, "test": [0, 1]})
+    assert prepared.find_prepared("tiny", tmp_path) is None
+    (tmp_path / "tiny" / ".config").mkdir()
+    (tmp_path / "tiny" / ".config" / "metadata.json").write_text('{"default_config_name": "small"}')
+    for name, count in (("tiny", 4), ("tiny/large", 10), ("tiny/small:1.0.0", 4)):
+        data = datasets.load(plan_for(name, data_dir=str(tmp_path)), seed=0)
+        assert len(data.train) + len(data.validation) == count
+
+
+def test_a_second_load_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path)
+    plan = plan_for("tiny", data_dir=str(tmp_path))
+    first = datasets.load(plan, seed=0)
+    monkeypatch.setattr(prepared, "decode", lambda *_, **__: pytest.fail("decoded again"))
+    assert same(datasets.load(plan, seed=0).train, first.train)
+
+
+def test_a_load_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    prepare(tmp_path)
+    capfd.readouterr()
+    datasets.load(plan_for("tiny", data_dir=str(tmp_path)), seed=0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_warnings_of_tfds_are_silenced_and_its_prints_leave_stdout_to_results(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("absl")
+    with prepared._tfds():
+        log.warning("OpenCV is not installed.")
+        print("Downloading and preparing …")  # noqa: T201
+    assert capsys.readouterr() == ("", "Downloading and preparing …\n")
+    assert caplog.records == []
+    log.warning("others may go on")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"labels": {"train": [0, 1] * 4}}, "a test or validation split; found train"),
+        ({"labels": {"test": [0, 1] * 4}}, "a train split .* found test"),
+        ({"labels": {"train": [0, 1] * 4, "test": [0, -1]}}, r"labels of test must be in 0 … 1; found -1"),
+        ({"file_format": "tfrecord"}, "must be prepared as array_record; it is tfrecord"),
+        ({"noted": features(label=None)}, "not an image classification set.*found image"),
+        ({"noted": features(image=None)}, "not an image classification set.*found label"),
+        ({"noted": features() | {"featuresDict": {}}}, "not an image classification set"),
+        ({"noted": {"nonsense": 1}}, "cannot be read"),
+    ],
+)
+def test_what_a_classifier_cannot_be_trained_on_is_refused(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    prepare(tmp_path, **fields)
+    assert_says(load_error("tiny", data_dir=str(tmp_path)), words)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [(["-1", "-1", "3"], "uint8"), (["4", "4", "1"], "uint16")])
+def test_images_of_varying_size_or_of_another_depth_are_refused(tmp_path: Path, shape: list[str], dtype: str) -> None:
+    image = features()["featuresDict"]["features"]["image"]
+    image["image"] |= {"shape": {"dimensions": shape}, "dtype": dtype}
+    prepare(tmp_path, noted=features(image=image))
+    assert_says(load_error("tiny", data_dir=str(tmp_path)), "uint8 images of one size")
+
+
+@pytest.mark.parametrize("keep", [0, 50, 200_000])
+def test_damaged_records_are_no_bug_of_ours(tmp_path: Path, keep: int) -> None:
+    folder = prepare(tmp_path, labels={"train": [0, 1] * 40, "test": [0, 1]})
+    records = folder / "tiny-train.array_record-00000-of-00001"
+    data = records.read_bytes()
+    records.write_bytes(data[: min(keep, len(data) // 2)])
+    assert_says(load_error("tiny", data_dir=str(tmp_path)), "cannot be read")
+
+
+# What is not
+
+
+@pytest.fixture(autouse=True)
+def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(tfds, "builder", lambda *_, **__: pytest.fail("TFDS was left to itself"))
+
+
+@pytest.fixture
+def tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared.importlib.util, "find_spec", lambda _: SimpleNamespace())
+
+
+def test_without_tensorflow_the_error_names_the_folder_the_extra_and_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared.importlib.util, "find_spec", lambda _: None)
+    prepare(tmp_path, home="held")
+    error = load_error("mnist", data_dir=str(tmp_path))
+    assert_says(error, r"mnist is not prepared in .*\(it holds held\), and TensorFlow")
+    assert str(tmp_path) in error.problem
+    for word in ("pip install 'synevo[prepare]'", "--data-dir DIR", "TFDS_DATA_DIR"):
+        assert word in error.remedy
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_without_a_network_the_error_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(prepared.socket, "getaddrinfo", fail)
+    assert_says(load_error("mnist", data_dir=str(tmp_path / "gone")), "cannot be downloaded")
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_a_look_up_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(prepared.socket, "getaddrinfo", lambda *_: answer.wait(60))
+    monkeypatch.setattr(prepared, "PATIENCE", 0.01)
+    assert_says(load_error("mnist", data_dir=str(tmp_path)), "cannot be downloaded")
+    assert not answer.is_set()
+    answer.set()
+
+
+def test_the_patience_for_a_look_up_leaves_room_within_five_seconds() -> None:
+    assert prepared.PATIENCE <= 2
+
+
+@pytest.mark.parametrize("name", ["fashion_mnsit", "Mnist", "no/such/folder", "images.zip", "a:b:c"])
+def test_an_unknown_name_gets_near_ones_and_the_other_kinds_of_source(tmp_path: Path, name: str) -> None:
+    error = load_error(name, data_dir=str(tmp_path))
+    assert "There is no data set" in error.problem
+    assert ("mnist" in error.problem.partition("Did you mean")[2]) == ("mn" in name.lower())
+    for kind in ("digits", ".npz", "folder", "TFDS"):
+        assert kind in error.remedy
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_with_both_it_is_prepared_as_array_record_with_downloads_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+    with stand_in(monkeypatch, lambda given: calls.append(given) or prepare(tmp_path, home="mnist")):
+        for name in ("mnist", "mnist"):
+            data = datasets.load(plan_for(name, data_dir=str(tmp_path)), seed=0)
+    assert len(data.test) == 2
+    assert len(calls) == 1
+    assert calls[0]["file_format"] == "array_record"
+    assert calls[0]["download_dir"] == str(tmp_path / "downloads" / "mnist")
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_a_failed_preparation_is_no_bug_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: dict[str, Any]) -> None:
+        raise AssertionError("Manual download required.\nMore lines.")
+
+    with stand_in(monkeypatch, fail):
+        error = load_error("mnist", data_dir=str(tmp_path))
+    assert_says(error, r"could not prepare mnist in .*: Manual download required\.\n")
+    assert "catalog/mnist" in error.remedy
+
+
+@contextlib.contextmanager
+def stand_in(monkeypatch: pytest.MonkeyPatch, act: Callable[[dict[str, Any]], Any]) -> Any:
+    """A network and a TFDS whose builder does `act` instead of downloading."""
+    import tensorflow_datasets as tfds
+
+    def builder(name: str, *, data_dir: str) -> Any:
+        path = Path(data_dir) / name / "1.0.0"
+        return SimpleNamespace(data_path=path, download_and_prepare=lambda **given: act(given))
+
+    monkeypatch.setattr(prepared, "_network", lambda: True)
+    monkeypatch.setattr(tfds, "builder", builder)
+    yield
+
+
+# The real one
+
+
+@real_mnist
+def test_mnist_has_28_pixels_a_side_and_is_padded_for_a_network_of_32() -> None:
+    plan = datasets.resolve(plan_for("mnist", data_dir=str(REAL)), native_size=32)
+    assert (plan.image_size, plan.fit) == (32, "pad")
+    assert datasets.resolve(plan_for("mnist", data_dir=str(REAL)), native_size=None).image_size == 28
+
+
+@real_mnist
+def test_the_first_images_of_mnist_are_the_ones_that_the_tutorials_of_tfds_show() -> None:
+    import tensorflow_datasets as tfds
+
+    folder = prepared.find_prepared("mnist:3.0.1", REAL)
+    assert folder is not None
+    builder = tfds.builder_from_directory(folder)
+    images = prepared.decode(builder, "train[:10]", image="image", label="label", shape=(28, 28, 1))
+    assert images.labels.tolist() == [4, 1, 0, 7, 8, 1, 2, 7, 1, 6]
+    assert images.pixels.max() == 255
