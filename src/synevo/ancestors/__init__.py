@@ -7,6 +7,7 @@ returns a module from images `[n, height, width, channels]` to logits `[n, class
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from flax import linen, nnx
@@ -18,7 +19,7 @@ from synevo.ancestors.lenet_300_100 import LeNet300100
 from synevo.ancestors.mobilenet import MobileNet
 from synevo.ancestors.resnet import ResNet20, ResNet56
 from synevo.ancestors.vgg16 import VGG16
-from synevo.errors import AncestorError
+from synevo.errors import AncestorError, did_you_mean
 
 Factory = Callable[[tuple[int, int, int], int, nnx.Rngs], nnx.Module | linen.Module]
 
@@ -42,7 +43,7 @@ def find(name: str) -> Factory:
     module_name, colon, attribute = name.partition(":")
     if not colon:
         raise AncestorError(
-            f"There is no ancestor {name!r}.",
+            f"There is no ancestor {name!r}.{did_you_mean(name, BUILT_IN)}",
             remedy=f"Built in are {', '.join(BUILT_IN)}; name your own as package.module:factory.",
         )
     return _import(module_name, attribute)
@@ -64,8 +65,13 @@ def _import(module_name: str, attribute: str) -> Factory:
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise AncestorError(
-            f"{module_name} has no callable {attribute!r}.",
+            f"{module_name} has no callable {attribute!r}.{did_you_mean(attribute, _callables(module))}",
             remedy="Name a callable of the input shape, the number of classes and an nnx.Rngs.",
         )
     found: Factory = factory
     return found
+
+
+def _callables(module: ModuleType) -> list[str]:
+    """Return the names of what a module can call, but for what it keeps to itself."""
+    return [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
