@@ -120,11 +120,12 @@ def _describe(detail: Mapping[str, Any]) -> str:
 
 
 def _near_field(name: str) -> str:
-    """Return a question for the field or section that was meant; first a field of this name in another section."""
-    known = plan_fields()
-    sections = [field for field in Plan.model_fields if field not in known]
-    elsewhere = {dotted.rpartition(".")[2]: dotted for dotted in known}
-    return did_you_mean(elsewhere.get(name.rpartition(".")[2], name), [*known, *sections])
+    """Return a question for the field or section that was meant: of the same section rather than of another one."""
+    section, _, word = name.rpartition(".")
+    dotted = [*Plan.model_fields, *plan_fields()]
+    within = [one for one in dotted if one.startswith(f"{section}.")]
+    known = {one.rpartition(".")[2]: one for one in [*dotted, *within]}
+    return did_you_mean(word, known, in_full=known)
 
 
 def _near_value(detail: Mapping[str, Any]) -> str:
