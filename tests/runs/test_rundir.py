@@ -159,7 +159,9 @@ def test_the_latest_run_is_the_last_one_written(run: RunDir) -> None:
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(run: RunDir) -> None:
-    code = "from pathlib import Path; from synevo.runs.rundir import RunDir\nwith RunDir(Path('runs/a')).writing(): pass"
+    code = (
+        "from pathlib import Path; from synevo.runs.rundir import RunDir\nwith RunDir(Path('runs/a')).writing(): pass"
+    )
     with run.writing():
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"process {os.getpid()}" in other.stderr

@@ -27,12 +27,12 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from synevo.errors import RunError, damaged, did_you_mean
+from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 from synevo.files.writing import canonical, hash_of, pretty, read_checked, read_json, write, write_folder, write_json
-from synevo.runs.holder import holder_file, introduce, who_holds
 from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
 from synevo.plan.compose import flatten, validate
 from synevo.plan.fields import FORMAT, Plan
-from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
+from synevo.runs.holder import holder_file, introduce, who_holds
 
 RUNS = Path("runs")
 
@@ -317,7 +317,7 @@ def latest() -> RunDir:
 
 
 def near_run(path: Path) -> str:
-    """Return " Did you mean 'runs/x'?" for the run beside `path`, or in runs/, of the most similar name; "" for none."""
+    """Return " Did you mean 'runs/x'?" for the run beside `path` or in runs/ with the most similar name, if any."""
     plans = [plan for folder in (RUNS, path.parent) for plan in folder.glob("*/plan.toml")]
     found = {plan.parent.name: str(plan.parent) for plan in plans}
     return did_you_mean(path.name, found, in_full=found)

@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from synevo.lineage import course
 from synevo.errors import RunError, SynevoError
+from synevo.lineage import course
 from synevo.lineage.individuals import Lineage, from_table, ratio
 from synevo.runs.rundir import RunDir, near_run
 

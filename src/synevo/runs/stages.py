@@ -6,37 +6,22 @@ happens and print nothing. Whatever decides is in the science; this is where it 
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from numpy.typing import NDArray
-
-from synevo import __version__, ancestors, evolution, keys
-from synevo.compaction import cutting, in_memory, proof
-from synevo.data import datasets
-from synevo.runs import checkpoints, stopwatch
-from synevo.training import fit
-from synevo.lineage.course import Conception, choose_parents, next_conception
-from synevo.errors import CompactionError, DivergenceError, RunError
+from synevo import evolution, keys
+from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Birth, Event, Legacy, Training
-from synevo.genetics.organism import Organism, Species
+from synevo.lineage.course import Conception, choose_parents, next_conception
 from synevo.lineage.happenings import Epoch, Grown, Happening
-from synevo.tasks.images import Dataset, Images
 from synevo.lineage.individuals import Individual
-from synevo.runs.machine import describe
-from synevo.model.network import Blueprint, Network, build, forward, normalise
 from synevo.plan.fields import Plan
-from synevo.runs.rundir import ARCHITECTURE_FORMAT, RunDir
-from synevo.files.tensors import Tensors
-from synevo.wiring.dissection import dissect, groups_left
+from synevo.runs import checkpoints, stopwatch
+from synevo.runs.machine import describe
 from synevo.runs.organisms import Habitat, _calls, _runnable, dismantle, load_organism, resolve, settle
-
+from synevo.runs.rundir import RunDir
 
 CHECKPOINT_EVERY = 2.0
 """Seconds: epochs shorter than this are not worth a checkpoint each."""
+
 
 def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
     """Train generation 1 of a new run, or go on training it; nothing where it is trained."""
@@ -50,6 +35,7 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
         resume = checkpoints.load(run.training_folder, generation=1)
         events = evolution.ancestor(keys.root(plan.seed), habitat.species, habitat.dataset, plan, resume=resume)
         yield from _keep(run, habitat, events)
+
 
 def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening]:
     """Start a run with the ancestor of another one, trained as that run's plan says."""
@@ -70,6 +56,7 @@ def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happenin
         run.save_individual(first.ancestor, plan, weights=weights, masks=bits)
         yield Grown(first.ancestor, run.load_lineage())
 
+
 def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
     """Evolve a run up to the plan's last generation, from wherever it is."""
     with run.writing():
@@ -88,6 +75,7 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
             yield from _bear(run, habitat, legacy, conception, choose_parents(lineage, conception.generation, plan))
             conception = next_conception(lineage := run.load_lineage(), plan)
 
+
 def _legacy(run: RunDir, habitat: Habitat) -> Legacy:
     """What the ancestor on disk leaves to all; it is loaded where the plan asks for any of it."""
     plan = habitat.plan
@@ -95,6 +83,7 @@ def _legacy(run: RunDir, habitat: Habitat) -> Legacy:
         return evolution.NOTHING
     first = load_organism(run, habitat.species, 1)
     return evolution.bequeath(keys.root(plan.seed), habitat.species, first, habitat.dataset, plan)
+
 
 def _bear(
     run: RunDir, habitat: Habitat, legacy: Legacy, conception: Conception, parents: tuple[Individual, ...]
@@ -112,6 +101,7 @@ def _bear(
         resume=checkpoints.load(run.training_folder, generation=conception.generation, number=conception.number),
     )
     yield from _keep(run, habitat, events, parents=tuple(parent.name for parent in parents))
+
 
 def _keep(
     run: RunDir, habitat: Habitat, events: Iterator[Event], *, parents: tuple[str, ...] = ()
@@ -141,6 +131,7 @@ def _keep(
             checkpoints.clear(run.training_folder)
             yield Grown(individual, run.load_lineage())
             began = epoch_began = saved = time.monotonic()
+
 
 def _individual(birth: Birth, habitat: Habitat, parents: tuple[str, ...], seconds: float) -> Individual:
     latency = None

@@ -43,7 +43,7 @@ def verify_files(run: RunDir) -> Iterator[Check]:
 def verify_numbers(run: RunDir) -> Iterator[Check]:
     """Counts, accuracies, heredity and proofs of a run whose files are whole."""
     from synevo import evolution  # noqa: PLC0415  (loads JAX, which the quick part does without)
-    from synevo.runs import compacting, organisms  # noqa: PLC0415  (loads JAX, which the quick part does without)
+    from synevo.runs import organisms  # noqa: PLC0415  (loads JAX, which the quick part does without)
 
     habitat, lineage = organisms.settle(run.load_plan()), run.load_lineage()
     for individual in lineage.individuals:
