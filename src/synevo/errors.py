@@ -4,6 +4,9 @@ Every such error says what was expected, what was found, and the command or opti
 it without a traceback and exits with code 2; anything else that is raised is a bug of synevo's own.
 """
 
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
 
 class SynevoError(Exception):
     """A problem that the user can solve; `remedy` is the command or option that solves it."""
@@ -63,3 +66,16 @@ def damaged(path: object, how: str) -> RunError:
         f"{path} is damaged: {how}.",
         remedy="Nothing was changed. Restore it from a copy; `synevo verify` lists everything that is damaged.",
     )
+
+
+def did_you_mean(word: str, known: Iterable[str], *, in_full: Mapping[str, str] | None = None) -> str:
+    """Return " Did you mean 'x'?" for the known word that is most like `word`; "" where none is like it.
+
+    Upper and lower case count as alike. `in_full` says how to write a known word where that is longer, such as a path.
+    """
+    spellings = {one.lower(): one for one in known}
+    near = get_close_matches(word.lower(), spellings, n=1)
+    if not near:
+        return ""
+    found = spellings[near[0]]
+    return f" Did you mean {(in_full or {}).get(found, found)!r}?"

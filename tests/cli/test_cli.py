@@ -295,7 +295,7 @@ def test_a_users_own_ancestor_and_images_evolve_and_compact(tmp_path: Path) -> N
     np.savez(tmp_path / "mine.npz", images=images, labels=labels)
     words = ["--dataset", "mine.npz", "--ancestor", "mine:Net", "--set", "ancestor_training.epochs=5"]
     words += ["--set", "training.epochs=2", "--set", "evolution.max_drop=1", "--set", "environment.keep_synapses=0.5"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     for step in (["train-ancestor", *words], ["evolve", "--generations", "4"], ["compact"], ["verify"]):
         done = subprocess.run(
             command(*step), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

@@ -696,6 +696,15 @@ class TestUnprepared:
         for kind in ("digits", ".npz", "folder", "TFDS"):
             assert kind in error.remedy
 
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [("fashion_mnsit", "fashion_mnist"), ("Mnist", "mnist"), ("digit", "digits"), ("cifar_10", "cifar10")],
+    )
+    def test_a_misspelled_name_is_answered_with_the_data_set_that_was_meant(
+        self, tmp_path: Path, name: str, meant: str
+    ) -> None:
+        assert f"Did you mean '{meant}'?" in load_error(name, data_dir=str(tmp_path)).problem
+
     @pytest.mark.usefixtures("tensorflow")
     def test_with_both_it_is_prepared_as_array_record_with_downloads_of_its_own(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,9 +8,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from synevo.runs import checkpoints
 from synevo.evolution import Training
 from synevo.model.network import Network
+from synevo.runs import checkpoints
 from synevo.training.fit import State
 
 

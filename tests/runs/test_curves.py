@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from test_report import KERNEL, MATRIX, individual, make_run
 
-from synevo.runs import curves
 from synevo.lineage.happenings import Epoch, Grown, Happening
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
 from synevo.report.summary import summarise
+from synevo.runs import curves
 from synevo.runs.rundir import RunDir
 
 pytest.importorskip("tensorboardX", reason="tensorboardX is not installed (pip install 'synevo[tensorboard]')")
@@ -149,7 +149,9 @@ def test_a_real_training_that_is_stopped_and_goes_on_leaves_whole_curves(
 
 def test_without_the_extra_nothing_is_started_and_the_install_is_named(tmp_path: Path) -> None:
     words = ["synevo", "train-ancestor", "--run", "a", "--tensorboard"]
-    code = f"import sys; sys.modules['tensorboardX'] = None; sys.argv = {words!r}; from synevo.cli.app import main; main()"
+    code = (
+        f"import sys; sys.modules['tensorboardX'] = None; sys.argv = {words!r}; from synevo.cli.app import main; main()"
+    )
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from synevo.lineage import course
-from synevo.runs import organisms, stages
 from synevo.lineage.happenings import Grown, Happening
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
+from synevo.runs import organisms, stages
 from synevo.runs.rundir import RunDir
 from synevo.runs.verification import verify_files, verify_numbers
 

@@ -17,7 +17,7 @@ from synevo.ancestors.lenet_300_100 import LeNet300100
 from synevo.ancestors.mobilenet import MobileNet
 from synevo.ancestors.resnet import ResNet20, ResNet56
 from synevo.ancestors.vgg16 import VGG16
-from synevo.errors import AncestorError
+from synevo.errors import AncestorError, did_you_mean
 from synevo.model.named import find_named
 
 Factory = Callable[[tuple[int, int, int], int, nnx.Rngs], nnx.Module | linen.Module]
@@ -41,7 +41,7 @@ def find(name: str) -> Factory:
         return factory
     if ":" not in name:
         raise AncestorError(
-            f"There is no ancestor {name!r}.",
+            f"There is no ancestor {name!r}.{did_you_mean(name, BUILT_IN)}",
             remedy=f"Built in are {', '.join(BUILT_IN)}; name your own as package.module:factory.",
         )
     return find_named(name, what="the ancestor", error=AncestorError)

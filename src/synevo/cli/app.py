@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a bug of synevo's own; 2 something that the user can mend;
 imported before a command needs it, so that help is instant.
 """
 
+import contextlib
 import errno
 import functools
 import json
@@ -12,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -29,60 +30,58 @@ app = typer.Typer(
 )
 
 
+_THE_USERS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+"""Troubles with files that the user can end: no room, or no access."""
+
+
 def main() -> None:
     """Run the command line."""
+    _prepare_jax()
     app()
 
 
-def _answering(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that ends with the exit code and the words that its outcome deserves."""
+def _prepare_jax() -> None:
+    """Set what must stand before JAX is imported: quiet logs, and compiled programs kept between runs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    with contextlib.suppress(RuntimeError):  # who has no home keeps no compiled programs
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synevo" / "xla"
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+
+
+def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that ends with the exit code, and the words, that its outcome deserves."""
 
     @functools.wraps(command)
-    def answering(*args: Any, **kwargs: Any) -> None:
+    def ending(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except SynevoError as error:
-            _fail(error.problem, error.remedy)
+        except (typer.Exit, typer.Abort):
+            raise
         except KeyboardInterrupt:
             typer.echo(f"\nInterrupted. Nothing is lost; to go on: {_again()}", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # whoever read the output has seen enough, such as `head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit from None
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-                raise
-            _fail(
-                f"{error.strerror}: {error.filename or 'the run directory'}.",
-                f"Make room or give access, then go on: {_again()}",
-            )
+        except Exception as error:  # noqa: BLE001  (the last resort: a bug of our own, shown whole)
+            _explain(error)
 
-    @functools.wraps(answering)
-    def honest(*args: Any, **kwargs: Any) -> None:
-        try:
-            answering(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception:  # noqa: BLE001  (the last resort: a bug of our own, shown whole)
-            traceback.print_exc()
-            typer.echo("This is a bug in synevo. Please report it with the lines above.", err=True)
-            raise typer.Exit(1) from None
-
-    return honest
+    return ending
 
 
-def _with_jax(command: Callable[..., None]) -> Callable[..., None]:
-    """A command before which JAX is prepared."""
+def _explain(error: Exception) -> NoReturn:
+    """Say what was wrong; exit with 2 where the user can mend it, and with 1 where it is a bug of synevo's own."""
+    if isinstance(error, SynevoError):
+        _fail(error.problem, error.remedy)
+    if isinstance(error, OSError) and error.errno in _THE_USERS:
+        where = error.filename or "the run directory"
+        _fail(f"{error.strerror}: {where}.", f"Make room or give access, then go on: {_again()}")
+    traceback.print_exception(error)
+    typer.echo("This is a bug in synevo. Please report it with the lines above.", err=True)
+    raise typer.Exit(1)
 
-    @functools.wraps(command)
-    def prepared(*args: Any, **kwargs: Any) -> None:
-        _prepare_jax()
-        command(*args, **kwargs)
 
-    return prepared
-
-
-def _fail(problem: str, remedy: str) -> None:
+def _fail(problem: str, remedy: str) -> NoReturn:
     typer.echo(f"Error: {problem}", err=True)
     typer.echo(remedy, err=True)
     raise typer.Exit(2)
@@ -110,29 +109,29 @@ def synevo(
     del version
 
 
-app.command("train-ancestor")(_answering(_with_jax(evolving.train_ancestor)))
-app.command()(_answering(_with_jax(evolving.evolve)))
-app.command()(_answering(_with_jax(evolving.compact)))
-app.command()(_answering(_with_jax(deploying.predict)))
-app.command()(_answering(_with_jax(deploying.export)))
-app.command()(_answering(looking.report))
-app.command()(_answering(looking.runs))
-app.command()(_answering(looking.watch))
+app.command("train-ancestor")(_exit_codes(evolving.train_ancestor))
+app.command()(_exit_codes(evolving.evolve))
+app.command()(_exit_codes(evolving.compact))
+app.command()(_exit_codes(deploying.predict))
+app.command()(_exit_codes(deploying.export))
+app.command()(_exit_codes(looking.report))
+app.command()(_exit_codes(looking.runs))
+app.command()(_exit_codes(looking.watch))
 
 
 @app.command()
-@_answering
+@_exit_codes
 def verify(
     run: looking.Run = None,
     quick: Annotated[bool, typer.Option("--quick", help="Check the files alone, without loading networks.")] = False,
 ) -> None:
     """Compute every number of the report again from the files."""
+    from synevo.cli.opening import open_run
     from synevo.runs.verification import verify_files, verify_numbers
 
-    target = looking.open_run(run)
+    target = open_run(run)
     checks = list(verify_files(target))
     if not quick and all(check.holds for check in checks):
-        _prepare_jax()
         checks += verify_numbers(target)
     for check in checks:
         typer.echo(
@@ -146,7 +145,7 @@ def verify(
 
 
 @app.command()
-@_answering
+@_exit_codes
 def fields() -> None:
     """List every field of a plan, its default and its meaning."""
     from synevo.plan.compose import describe, flatten
@@ -158,7 +157,7 @@ def fields() -> None:
 
 
 @app.command()
-@_answering
+@_exit_codes
 def presets(
     name: Annotated[
         str | None, typer.Argument(metavar="PRESET", help="One of them: also all that was measured with it.")
@@ -191,11 +190,3 @@ def _records_csv(name: str | None, records: list[dict[str, str]]) -> str:
     from synevo.report.sheet import write_rows
 
     return write_rows(records)
-
-
-def _prepare_jax() -> None:
-    """Settings that must stand before JAX is imported: quiet logs, and compiled programs kept between runs."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "synevo" / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from synevo.cli.looking import complete_run, console
-from synevo.errors import PlanError
+from synevo.cli.options import Options, plan_options
+from synevo.errors import PlanError, did_you_mean
+from synevo.plan.compose import change
 
 
 def predict(
@@ -55,7 +57,9 @@ def predict(
     console().print(table)
 
 
+@plan_options("data.data_dir")
 def export(
+    *,
     run: Annotated[
         Path | None,
         typer.Argument(
@@ -79,26 +83,22 @@ def export(
         int | None,
         typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
-    data_dir: Annotated[
-        str | None,
-        typer.Option("--data-dir", metavar="DIR", help="Folder of prepared TFDS data sets [env: TFDS_DATA_DIR]."),
-    ] = None,
+    options: Options,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test images."""
     from synevo.data import datasets
     from synevo.deploy.delivery import FORMATS, deliver
     from synevo.deploy.reload import best_compacted, reload
-    from synevo.plan.compose import change
     from synevo.runs.rundir import RunDir, latest
 
     if to not in FORMATS:
         raise PlanError(
-            f"There is no format {to!r}." if to else "No format was named.",
+            f"There is no format {to!r}.{did_you_mean(to, FORMATS)}" if to else "No format was named.",
             remedy=f"Choose one with --to: {', '.join(FORMATS)}.",
         )
     target = latest() if run is None else RunDir(run)
-    plan = change(target.load_plan(), options={"data.data_dir": data_dir})
+    plan = change(target.load_plan(), options=options)
     number = best_compacted(target) if generation is None else generation
     path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
     done = deliver(reload(target.path, generation=number), datasets.load(plan.data, seed=plan.seed), to, path)

@@ -4,13 +4,13 @@ They are plain functions; `synevo.cli.app` makes commands of them.
 """
 
 import json
-import webbrowser
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from synevo.errors import PlanError, RunError
+from synevo.errors import PlanError, did_you_mean
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -34,6 +34,7 @@ Run = Annotated[
 
 
 def report(
+    *,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -77,6 +78,8 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Write the page and open it in a browser.")] = False,
 ) -> None:
     """Report runs: the lineage, the layers before and after, the compacted network; or several runs side by side."""
+    from synevo.cli import pages
+    from synevo.cli.opening import open_all_or_latest
     from synevo.report.summary import summarise
 
     if as_json and as_csv:
@@ -87,11 +90,11 @@ def report(
             remedy="Give one of them; the JSON of several runs holds all levels.",
         )
     _require_quantities(against or [])
-    found = _open_runs(runs)
+    found = open_all_or_latest(runs)
     summaries = [summarise(run) for run in found]
     numbers = _numbers(summaries, max_drop or [], together=summary or bool(against) or max_drop is not None)
     if as_html or show or output is not None:
-        _write_page(found, numbers, output or _place(runs, found), show=show)
+        pages.write(found, numbers, output or pages.place(runs, found), show=show)
         if not (as_json or as_csv):
             return
     if as_json:
@@ -108,8 +111,6 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """List the runs of a folder: their state, their best generation and their age."""
-    from dataclasses import asdict
-
     from synevo.runs.shelf import find_runs, glance
 
     glances = [glance(run) for run in find_runs(folder)]
@@ -131,36 +132,9 @@ def watch(
 ) -> None:
     """Watch a run that another process is working on, until nobody is."""
     from synevo.cli import watching
+    from synevo.cli.opening import open_run
 
     watching.watch(open_run(run), console(), every=every)
-
-
-def _open_runs(paths: list[Path] | None) -> list[Any]:
-    from synevo.runs.rundir import latest
-    from synevo.runs.shelf import open_all
-
-    return open_all(paths) if paths else [latest()]
-
-
-def open_run(path: Path | None) -> Any:
-    """The run at a path, which must exist, or the latest."""
-    from synevo.runs.rundir import RunDir, latest
-
-    run = latest() if path is None else RunDir(path)
-    run.load_plan()
-    return run
-
-
-def open_runs(paths: list[Path] | None) -> list[Any]:
-    """The runs at these paths, each once, or the latest; RunError before any work where one is no run."""
-    from synevo.runs.rundir import RunDir
-
-    if not paths or len(paths) == 1:
-        return [open_run(paths[0] if paths else None)]
-    found = {path.resolve(): RunDir(path) for path in reversed(paths)}
-    for run in found.values():
-        run.require()
-    return list(reversed(found.values()))
 
 
 def _numbers(summaries: list[dict[str, Any]], budgets: list[float], *, together: bool) -> dict[str, Any]:
@@ -170,33 +144,6 @@ def _numbers(summaries: list[dict[str, Any]], budgets: list[float], *, together:
     return compare(summaries, budgets) if together or len(summaries) > 1 else summaries[0]
 
 
-def _place(paths: list[Path] | None, found: list[Any]) -> Path:
-    """Where a page belongs: in its run, or beside the first of its runs."""
-    if len(found) == 1:
-        return Path(found[0].report_folder)
-    return (paths[0] if paths and len(paths) == 1 else found[0].path.parent) / "report"
-
-
-def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show: bool) -> None:
-    from synevo.report.page.figures import drawing_problem
-    from synevo.report.page.html import render_comparison, render_page
-    from synevo.runs.rundir import save_report
-
-    page = render_comparison(numbers) if "groups" in numbers else render_page(found[0], numbers)
-    try:
-        path = save_report(folder, page, numbers)
-    except OSError as error:
-        raise RunError(
-            f"The page cannot be written to {folder}: {error.strerror}.",
-            remedy="Name a folder of your own with --output FOLDER; the run itself is only read.",
-        ) from None
-    typer.echo(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
-    if problem := drawing_problem():
-        typer.echo(problem, err=True)
-    if show:
-        webbrowser.open(path.resolve().as_uri())
-
-
 def _require_quantities(names: list[str]) -> None:
     """PlanError where there is nothing of a name to be compared."""
     from synevo.report.levels import QUANTITIES
@@ -204,7 +151,8 @@ def _require_quantities(names: list[str]) -> None:
     for name in names:
         if name not in QUANTITIES:
             raise PlanError(
-                f"--against {name}: there is no such quantity.", remedy=f"Quantities: {', '.join(QUANTITIES)}."
+                f"--against {name}: there is no such quantity.{did_you_mean(name, QUANTITIES)}",
+                remedy=f"Quantities: {', '.join(QUANTITIES)}.",
             )
 
 

@@ -5,7 +5,6 @@ either is missing, that is said at once; left to itself, TFDS retries for minute
 """
 
 import contextlib
-import difflib
 import importlib.util
 import json
 import logging
@@ -23,7 +22,7 @@ import numpy as np
 
 from synevo.data.images import Images
 from synevo.data.sources import Source, Splits, check_labels, stamp
-from synevo.errors import DataError
+from synevo.errors import DataError, did_you_mean
 
 HOST = "storage.googleapis.com"
 """Looked up to tell whether there is a network; most data sets of TFDS lie there."""
@@ -122,8 +121,7 @@ def _check_known(name: str, known: list[str]) -> None:
     parts = _NAME.fullmatch(name)
     if parts is not None and parts["name"] in known:
         return
-    near = difflib.get_close_matches(parts["name"].lower() if parts else name.lower(), known, n=3)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(parts["name"] if parts else name, ["digits", *known])
     raise DataError(
         f"There is no data set {name!r}: no folder of this name is here, and TFDS has no such data set.{hint}",
         remedy="A data set is digits, an .npz file, a folder of class folders, or a TFDS name such as mnist.",

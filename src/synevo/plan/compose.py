@@ -1,12 +1,14 @@
 """Composing a plan: a preset, then the options of the command line, then `--set section.field=value`, in that order."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
-from synevo.errors import PlanError
+from synevo.errors import PlanError, did_you_mean
 from synevo.plan.fields import MANY, ONE, Plan, Section
 from synevo.plan.presets import preset_table
 
@@ -66,15 +68,20 @@ def flatten(plan: Section, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def describe(section: type[Section] = Plan, prefix: str = "") -> dict[str, str]:
-    """What every field means, as `section.field → description`."""
-    meanings: dict[str, str] = {}
+def plan_fields(section: type[Section] = Plan, prefix: str = "") -> dict[str, FieldInfo]:
+    """Return every field as `section.field → its type, range and description`, in the order of declaration."""
+    found: dict[str, FieldInfo] = {}
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            meanings |= describe(field.annotation, f"{prefix}{name}.")
+            found |= plan_fields(field.annotation, f"{prefix}{name}.")
         else:
-            meanings[prefix + name] = field.description or ""
-    return meanings
+            found[prefix + name] = field
+    return found
+
+
+def describe() -> dict[str, str]:
+    """Return what every field means, as `section.field → description`."""
+    return {name: field.description or "" for name, field in plan_fields().items()}
 
 
 def _flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -107,6 +114,22 @@ def _parse(text: str) -> Any:
 def _describe(detail: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in detail["loc"] if part not in (ONE, MANY))
     if detail["type"] == "extra_forbidden":
-        return f"{name}: there is no such field."
+        return f"{name}: there is no such field.{_near_field(name)}"
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return f"{name} = {detail['input']!r}: {message}." if name else f"{message}."
+    return f"{name} = {detail['input']!r}: {message}.{_near_value(detail)}" if name else f"{message}."
+
+
+def _near_field(name: str) -> str:
+    """Return a question for the field or section that was meant: of the same section rather than of another one."""
+    section, _, word = name.rpartition(".")
+    dotted = [*Plan.model_fields, *plan_fields()]
+    within = [one for one in dotted if one.startswith(f"{section}.")]
+    known = {one.rpartition(".")[2]: one for one in [*dotted, *within]}
+    return did_you_mean(word, known, in_full=known)
+
+
+def _near_value(detail: Mapping[str, Any]) -> str:
+    """Return a question for the choice that was meant; empty where a field is no choice, or none is like the value."""
+    if detail["type"] != "literal_error":
+        return ""
+    return did_you_mean(str(detail["input"]), re.findall("'([^']+)'", detail["ctx"]["expected"]))

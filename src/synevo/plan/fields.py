@@ -5,14 +5,29 @@ that order, and holds only resolved values: what a run did can be read from its 
 paper (arXiv 1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 FORMAT = 1
 
 CLASSIFICATION = "classification"
 """The task of telling images apart, whose data synevo reads itself."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """Mark a field as an option of the command line: `--name`, or `--yes/--no` of a flag."""
+
+    name: str
+    metavar: str | None = None
+
+
+def _listed(value: Any) -> Any:
+    """Return the parts of a text such as "0.8,0.9" as a list, and anything else as it is."""
+    return value.split(",") if isinstance(value, str) and "," in value else value
+
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -23,11 +38,15 @@ _ONE_OR_MANY = Discriminator(lambda value: MANY if isinstance(value, (list, tupl
 Scope = Literal["layer", "network"]
 
 Shares = Annotated[
-    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
+    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)],
+    _ONE_OR_MANY,
+    BeforeValidator(_listed),
 ]
 
 Scopes = Annotated[
-    Annotated[Scope, Tag(ONE)] | Annotated[tuple[Scope, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
+    Annotated[Scope, Tag(ONE)] | Annotated[tuple[Scope, ...], Field(min_length=1), Tag(MANY)],
+    _ONE_OR_MANY,
+    BeforeValidator(_listed),
 ]
 
 Count = Annotated[int, Field(ge=1)]
@@ -48,10 +67,14 @@ class Section(BaseModel):
 class DataPlan(Section):
     """Which images, how they are split, and how they are brought to the size that the network expects."""
 
-    dataset: str = Field(
-        "digits", min_length=1, description="digits, a TFDS name, an .npz file or a folder of class folders"
+    dataset: Annotated[str, Option("--dataset")] = Field(
+        "digits",
+        min_length=1,
+        description="the images: digits, a TFDS name, an .npz file or a folder of class folders",
     )
-    data_dir: str | None = Field(None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset")
+    data_dir: Annotated[str | None, Option("--data-dir", "DIR")] = Field(
+        None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset"
+    )
     validation: float = Field(
         0.1, gt=0, lt=0.9, description="share of the training images held out, stratified by class"
     )
@@ -67,13 +90,17 @@ class DataPlan(Section):
 class AncestorPlan(Section):
     """The dense network of generation 1."""
 
-    name: str = Field("lenet5", min_length=1, description="a built-in ancestor, or package.module:factory")
+    name: Annotated[str, Option("--ancestor")] = Field(
+        "lenet5",
+        min_length=1,
+        description="the network of generation 1, H_1: a built-in name, or package.module:factory",
+    )
 
 
 class TaskPlan(Section):
     """What the network is for."""
 
-    name: str = Field(
+    name: Annotated[str, Option("--task")] = Field(
         CLASSIFICATION, min_length=1, description="classification (of the images of data), or package.module:problem"
     )
 
@@ -102,10 +129,10 @@ class TrainingPlan(Section):
 class EncodingPlan(Section):
     """The genetic encoding P(H_g | H_{g-1}, R_g) of a parent's weights (1709.02043 eqs. 2, 6, 7)."""
 
-    heredity: HeredityName = Field(
+    heredity: Annotated[HeredityName, Option("--heredity")] = Field(
         "cluster", description="what decides who survives: the paper's clusters, or a rival or control"
     )
-    cluster: Literal["kernel", "filter"] = Field(
+    cluster: Annotated[Literal["kernel", "filter"], Option("--cluster")] = Field(
         "kernel", description="c: the set of synapses that lives or dies together"
     )
     truncation: float = Field(
@@ -153,10 +180,10 @@ class EnvironmentPlan(Section):
     Any value may be a list: one for generation 2, one for generation 3 and so on, the last one for all that follow.
     """
 
-    keep_clusters: Shares = Field(
+    keep_clusters: Annotated[Shares, Option("--keep-clusters", "SHARE[,SHARE…]")] = Field(
         0.95, description="R^c: expected share of the parent's clusters that survives, or a list by generation"
     )
-    keep_synapses: Shares = Field(
+    keep_synapses: Annotated[Shares, Option("--keep-synapses", "SHARE[,SHARE…]")] = Field(
         0.67, description="R^s: expected share of the parent's synapses that survives, or a list by generation"
     )
     cluster_scope: Scopes = Field(
@@ -181,13 +208,19 @@ class EnvironmentPlan(Section):
 class EvolutionPlan(Section):
     """How long a lineage goes on."""
 
-    generations: Count = Field(13, description="g: the generation to reach; the ancestor is generation 1")
-    max_drop: float = Field(0.03, ge=0, le=1, description="stop this far below the ancestor's validation accuracy")
+    generations: Annotated[Count, Option("--generations")] = Field(
+        13, description="g: the generation to reach; the ancestor is generation 1"
+    )
+    max_drop: Annotated[float, Option("--max-drop")] = Field(
+        0.03, ge=0, le=1, description="stop this far below the ancestor's validation accuracy"
+    )
     retries: int = Field(
         2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently"
     )
-    population: int = Field(1, ge=1, le=64, description="offspring a generation; the best on validation is the parent")
-    parents: int = Field(
+    population: Annotated[int, Option("--population")] = Field(
+        1, ge=1, le=64, description="offspring a generation; the best on validation is the parent"
+    )
+    parents: Annotated[int, Option("--parents")] = Field(
         1, ge=1, le=64, description="m: so many of the best of a generation are mated for the next one"
     )
     mating: Mating = Field(
@@ -195,7 +228,7 @@ class EvolutionPlan(Section):
     )
     dominance: Share = Field(1.0, description="α: the weight of a parent in that of the next better one; 1: all alike")
     tag_share: Share = Field(0.5, description="χ: a cluster is synthesised where this share of the parents hold it")
-    adaptive: bool = Field(
+    adaptive: Annotated[bool, Option("--adaptive/--constant")] = Field(
         False, description="press harder while accuracy holds; over the budget, go back and press half as hard"
     )
     finest: Share = Field(
@@ -212,10 +245,18 @@ class EvolutionPlan(Section):
         ge=0,
         description="offspring start from the ancestor's weights after so many epochs, not from their parent's",
     )
-    target_synapses: int | None = Field(None, ge=1, description="stop once so few synapses are left")
-    target_macs: int | None = Field(None, ge=1, description="stop once an image costs so few multiply-adds")
-    target_kb: float | None = Field(None, gt=0, description="stop once the weights take so few kilobytes (1024 bytes)")
-    target_latency: float | None = Field(None, gt=0, description="stop once an image takes so few milliseconds")
+    target_synapses: Annotated[int | None, Option("--target-synapses")] = Field(
+        None, ge=1, description="stop once so few synapses are left"
+    )
+    target_macs: Annotated[int | None, Option("--target-macs")] = Field(
+        None, ge=1, description="stop once an image costs so few multiply-adds"
+    )
+    target_kb: Annotated[float | None, Option("--target-kb")] = Field(
+        None, gt=0, description="stop once the weights take so few kilobytes (1024 bytes)"
+    )
+    target_latency: Annotated[float | None, Option("--target-latency")] = Field(
+        None, gt=0, description="stop once an image takes so few milliseconds"
+    )
 
 
 class Plan(Section):
@@ -223,7 +264,7 @@ class Plan(Section):
 
     format: int = Field(FORMAT, description="version of the run's files")
     preset: str = Field("default", description="the preset that this plan started from")
-    seed: int = Field(0, ge=0, lt=2**32, description="the only source of randomness")
+    seed: Annotated[int, Option("--seed")] = Field(0, ge=0, lt=2**32, description="the only source of randomness")
     task: TaskPlan = TaskPlan()
     data: DataPlan = DataPlan()
     ancestor: AncestorPlan = AncestorPlan()

@@ -5,7 +5,7 @@ import tomllib
 from importlib import resources
 from typing import Any
 
-from synevo.errors import PlanError
+from synevo.errors import PlanError, did_you_mean
 
 
 def preset_names() -> list[str]:
@@ -16,8 +16,11 @@ def preset_names() -> list[str]:
 
 def preset_table(name: str) -> dict[str, Any]:
     """A preset as a nested table, its `about` (command, hardware, time, result) included."""
-    if name not in preset_names():
-        raise PlanError(f"There is no preset {name!r}.", remedy=f"Presets: {', '.join(preset_names())}.")
+    known = preset_names()
+    if name not in known:
+        raise PlanError(
+            f"There is no preset {name!r}.{did_you_mean(name, known)}", remedy=f"Presets: {', '.join(known)}."
+        )
     return tomllib.loads((resources.files("synevo.plan") / "tables" / f"{name}.toml").read_text("utf-8"))
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import tomli_w
 from filelock import FileLock, Timeout
 
-from synevo.errors import RunError, damaged
+from synevo.errors import RunError, damaged, did_you_mean
 from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 from synevo.files.writing import canonical, hash_of, pretty, read_checked, read_json, write, write_folder, write_json
 from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
@@ -74,7 +74,8 @@ class RunDir:
         """RunError where there is no plan."""
         if not self.exists():
             raise RunError(
-                f"{self.path} is not a run: it has no plan.toml.", remedy="Start one with `synevo train-ancestor`."
+                f"{self.path} is not a run: it has no plan.toml.{near_run(self.path)}",
+                remedy="Start one with `synevo train-ancestor`.",
             )
 
     # plan and machine
@@ -317,6 +318,13 @@ def latest() -> RunDir:
             remedy="Name one, or start one with `synevo train-ancestor`.",
         )
     return RunDir(Path(os.path.relpath(link.resolve())))
+
+
+def near_run(path: Path) -> str:
+    """Return " Did you mean 'runs/x'?" for the run beside `path` or in runs/ with the most similar name, if any."""
+    plans = [plan for folder in (RUNS, path.parent) for plan in folder.glob("*/plan.toml")]
+    found = {plan.parent.name: str(plan.parent) for plan in plans}
+    return did_you_mean(path.name, found, in_full=found)
 
 
 def fingerprint(plan: Plan, generation: int) -> str:

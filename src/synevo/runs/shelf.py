@@ -7,7 +7,7 @@ from pathlib import Path
 from synevo.errors import RunError, SynevoError
 from synevo.lineage import course
 from synevo.lineage.individuals import Lineage, from_table, ratio
-from synevo.runs.rundir import RunDir
+from synevo.runs.rundir import RunDir, near_run
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def open_all(paths: list[Path]) -> list[RunDir]:
         found = [run] if run.exists() else find_runs(path)
         if not found:
             raise RunError(
-                f"{path} is neither a run nor a folder of runs: it has no plan.toml.",
+                f"{path} is neither a run nor a folder of runs: it has no plan.toml.{near_run(path)}",
                 remedy="`synevo runs FOLDER` lists the runs of a folder; `synevo train-ancestor` starts one.",
             )
         for one in found:

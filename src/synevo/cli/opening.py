@@ -1,0 +1,28 @@
+"""Opening the runs that a command line names, or the latest where it names none."""
+
+from pathlib import Path
+
+from synevo.runs.rundir import RunDir, latest
+from synevo.runs.shelf import open_all
+
+
+def open_run(path: Path | None) -> RunDir:
+    """Return the run at a path, or the latest; RunError where there is none."""
+    run = latest() if path is None else RunDir(path)
+    run.load_plan()
+    return run
+
+
+def open_runs(paths: list[Path] | None) -> list[RunDir]:
+    """Return the runs at these paths, each once, or the latest; RunError before any work where one is no run."""
+    if not paths or len(paths) == 1:
+        return [open_run(paths[0] if paths else None)]
+    found = {path.resolve(): RunDir(path) for path in reversed(paths)}
+    for run in found.values():
+        run.require()
+    return list(reversed(found.values()))
+
+
+def open_all_or_latest(paths: list[Path] | None) -> list[RunDir]:
+    """Return the runs at these paths, folders of runs included, or the latest; RunError where there is none."""
+    return open_all(paths) if paths else [latest()]

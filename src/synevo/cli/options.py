@@ -1,0 +1,96 @@
+"""Options that are fields of the plan: name, type, range and help come from the field, and the plan checks values."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from synevo.plan.compose import plan_fields
+from synevo.plan.fields import Option
+
+Command = Callable[..., None]
+
+Options = dict[str, Any]
+"""The plan options that were given: `section.field → value`."""
+
+
+def plan_options(*parts: str) -> Callable[[Command], Command]:
+    """Give a command every option of these sections or fields of the plan, in place of its parameter `options`.
+
+    The command then receives, as `options`, the values that were given by the dotted names of their fields.
+    """
+    named = {_parameter_name(option): (dotted, field, option) for dotted, field, option in _find(parts)}
+
+    def adding(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_options(**given: Any) -> None:
+            values = {dotted: given.pop(name) for name, (dotted, _, _) in named.items()}
+            command(**given, options={dotted: value for dotted, value in values.items() if value is not None})
+
+        added = [_parameter(name, field, option) for name, (_, field, option) in named.items()]
+        signature = _replace_options(inspect.signature(command), added)
+        with_options.__signature__ = signature  # type: ignore[attr-defined]
+        with_options.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
+        return with_options
+
+    return adding
+
+
+def _find(parts: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo, Option]]:
+    """Yield the fields of these parts of the plan that are options, part by part."""
+    for part in parts:
+        within = {dotted: field for dotted, field in plan_fields().items() if f"{dotted}.".startswith(f"{part}.")}
+        for dotted, field in within.items():
+            yield from ((dotted, field, mark) for mark in field.metadata if isinstance(mark, Option))
+
+
+def _parameter_name(option: Option) -> str:
+    """Return the name of an option in Python: that of `--adaptive/--constant` is `adaptive`."""
+    return option.name.partition("/")[0].removeprefix("--").replace("-", "_")
+
+
+def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter:
+    """Return the parameter from which Typer makes the option; None, its default, means that it was not given."""
+    shown = typer.Option(
+        option.name,
+        metavar=option.metavar,
+        min=_bound(field, "ge"),
+        max=_bound(field, "le"),
+        help=_help(field),
+        show_default=False,
+    )
+    kind: Any = _kind(field)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown]
+    )
+
+
+def _kind(field: FieldInfo) -> type:
+    """Return the type of one value on the command line: a flag, a number, or a text that the plan reads."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    return next((kind for kind in (bool, int, float) if kind in kinds), str)
+
+
+def _bound(field: FieldInfo, name: str) -> float | None:
+    """Return the least or the largest value that a field may have; None where that end is open."""
+    return next((getattr(mark, name) for mark in field.metadata if hasattr(mark, name)), None)
+
+
+def _help(field: FieldInfo) -> str:
+    """Return the meaning of a field as a sentence, and its choices."""
+    meaning = field.description or ""
+    symbol = meaning.partition(" ")[0].endswith(":")
+    text = f"{meaning if symbol else meaning[:1].upper() + meaning[1:]}."
+    if get_origin(field.annotation) is not Literal:
+        return text
+    return f"{text} One of {', '.join(get_args(field.annotation))}."
+
+
+def _replace_options(signature: inspect.Signature, added: list[inspect.Parameter]) -> inspect.Signature:
+    """Return a signature with these parameters in place of the one that is named `options`."""
+    before = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
+    place = [one.name for one in before].index("options")
+    return signature.replace(parameters=[*before[:place], *added, *before[place + 1 :]])
