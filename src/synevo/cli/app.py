@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synevo.cli import deploying, evolving, looking
+from synevo.cli import deploying, evolving, guiding, looking
 from synevo.errors import PlanError, SynevoError
 
 app = typer.Typer(
@@ -118,6 +118,7 @@ app.command()(_answering(_with_jax(deploying.export)))
 app.command()(_answering(looking.report))
 app.command()(_answering(looking.runs))
 app.command()(_answering(looking.watch))
+app.command()(_answering(guiding.guide))
 
 
 @app.command()
