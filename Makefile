@@ -12,7 +12,7 @@ ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:
 CASES := 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format brief frugal slim lean sharp paper heredity ablations bench fuzz clean
+.PHONY: help install demo test check format results brief frugal slim lean sharp paper heredity ablations bench fuzz clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ check: install  ## check format, lint, types and architecture, in seconds
 format: install  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+results: install  ## write the tables of README and guide anew, from the raw figures beside the presets
+	$(BIN)/python -m synevo.report.results README.md src/synevo/guide/results.md
 
 brief frugal slim lean sharp paper: install  ## the MNIST lineages of a preset, a run a seed (needs MNIST in TFDS_DATA_DIR)
 	$(BIN)/synevo train-ancestor --preset $@ --seeds "$(SEEDS)" --run runs/$@

@@ -92,7 +92,7 @@ def told(individual: Individual | None) -> str:
     if individual is None or individual.scores is None or individual.counts is None:
         return ""
     return (
-        f"generation {individual.generation}, {100 * individual.scores.test_accuracy:.2f} % (test), "
+        f"generation {individual.generation}, {100 * individual.scores.test_score:.2f} % (test), "
         f"{individual.counts.synapses:,} synapses, {individual.counts.multiply_adds:,} multiply-adds"
     )
 

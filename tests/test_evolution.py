@@ -120,8 +120,8 @@ def test_the_ancestor_is_generation_1_whole_and_trained(tiny: Specimen, digits: 
     assert birth.counts is not None
     assert birth.counts.synapses == 54 + 432 + 384 + 48
     assert birth.scores is not None
-    assert birth.scores.validation_accuracy > 0.8
-    assert birth.scores.test_accuracy == fit.accuracy(tiny.blueprint, organism.network, digits.test, digits)
+    assert birth.scores.validation_score > 0.8
+    assert birth.scores.test_score == fit.accuracy(tiny.blueprint, organism.network, digits.test, digits)
     assert (birth.expected_synapses, birth.sampled_synapses) == (None, None)
 
 

@@ -187,7 +187,7 @@ def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tm
     assert seen["sections"] == ["curves", "runs", "differences"]
     shown = Cells("budgets")
     shown.feed(dom)
-    fields = ("test_accuracy", "test_drop", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
+    fields = ("test_score", "test_drop", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
     assert [[float(value) for value in row[:7]] for row in shown.rows if row] == [
         [row["max_drop"], *(row[field]["mean"] for field in fields)]
         for group in found["groups"]
@@ -205,7 +205,7 @@ def rows_of(dom: str) -> list[list[float]]:
     return [[float(value) for value in row[: len(FIELDS)]] for row in cells.rows if row]
 
 
-FIELDS = ("validation_accuracy", "test_accuracy", "synapses", "synaptic_efficiency", "kernels")
+FIELDS = ("validation_score", "test_score", "synapses", "synaptic_efficiency", "kernels")
 
 
 def test_what_the_browser_shows_is_what_the_json_says(place: Path, tmp_path: Path) -> None:
@@ -223,14 +223,14 @@ def test_the_page_of_a_lineage_of_mnist_shows_the_numbers_of_the_json(mnist: Pat
     summary = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert summary["dataset"] == "mnist"
     assert [row["generation"] for row in summary["generations"]] == [1, 2, 3]
-    assert summary["generations"][0]["test_accuracy"] > 0.8
+    assert summary["generations"][0]["test_score"] > 0.8
     assert summary["missing"] == []
     assert rows_of(dom) == [[row[field] for field in FIELDS] for row in summary["generations"]]
     best, compact = summary["generations"][summary["best"] - 1], summary["compact"]
     latency = {name: compact["latency_ms"][name]["1"] for name in ("ancestor", "masked", "compact")}
     assert seen["stats"] == [
         best["synaptic_efficiency"],
-        best["test_accuracy"],
+        best["test_score"],
         pytest.approx(latency["ancestor"] / latency["compact"]),
         compact["top1_agreement"],
     ]

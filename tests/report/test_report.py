@@ -138,7 +138,7 @@ def test_the_page_shows_the_numbers_of_the_json(run: RunDir) -> None:
     summary = json.loads(json.dumps(summarise(run)))
     assert summary["best"] == 2
     shown = cells(render_page(run, summary), "generations")
-    fields = ("validation_accuracy", "test_accuracy", "synapses", "synaptic_efficiency", "kernels")
+    fields = ("validation_score", "test_score", "synapses", "synaptic_efficiency", "kernels")
     assert [[float(value) for value in row[:5]] for row in shown] == [
         [row[field] for field in fields] for row in summary["generations"]
     ]
@@ -442,11 +442,11 @@ def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> Non
         "encoding.cluster": ["kernel", "kernel", "filter"],
     }
     assert found["groups"][1]["name"] == "cluster filter"
-    assert found["groups"][1]["generations"][0]["test_accuracy"]["deviation"] is None, "there is one run"
+    assert found["groups"][1]["generations"][0]["test_score"]["deviation"] is None, "there is one run"
     assert [row["of_groups"] for row in found["differences"]] == [[["0", "1"], ["0"]], [["kernel"], ["filter"]]]
     best = found["groups"][0]["best"]
     assert best["runs"] == 2
-    assert best["test_accuracy"]["mean"] == 0.97, "the second generations are the last within the budget"
+    assert best["test_score"]["mean"] == 0.97, "the second generations are the last within the budget"
     page = render_comparison(found)
     assert [row[:2] for row in cells(page, "bests")] == [[str(0.98), str(0.97)]] * 3
     reached = [[str(number) for number in (budget, 0.97, 44 / 24)] for budget in (0.01, 0.02, 0.03)]
@@ -461,13 +461,13 @@ def lineage_of(points: list[tuple[float | None, float]]) -> dict[str, Any]:
     """A summary of generations with these multiply-adds and accuracies."""
     unknown = dict.fromkeys(("synapses", "kernels", "stored_weights"))
     rows = [
-        {"chosen": True, "generation": number, "multiply_adds": cost, "test_accuracy": accuracy, **unknown}
+        {"chosen": True, "generation": number, "multiply_adds": cost, "test_score": accuracy, **unknown}
         for number, (cost, accuracy) in enumerate(points, 1)
     ]
     return {"generations": rows}
 
 
-def test_accuracy_at_equal_efficiency_is_read_off_the_curve_of_each_run() -> None:
+def test_score_at_equal_efficiency_is_read_off_the_curve_of_each_run() -> None:
     first = lineage_of([(800, 0.99), (800, 0.97), (200, 0.95), (None, 0.94), (50, 0.93)])
     second = lineage_of([(600, 0.98), (300, 0.96)])
     orphan = lineage_of([(None, 0.5), (100, 0.4)])
@@ -475,9 +475,9 @@ def test_accuracy_at_equal_efficiency_is_read_off_the_curve_of_each_run() -> Non
     assert found["synapses"] == []
     rows = found["multiply-adds"]
     assert [(row["efficiency"], row["runs"]) for row in rows] == [(1, 2), (2, 2), (4, 1), (8, 1), (16, 1)]
-    means = [row["test_accuracy"]["mean"] for row in rows]
+    means = [row["test_score"]["mean"] for row in rows]
     assert means == pytest.approx([(0.99 + 0.98) / 2, (0.96 + 0.96) / 2, 0.95, 0.94, 0.93])
-    assert rows[0]["test_accuracy"]["deviation"] == pytest.approx(0.01 / 2**0.5)
+    assert rows[0]["test_score"]["deviation"] == pytest.approx(0.01 / 2**0.5)
 
 
 def test_the_command_line_compares_at_equal_efficiency(tmp_path: Path) -> None:

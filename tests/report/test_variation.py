@@ -58,8 +58,8 @@ def row(generation: int, validation: float | None, synapses: int, *, pressure: f
         "parents": [generation - 1] if generation > 1 else [],
         "pressure": pressure,
         "chosen": head,
-        "validation_accuracy": validation,
-        "test_accuracy": None if validation is None else validation - 0.001,
+        "validation_score": validation,
+        "test_score": None if validation is None else validation - 0.001,
         "synapses": None if validation is None else synapses,
     }
 
@@ -89,13 +89,13 @@ def test_siblings_are_compared_within_their_brood_and_pressure_and_heads_between
     assert [one["generation"] for one in found["generations"]] == [1, 2, 3]
     first, second, third = found["generations"]
     assert first["siblings"]["degrees_of_freedom"] == 0
-    assert first["siblings"]["validation_accuracy"] is None
-    assert first["seeds"]["validation_accuracy"] == pytest.approx(np.std([0.99, 0.98], ddof=1))
+    assert first["siblings"]["validation_score"] is None
+    assert first["seeds"]["validation_score"] == pytest.approx(np.std([0.99, 0.98], ddof=1))
     broods = [np.array([0.98, 0.985, 0.97]), np.array([0.97, 0.96])]
     squares = sum(((brood - brood.mean()) ** 2).sum() for brood in broods)
     assert second["siblings"]["degrees_of_freedom"] == 3
-    assert second["siblings"]["validation_accuracy"] == pytest.approx(np.sqrt(squares / 3))
-    assert second["siblings"]["test_accuracy"] == pytest.approx(np.sqrt(squares / 3)), "which are all 0.001 lower"
+    assert second["siblings"]["validation_score"] == pytest.approx(np.sqrt(squares / 3))
+    assert second["siblings"]["test_score"] == pytest.approx(np.sqrt(squares / 3)), "which are all 0.001 lower"
     assert second["seeds"]["synapses"] == pytest.approx(np.std([500, 510], ddof=1))
     assert second["seeds"]["synapses_share"] == pytest.approx(np.std([500, 510], ddof=1) / 505)
     assert third["siblings"]["groups"] == 3
@@ -114,7 +114,7 @@ def test_without_broods_and_replicates_nothing_is_said_to_vary() -> None:
     found = vary([[one for one in FIRST if one["chosen"]]])
     assert found["generations"] == []
     assert found["siblings"]["groups"] == found["siblings"]["degrees_of_freedom"] == 0
-    assert found["siblings"]["test_accuracy"] is None
+    assert found["siblings"]["test_score"] is None
 
 
 def test_offspring_of_different_parents_are_no_siblings() -> None:
@@ -139,7 +139,7 @@ def test_what_replicates_of_sharp_reach_within_the_paper_s_drop_is_what_their_sh
     ]
     (found,) = reach(names, summaries, [0.0172])
     within = [
-        [one for one in lineage if lineage[0]["validation_accuracy"] - one["validation_accuracy"] <= 0.0172]
+        [one for one in lineage if lineage[0]["validation_score"] - one["validation_score"] <= 0.0172]
         for lineage in lineages
     ]
     assert [one["generation"] for one in found["of_runs"]] == [lineage[-1]["generation"] for lineage in within]
@@ -186,10 +186,10 @@ def test_within_each_budget_the_validation_split_chooses_as_the_lineage_does(
     assert [one["generation"] for one in found["of_runs"]] == [best.generation for best in bests]
     assert [one["seed"] for one in found["of_runs"]] == [0, 1, 3]
     first = [run.load_lineage().ancestor for run in replicates]
-    tests = [best.scores.test_accuracy for best in bests if best.scores]
-    drops = [one.scores.test_accuracy - test for one, test in zip(first, tests, strict=True) if one.scores]
+    tests = [best.scores.test_score for best in bests if best.scores]
+    drops = [one.scores.test_score - test for one, test in zip(first, tests, strict=True) if one.scores]
     macs = [best.counts.multiply_adds for best in bests if best.counts]
-    for field, values in (("test_accuracy", tests), ("test_drop", drops), ("multiply_adds", macs)):
+    for field, values in (("test_score", tests), ("test_drop", drops), ("multiply_adds", macs)):
         assert found[field]["mean"] == pytest.approx(np.mean(values))
         assert found[field]["deviation"] == pytest.approx(np.std(values, ddof=1))
     assert (found["epochs"]["mean"], found["seconds"]["mean"]) == (10, 7.5), "five individuals each"
@@ -210,7 +210,7 @@ def test_terminal_csv_json_and_page_say_the_same_of_replicates(replicates: list[
     (group,) = found["groups"]
     assert (group["name"], group["seeds"]) == ("r-*", [0, 1, 3])
     rows = list(csv.DictReader(io.StringIO(said[KINDS[1]])))
-    fields = ("test_accuracy", "test_drop", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
+    fields = ("test_score", "test_drop", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
     assert [float(one["max_drop"]) for one in rows] == [one["max_drop"] for one in group["budgets"]]
     for statistic in ("mean", "deviation"):
         assert [[float(one[f"{field}_{statistic}"]) for field in fields] for one in rows] == [
@@ -221,7 +221,7 @@ def test_terminal_csv_json_and_page_say_the_same_of_replicates(replicates: list[
         [one[field]["mean"] for field in fields] for one in group["budgets"]
     ]
     last = group["budgets"][-1]
-    assert f"{100 * last['test_accuracy']['mean']:.2f} ± {100 * last['test_accuracy']['deviation']:.2f}" in said[()]
+    assert f"{100 * last['test_score']['mean']:.2f} ± {100 * last['test_score']['deviation']:.2f}" in said[()]
     assert "siblings" in said[()]
 
 
@@ -233,10 +233,10 @@ def test_siblings_are_reported_apart_from_seeds_on_the_terminal_and_on_the_page(
     (group,) = compare(summaries)["groups"]
     everyone = group["variation"]["siblings"]
     assert everyone["degrees_of_freedom"] == 6
-    assert everyone["validation_accuracy"] == pytest.approx(0.002 / np.sqrt(2))
+    assert everyone["validation_score"] == pytest.approx(0.002 / np.sqrt(2))
     between = group["variation"]["generations"][1]["seeds"]
     assert between["degrees_of_freedom"] == 2
-    assert between["validation_accuracy"] == pytest.approx(0.001 * np.std([0, 1, 3], ddof=1))
+    assert between["validation_score"] == pytest.approx(0.001 * np.std([0, 1, 3], ddof=1))
     assert summaries[0]["variation"]["siblings"]["degrees_of_freedom"] == 2
     text = io.StringIO()
     print_comparison(Console(file=text, width=200), compare(summaries))
@@ -272,7 +272,7 @@ def test_lineages_that_go_on_are_not_summarised_yet(tmp_path: Path) -> None:
     (runs[1].path / "lineage.jsonl").write_text("\n".join(lines[:3]) + "\n")
     (group,) = compare([summarise(run) for run in runs])["groups"]
     assert {one["runs"] for one in group["budgets"]} == {1}
-    assert group["budgets"][0]["test_accuracy"]["deviation"] is None
+    assert group["budgets"][0]["test_score"]["deviation"] is None
 
 
 def test_a_budget_can_be_asked_for_of_a_single_run(replicates: list[RunDir]) -> None:

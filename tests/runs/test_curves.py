@@ -73,7 +73,7 @@ def test_the_curves_are_those_of_the_lineage(run: RunDir) -> None:
     found, rows = curves_of(run), summarise(run)["generations"]
     assert found["epoch/loss"] == [(1, 1.5), (2, 1.25), (3, 2.5), (4, 2.25), (5, 3.5), (6, 3.25)]
     assert found["epoch/images_per_second"] == [(step, 200) for step in range(1, 7)]
-    for name in ("validation_accuracy", "test_accuracy", "synapses", "synaptic_efficiency", "kernels"):
+    for name in ("validation_score", "test_score", "synapses", "synaptic_efficiency", "kernels"):
         assert found[f"generation/{name}"] == [(row["generation"], row[name]) for row in rows]
     for name in ("cluster_efficiency", "multiply_adds", "seconds"):
         assert found[f"generation/{name}"] == [(row["generation"], row[name]) for row in rows]
@@ -107,10 +107,10 @@ def test_of_a_generation_of_several_the_best_is_drawn(run: RunDir) -> None:
         run.save_individual(one, Plan(), weights={}, masks={})
     follow(run, epoch(3, 1, 0.25))
     found = curves_of(run)
-    assert found["generation/validation_accuracy"] == [(1, 0.9), (2, 0.95)]
+    assert found["generation/validation_score"] == [(1, 0.9), (2, 0.95)]
     assert found["epoch/loss"] == [(1, 1.5), (2, 1.25), (3, 0.75), (4, 0.5), (9, 0.25)]
     follow(run, Grown(better, run.load_lineage()))
-    assert curves_of(run)["generation/validation_accuracy"] == [(1, 0.9), (2, 0.95)]
+    assert curves_of(run)["generation/validation_score"] == [(1, 0.9), (2, 0.95)]
 
 
 def test_a_run_that_began_without_curves_gets_those_of_its_lineage(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_real_training_that_is_stopped_and_goes_on_leaves_whole_curves(
     found = curves_of(run)
     assert [step for step, _ in found["epoch/loss"]] == [1, 2, 3, 4, 5, 6, 7]
     rows = summarise(run)["generations"]
-    assert found["generation/test_accuracy"] == [(row["generation"], row["test_accuracy"]) for row in rows]
+    assert found["generation/test_score"] == [(row["generation"], row["test_score"]) for row in rows]
 
 
 def test_without_the_extra_nothing_is_started_and_the_install_is_named(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_every_individual_is_kept_and_descends_from_the_best_of_the_generation_b
         masks = run.load_individual(individual.name)[1]
         mates = [run.load_individual(parent)[1] for parent in lineage.parents_of(individual)]
         assert all((mask <= np.any([mate[name] for mate in mates], axis=0)).all() for name, mask in masks.items())
-        brood = sorted(lineage.brood(individual.generation - 1), key=lambda one: -one.scores.validation_accuracy)
+        brood = sorted(lineage.brood(individual.generation - 1), key=lambda one: -one.scores.validation_score)
         wanted = run.load_plan().evolution.parents
         assert lineage.parents_of(individual) == tuple(one.name for one in brood[:wanted])
     siblings = [run.load_individual(one.name)[1] for one in lineage.brood(2)]

@@ -204,7 +204,7 @@ def test_statistics_follow_the_images_in_training_and_rest_in_evaluation(digits:
         assert (np.asarray(state.network.statistics[name]) != np.asarray(array)).all()
 
 
-def test_accuracy_counts_every_image_once(tiny: Specimen, digits: Dataset) -> None:
+def test_score_counts_every_image_once(tiny: Specimen, digits: Dataset) -> None:
     """320 images are one batch of 256 and a part of one; what pads that part is not counted."""
     pixels = np.concatenate([digits.train.pixels, digits.validation.pixels])
     scaled = (pixels.astype(np.float32) / 255 - np.float32(0.3)) / np.float32(0.4)

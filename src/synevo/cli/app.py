@@ -7,28 +7,34 @@ imported before a command needs it, so that help is instant.
 import contextlib
 import errno
 import functools
-import json
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from synevo.cli import deploying, evolving, looking
-from synevo.errors import PlanError, SynevoError
+from synevo.cli import checking, deploying, evolving, guiding, looking, plans
+from synevo.cli.options import add_plan_options, without_plan_options
+from synevo.errors import SynevoError
 
-app = typer.Typer(
-    name="synevo",
-    help="Evolve a trained network into a far smaller, faster one, and prove that it is that network.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train-ancestor": evolving.train_ancestor,
+    "evolve": evolving.evolve,
+    "compact": evolving.compact,
+    "predict": deploying.predict,
+    "export": deploying.export,
+    "report": looking.report,
+    "runs": looking.runs,
+    "watch": looking.watch,
+    "verify": checking.verify,
+    "fields": plans.fields,
+    "presets": plans.presets,
+    "guide": guiding.guide,
+}
 
 _THE_USERS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 """Troubles with files that the user can end: no room, or no access."""
@@ -37,7 +43,37 @@ _THE_USERS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM
 def main() -> None:
     """Run the command line."""
     _prepare_jax()
-    app()
+    completing = "_SYNEVO_COMPLETE" in os.environ
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    build(None if completing else [*words, ""][0])()
+
+
+def build(called: str | None) -> typer.Typer:
+    """Return the command line, ready for the command that is `called`, or for any where None.
+
+    Options that are fields of the plan are added to that command alone: the plan takes longer to load than help may.
+    """
+    app = typer.Typer(
+        name="synevo",
+        help="Evolve a trained network into a far smaller, faster one, and prove that it is that network.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(synevo)
+    for name, command in COMMANDS.items():
+        whole = add_plan_options(command) if called in (name, None) else without_plan_options(command)
+        app.command(name)(_exit_codes(whole))
+    return app
+
+
+@cache
+def __getattr__(name: str) -> Any:
+    """Make `app`, the command line with all of its options, when it is first asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return build(None)
 
 
 def _prepare_jax() -> None:
@@ -99,7 +135,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def synevo(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -107,86 +142,3 @@ def synevo(
 ) -> None:
     """Evolve a trained network into a far smaller, faster one, and prove that it is that network."""
     del version
-
-
-app.command("train-ancestor")(_exit_codes(evolving.train_ancestor))
-app.command()(_exit_codes(evolving.evolve))
-app.command()(_exit_codes(evolving.compact))
-app.command()(_exit_codes(deploying.predict))
-app.command()(_exit_codes(deploying.export))
-app.command()(_exit_codes(looking.report))
-app.command()(_exit_codes(looking.runs))
-app.command()(_exit_codes(looking.watch))
-
-
-@app.command()
-@_exit_codes
-def verify(
-    run: looking.Run = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Check the files alone, without loading networks.")] = False,
-) -> None:
-    """Compute every number of the report again from the files."""
-    from synevo.cli.opening import open_run
-    from synevo.runs.verification import verify_files, verify_numbers
-
-    target = open_run(run)
-    checks = list(verify_files(target))
-    if not quick and all(check.holds for check in checks):
-        checks += verify_numbers(target)
-    for check in checks:
-        typer.echo(
-            f"{'ok     ' if check.holds else 'DAMAGED'} {check.subject}{'' if check.holds else f': {check.found}'}"
-        )
-    wrong = sum(not check.holds for check in checks)
-    if wrong:
-        _fail(
-            f"{wrong} of {len(checks)} checks of {target.path} do not hold.", "Restore the damaged files from a copy."
-        )
-
-
-@app.command()
-@_exit_codes
-def fields() -> None:
-    """List every field of a plan, its default and its meaning."""
-    from synevo.plan.compose import describe, flatten
-    from synevo.plan.fields import Plan
-
-    meanings = describe()
-    for name, value in flatten(Plan()).items():
-        typer.echo(f"{name + ' = ' + json.dumps(value):44s} {meanings[name]}")
-
-
-@app.command()
-@_exit_codes
-def presets(
-    name: Annotated[
-        str | None, typer.Argument(metavar="PRESET", help="One of them: also all that was measured with it.")
-    ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print what was measured as CSV, and nothing else.")] = False,
-) -> None:
-    """List the presets: their command, hardware, time and the result to expect."""
-    from synevo.plan.presets import preset_names, preset_records, preset_table
-
-    if as_csv:
-        typer.echo(_records_csv(name, preset_records(name) if name else []), nl=False)
-        return
-    for one in [name] if name else preset_names():
-        typer.echo(one)
-        for title, text in preset_table(one)["about"].items():
-            typer.echo(f"  {title + ':':10s}{' '.join(text.split())}")
-    if name and (records := preset_records(name)):
-        from synevo.report.records import record_table
-
-        looking.console().print(record_table(records))
-
-
-def _records_csv(name: str | None, records: list[dict[str, str]]) -> str:
-    """What was measured with a preset, as CSV; PlanError where that is nothing."""
-    if not records:
-        raise PlanError(
-            "No preset was named." if name is None else f"Nothing that was measured is kept for the preset {name!r}.",
-            remedy="`synevo presets` lists them; try `synevo presets sharp --csv`.",
-        )
-    from synevo.report.sheet import write_rows
-
-    return write_rows(records)

@@ -13,7 +13,6 @@ import typer
 from synevo.cli.looking import complete_run, console
 from synevo.cli.options import Options, plan_options
 from synevo.errors import PlanError, did_you_mean
-from synevo.plan.compose import change
 
 
 def predict(
@@ -90,6 +89,7 @@ def export(
     from synevo.data import datasets
     from synevo.deploy.delivery import FORMATS, deliver
     from synevo.deploy.reload import best_compacted, reload
+    from synevo.plan.compose import change
     from synevo.runs.rundir import RunDir, latest
 
     if to not in FORMATS:

@@ -3,48 +3,82 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import typer
-from pydantic.fields import FieldInfo
 
-from synevo.plan.compose import plan_fields
-from synevo.plan.fields import Option
+FieldInfo: TypeAlias = Any
+"""pydantic's `FieldInfo`; pydantic is loaded where the plan is."""
+
+Option: TypeAlias = Any
+"""`synevo.plan.fields.Option`, likewise."""
 
 Command = Callable[..., None]
 
 Options = dict[str, Any]
 """The plan options that were given: `section.field → value`."""
 
+_PARTS: dict[Command, tuple[str, ...]] = {}
+
 
 def plan_options(*parts: str) -> Callable[[Command], Command]:
-    """Give a command every option of these sections or fields of the plan, in place of its parameter `options`.
+    """Mark a command whose parameter `options` stands for every option of these sections or fields of the plan."""
 
-    The command then receives, as `options`, the values that were given by the dotted names of their fields.
+    def mark(command: Command) -> Command:
+        _PARTS[command] = parts
+        return command
+
+    return mark
+
+
+def add_plan_options(command: Command) -> Command:
+    """Return a command with the options of its parts of the plan in place of its parameter `options`.
+
+    The command then receives, as `options`, the values that were given by the dotted names of their fields. A command
+    that is not marked stays as it is.
     """
-    named = {_parameter_name(option): (dotted, field, option) for dotted, field, option in _find(parts)}
+    if command not in _PARTS:
+        return command
+    named = {_parameter_name(option): (dotted, field, option) for dotted, field, option in _find(_PARTS[command])}
 
-    def adding(command: Command) -> Command:
-        @functools.wraps(command)
-        def with_options(**given: Any) -> None:
-            values = {dotted: given.pop(name) for name, (dotted, _, _) in named.items()}
-            command(**given, options={dotted: value for dotted, value in values.items() if value is not None})
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        values = {dotted: given.pop(name) for name, (dotted, _, _) in named.items()}
+        command(**given, options={dotted: value for dotted, value in values.items() if value is not None})
 
-        added = [_parameter(name, field, option) for name, (_, field, option) in named.items()]
-        signature = _replace_options(inspect.signature(command), added)
-        with_options.__signature__ = signature  # type: ignore[attr-defined]
-        with_options.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
-        return with_options
+    added = [_parameter(name, field, option) for name, (_, field, option) in named.items()]
+    _sign(with_options, _replace_options(inspect.signature(command), added))
+    return with_options
 
-    return adding
+
+def without_plan_options(command: Command) -> Command:
+    """Return a command without its parameter `options`: it is only listed, and cannot be called."""
+    if command not in _PARTS:
+        return command
+
+    @functools.wraps(command)
+    def listed(**given: Any) -> None:
+        command(**given, options={})
+
+    _sign(listed, _replace_options(inspect.signature(command), []))
+    return listed
+
+
+def _sign(command: Command, signature: inspect.Signature) -> None:
+    """Give a command the signature from which Typer makes its options."""
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
 
 
 def _find(parts: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo, Option]]:
     """Yield the fields of these parts of the plan that are options, part by part."""
+    from synevo.plan import fields
+    from synevo.plan.compose import plan_fields
+
     for part in parts:
         within = {dotted: field for dotted, field in plan_fields().items() if f"{dotted}.".startswith(f"{part}.")}
         for dotted, field in within.items():
-            yield from ((dotted, field, mark) for mark in field.metadata if isinstance(mark, Option))
+            yield from ((dotted, field, mark) for mark in field.metadata if isinstance(mark, fields.Option))
 
 
 def _parameter_name(option: Option) -> str:
