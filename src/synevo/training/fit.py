@@ -25,7 +25,6 @@ from synevo.model.network import Arrays, Network
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.task import Batch, Examples, InMemory, Task
 from synevo.training import compiling
-from synevo.training.keep_dead import keep_dead
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class _Constants(NamedTuple):
 
 def start(network: Network, plan: TrainingPlan) -> State:
     """Return a network before its first epoch, with a fresh optimiser."""
-    return State(network, _optimiser(plan, 1, {}).init(network.parameters), 0, float("nan"))
+    return State(network, _optimiser(plan, steps=1).init(network.parameters), 0, float("nan"))
 
 
 def fit(
@@ -135,15 +134,13 @@ def _scanned(
     return network, optimiser, float(losses.mean())
 
 
-def _optimiser(plan: TrainingPlan, steps: int, masks: Mapping[str, Any]) -> optax.GradientTransformation:
-    """Adam with a warm-up of 5 % of all steps and a cosine decay to 1 % of the peak; what is dead stays dead."""
+def _optimiser(plan: TrainingPlan, steps: int) -> optax.GradientTransformation:
+    """Adam with a warm-up of 5 % of all steps and a cosine decay to 1 % of the peak."""
     peak, total = plan.learning_rate, max(2, steps * plan.epochs)  # the least that Optax's schedule decays over
     schedule = optax.warmup_cosine_decay_schedule(peak * 0.1, peak, max(1, total // 20), total, peak * 0.01)
     if plan.weight_decay:
-        adam = optax.adamw(schedule, weight_decay=plan.weight_decay, mask=_is_matrix)
-    else:
-        adam = optax.adam(schedule)
-    return optax.chain(adam, keep_dead(masks))
+        return optax.adamw(schedule, weight_decay=plan.weight_decay, mask=_is_matrix)
+    return optax.adam(schedule)
 
 
 def _is_matrix(parameters: Arrays) -> dict[str, bool]:
@@ -163,9 +160,10 @@ def _step(
         return task.loss(outputs, batch).mean(), updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(network.parameters)
-    transformation = _optimiser(recipe.plan, recipe.steps, constants.masks)
-    updates, optimiser = transformation.update(gradient, optimiser, network.parameters)
+    updates, optimiser = _optimiser(recipe.plan, recipe.steps).update(gradient, optimiser, network.parameters)
     parameters = optax.apply_updates(network.parameters, updates)
+    alive = constants.masks  # masked after the update, not the update itself: that would round the living otherwise
+    parameters = {name: jnp.where(alive[name], p, 0) if name in alive else p for name, p in parameters.items()}
     return replace(network, parameters=parameters, statistics=updated.statistics), optimiser, loss
 
 
