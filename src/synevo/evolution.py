@@ -13,8 +13,7 @@ stopped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +23,13 @@ from jax import Array
 from synevo.compaction.proof import prove
 from synevo.errors import DivergenceError
 from synevo.genetics import census, mating, mutation, viability
+from synevo.genetics.archive import Archive, Birth, Memory, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
 from synevo.genetics.organism import Organism, Species
 from synevo.genetics.synthesis import synthesise
 from synevo.keys import derive
 from synevo.lineage.course import Conception, choose_parents, next_conception
-from synevo.lineage.individuals import Individual, Lineage, Scores
+from synevo.lineage.individuals import Individual, Scores
 from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
 from synevo.tasks.classification import moved
@@ -66,72 +66,7 @@ class Training:
     state: State
 
 
-@dataclass(frozen=True)
-class Resumption:
-    """Where a training was interrupted: the arrays of its state after `epoch` epochs of its `attempt`."""
-
-    attempt: int
-    epoch: int
-    leaves: Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Birth:
-    """An individual has grown up; `organism` is None where every attempt to train it diverged."""
-
-    individual: Individual
-    organism: Organism | None
-
-
 Event = Training | Birth
-
-
-class Archive(Protocol):
-    """Where a lineage is kept: in memory, or in a run on disk."""
-
-    def lineage(self) -> Lineage:
-        """Return the individuals so far."""
-        ...
-
-    def organism(self, name: str) -> Organism:
-        """Return an individual's organism by its name."""
-        ...
-
-    def resumption(self, conception: Conception) -> Resumption | None:
-        """Return where the training of an offspring was interrupted; None where it was not."""
-        ...
-
-    def keep(self, birth: Birth) -> Birth:
-        """Keep an individual that has grown up, and return it as it is kept."""
-        ...
-
-
-@dataclass
-class Memory:
-    """An archive in memory."""
-
-    individuals: Lineage = field(default_factory=Lineage)
-    organisms: dict[str, Organism] = field(default_factory=dict)
-
-    def lineage(self) -> Lineage:
-        """Return the individuals so far."""
-        return self.individuals
-
-    def organism(self, name: str) -> Organism:
-        """Return an individual's organism by its name."""
-        return self.organisms[name]
-
-    def resumption(self, conception: Conception) -> Resumption | None:
-        """Return None: nothing in memory was interrupted."""
-        del conception
-        return None
-
-    def keep(self, birth: Birth) -> Birth:
-        """Keep an individual that has grown up, and return it."""
-        self.individuals = self.individuals.add(birth.individual)
-        if birth.organism is not None:
-            self.organisms[birth.individual.name] = birth.organism
-        return birth
 
 
 def evolve(
@@ -228,6 +163,8 @@ def conceive(
     key: Array,
     parents: Sequence[Organism],
     *,
+    keep_synapses: float | None = None,
+    keep_clusters: float | None = None,
     encoding: EncodingPlan = EncodingPlan(),  # noqa: B008  (plans are frozen)
     environment: Environment = Environment(0.95, 0.67),  # noqa: B008
     evolution: EvolutionPlan = EvolutionPlan(),  # noqa: B008
@@ -237,16 +174,24 @@ def conceive(
 ) -> Organism:
     """Conceive an offspring: mate, synthesise, trim, repair, mutate, and cut it to its physical size. It is untrained.
 
-    Clusters and synapses survive by the genetic `encoding` of what they are `worth` in the (mated) parent, the sizes of
-    weights unless said otherwise, in an `environment` that says which shares of the parent are expected to be kept. The
-    `evolution` part of a plan says how several parents are mated, the best first, and how many synapses grow anew. The
-    offspring has the parent's weights, or `weights` in the ancestor's shapes. It is proven to be the masked network
-    that it was cut from, on real `inputs` where there are any, and on as many random ones.
+    Clusters and synapses survive by the genetic `encoding` (1609.01360; 1709.02043 eqs. 2, 6, 7) of what they are
+    `worth` in the (mated) parent, the sizes of weights unless said otherwise. `keep_synapses` and `keep_clusters` are
+    the shares of the parent's that are expected to survive, in place of those of the `environment`, which says what is
+    shared by layers. The `evolution` part of a plan says how several parents are mated, the best first, and which share
+    of the synapses grows anew. The offspring has the parent's weights, or `weights` in the ancestor's shapes. It is
+    proven to be the masked network that it was cut from, on real `inputs` where there are any, and as many random ones.
 
     Raises:
+        ValueError: where synapses would survive without their clusters.
         ViabilityError: where even the parent has no path to an output.
         ProofError: where the smaller network would not be the masked one.
     """
+    environment = environment._replace(
+        keep_synapses=environment.keep_synapses if keep_synapses is None else keep_synapses,
+        keep_clusters=environment.keep_clusters if keep_clusters is None else keep_clusters,
+    )
+    if not 0 < environment.keep_synapses <= environment.keep_clusters <= 1:
+        raise ValueError(f"0 < keep_synapses <= keep_clusters <= 1 is not so in {environment}")
     parent = _mated(parents, evolution, encoding)
     wiring, template = parent.species.anatomy.wiring, parent.species.template
     worths = worth(parent)

@@ -135,10 +135,10 @@ def _lost_weights(run: RunDir, entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _outcomes(run: RunDir, compact: dict[str, Any] | None, architecture: dict[str, Any]) -> dict[str, Any] | None:
-    if compact is None or "problem" in compact:
+    if compact is None or "problem" in compact or "classes" not in architecture:
         return None
-    generation = compact["generation"]
-    said, classes = run.load_predictions(generation), architecture["classes"]
+    generation, classes = compact["generation"], architecture["classes"]
+    said = run.load_predictions(generation)
     return None if said is None else {"generation": generation, **outcomes.tally(said, classes)}
 
 

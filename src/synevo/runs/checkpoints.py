@@ -16,7 +16,8 @@ from pathlib import Path
 import orbax.checkpoint as ocp
 from jax import Array
 
-from synevo.evolution import Resumption, Training
+from synevo.evolution import Training
+from synevo.genetics.archive import Resumption
 
 _NAME = re.compile(r"g(\d+)-(\d+)-a(\d+)-e(\d+)")
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from synevo import evolution, keys
 from synevo.errors import DivergenceError, RunError
-from synevo.evolution import Birth, Event, Resumption, Training
+from synevo.evolution import Event, Training
+from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.organism import Organism
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.happenings import Epoch, Grown, Happening
