@@ -101,7 +101,9 @@ def export(
     plan = change(target.load_plan(), options=options)
     number = best_compacted(target) if generation is None else generation
     path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
-    done = deliver(reload(target.path, generation=number), datasets.load(plan.data, seed=plan.seed), to, path)
+    reloaded = reload(target.path, generation=number)
+    reloaded.require_images()
+    done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
     found = done.comparison
     if as_json:
         typer.echo(json.dumps({"file": str(path), "bytes": done.size, **asdict(found)}, indent=2))

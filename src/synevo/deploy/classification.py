@@ -30,6 +30,7 @@ class Verdict:
 
 def classify(reloaded: Reloaded, files: Sequence[Path], *, top: int) -> list[Verdict]:
     """The `top` most probable classes of every image file; DataError for a file that cannot be read as an image."""
+    reloaded.require_images()
     pixels = np.stack([read_image(file, reloaded) for file in files])
     logits = outputs_of(reloaded.network, reloaded.task, InMemory({"image": pixels})).astype(np.float64)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -39,9 +40,9 @@ def classify(reloaded: Reloaded, files: Sequence[Path], *, top: int) -> list[Ver
 
 def read_image(file: Path, reloaded: Reloaded) -> NDArray[np.uint8]:
     """The pixels [height, width, channels] of an image file as the network expects them; DataError as in `classify`."""
+    height, width, channels = reloaded.shape
     about = reloaded.architecture["input"]
     fit: Fit = about["fit"]
-    height, width, channels = reloaded.shape
     pixels = _with_channels(decode(file), channels)
     sides = tuple(about["source_shape"][:2]) if fit == "pad" else (height, width)
     if pixels.shape[:2] != sides:

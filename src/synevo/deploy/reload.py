@@ -48,18 +48,18 @@ class Reloaded:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of its images."""
-        height, width, channels = self._of_images("input")["shape"]
+        height, width, channels = self.architecture["input"]["shape"]
         return height, width, channels
 
     @property
     def classes(self) -> tuple[str, ...]:
         """What it tells apart, in the order of its logits."""
-        return tuple(self._of_images("classes"))
+        return tuple(self.architecture["classes"])
 
     @property
     def task(self) -> Task:
-        """The task of images that it was evolved for; RunError where it was another."""
-        about = self._of_images("input")
+        """The task of images that it was evolved for."""
+        about = self.architecture["input"]
         return classification(tuple(about["mean"]), tuple(about["deviation"]))
 
     def logits(self, network: Network, pixels: Array) -> Array:
@@ -67,13 +67,13 @@ class Reloaded:
         logits: Array = network(*self.task.inputs({"image": pixels}))
         return logits
 
-    def _of_images(self, part: str) -> Any:
-        if part not in self.architecture:
+    def require_images(self) -> None:
+        """Raise RunError where the network is not for images of classes."""
+        if "input" not in self.architecture:
             raise RunError(
                 f"This network is for the task {self.architecture.get('task')}, not for images of classes.",
-                remedy="Use it as a module: synevo.load(path) gives one.",
+                remedy="Use it as a module, which synevo.load(path) gives; files are written for images alone.",
             )
-        return self.architecture[part]
 
 
 def load(path: str | Path, *, generation: int | None = None) -> nnx.Module:

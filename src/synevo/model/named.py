@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from synevo.errors import SynevoError
+from synevo.errors import SynevoError, did_you_mean
 
 
 def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..., Any]:
@@ -31,6 +31,11 @@ def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..
         ) from problem
     found = getattr(module, attribute, None)
     if not callable(found):
-        raise error(f"{module_name} has no callable {attribute!r}.", remedy=f"Name {what} as package.module:function.")
+        near = did_you_mean(
+            attribute, [one for one, value in vars(module).items() if callable(value) and one[0] != "_"]
+        )
+        raise error(
+            f"{module_name} has no callable {attribute!r}.{near}", remedy=f"Name {what} as package.module:function."
+        )
     named: Callable[..., Any] = found
     return named

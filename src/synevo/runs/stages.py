@@ -29,15 +29,17 @@ CHECKPOINT_EVERY = 2.0
 
 def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
     """Train generation 1 of a new run, or go on training it; nothing where it is trained."""
+    if run.load_lineage().individuals:
+        return
     plan = resolve(plan)
+    context = prepare(plan)  # before anything is written: what is refused leaves no run
     with run.writing():
         if run.load_lineage().individuals:
             return
         run.save_plan(plan)
         run.save_machine(describe())
-        archive = _Run(run, prepare(plan))
+        archive = _Run(run, context)
         resume = archive.resumption(Conception(1, 1, 1.0))
-        context = archive.context
         events = evolution.trained_ancestor(keys.root(plan.seed), context.species, context.problem, plan, resume=resume)
         yield from archive.follow(archive.keep(event) if isinstance(event, Birth) else event for event in events)
 
