@@ -32,7 +32,7 @@ def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..
     found = getattr(module, attribute, None)
     if not callable(found):
         near = did_you_mean(
-            attribute, [one for one, value in vars(module).items() if callable(value) and one[0] != "_"]
+            attribute, [one for one, value in vars(module).items() if callable(value) and one[:1] != "_"]
         )
         raise error(
             f"{module_name} has no callable {attribute!r}.{near}", remedy=f"Name {what} as package.module:function."

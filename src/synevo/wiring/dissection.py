@@ -28,7 +28,7 @@ from synevo.wiring.comparison import Survivors, compare_programs
 from synevo.wiring.identities import Axis, Flags, Identities, Numbers
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
-from synevo.wiring.tracing import UNKNOWN, Program, line, trace
+from synevo.wiring.tracing import EXAMPLES, UNKNOWN, Program, line, trace
 from synevo.wiring.units import PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 from synevo.wiring.walking import Contraction
 
@@ -61,8 +61,8 @@ def example_of(inputs: Any) -> Inputs:
     arguments: pytrees of arrays, or of their shapes and dtypes, whose first axis counts examples.
     """
     if all(isinstance(size, int) for size in inputs):
-        return (jax.ShapeDtypeStruct((2, *inputs), jnp.float32),)
-    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype), tuple(inputs))
+        return (jax.ShapeDtypeStruct((EXAMPLES, *inputs), jnp.float32),)
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((EXAMPLES, *array.shape[1:]), array.dtype), tuple(inputs))
 
 
 def dissect(network: Network, inputs: Inputs) -> Anatomy:

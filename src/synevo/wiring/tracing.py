@@ -28,6 +28,9 @@ _BODIES = {
 
 UNKNOWN = "unknown line"
 
+EXAMPLES = 2
+"""How many examples a network is traced on: one would elide broadcasts."""
+
 
 def _folder(package: str) -> str:
     """The folder that an installed package lies in, with a separator behind it."""

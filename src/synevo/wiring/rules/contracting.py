@@ -8,7 +8,7 @@ import math
 
 from synevo.wiring.identities import Axes, Axis, stays
 from synevo.wiring.rules.reshaping import freeze_all, split_axis
-from synevo.wiring.tracing import Step
+from synevo.wiring.tracing import EXAMPLES, Step
 from synevo.wiring.walking import Walk
 
 
@@ -25,8 +25,8 @@ def dot(walk: Walk, step: Step) -> list[Axes]:
     right_out = [k for k in range(len(b)) if k not in (*right_in, *right_batch)]
     if not left_batch:
         sizes = [math.prod(walk.shape(side)[k] for k in out) for side, out in ((left, left_out), (right, right_out))]
-        walk.contract(left, left_in, left_out, _images(walk, sizes[1]))
-        walk.contract(right, right_in, right_out, _images(walk, sizes[0]))
+        walk.contract(left, left_in, left_out, _for_one(sizes[1]))
+        walk.contract(right, right_in, right_out, _for_one(sizes[0]))
     batch = [
         Axis(a[i].ids, 0.0 if 0.0 in (a[i].dead, b[j].dead) else None)
         for i, j in zip(left_batch, right_batch, strict=True)
@@ -34,10 +34,9 @@ def dot(walk: Walk, step: Step) -> list[Axes]:
     return [(*batch, *(_passed(a[k]) for k in left_out), *(_passed(b[k]) for k in right_out))]
 
 
-def _images(walk: Walk, uses: int) -> int:
-    """How often something that is used `uses` times is used for one image."""
-    batch = walk.program.shapes[walk.program.inputs[0]][0]
-    return max(1, uses // batch)
+def _for_one(uses: int) -> int:
+    """How often something that is used `uses` times in a trace is used for one example."""
+    return max(1, uses // EXAMPLES)
 
 
 def _contract(walk: Walk, step: Step, one: Axis, other: Axis) -> None:
