@@ -15,7 +15,7 @@ from synevo.errors import PlanError, did_you_mean
 
 def complete_run(incomplete: str) -> list[str]:
     """The runs that a shell may complete to: those of runs/, and those of the folder that is being typed."""
-    from synevo.runs.shelf import find_runs
+    from synevo.runs.run_list import find_runs
 
     typed = Path(incomplete)
     folders = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
@@ -111,19 +111,19 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """List the runs of a folder: their state, their best generation and their age."""
-    from synevo.runs.shelf import find_runs, glance
+    from synevo.runs.run_list import find_runs, overview
 
-    glances = [glance(run) for run in find_runs(folder)]
+    overviews = [overview(run) for run in find_runs(folder)]
     if as_json:
-        for one in glances:
+        for one in overviews:
             typer.echo(json.dumps(asdict(one)))
         return
-    if not glances:
+    if not overviews:
         typer.echo(f"There is no run in {folder}/.", err=True)
         return
     from synevo.report.terminal import runs_table
 
-    console().print(runs_table(glances))
+    console().print(runs_table(overviews))
 
 
 def watch(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from synevo.runs.run_list import open_all
 from synevo.runs.rundir import RunDir, latest
-from synevo.runs.shelf import open_all
 
 
 def open_run(path: Path | None) -> RunDir:

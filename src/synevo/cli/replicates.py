@@ -78,12 +78,12 @@ def in_turn(runs: Sequence[RunDir], work: Callable[[RunDir], None]) -> None:
                 raise
             failures.append((run, _explained(error)))
             typer.echo(f"{run.path} failed. {_problem(failures[-1][1])}", err=True)
-        _let_go()
+        _clear_caches()
     if failures:
         _raise(failures, len(runs))
 
 
-def _let_go() -> None:
+def _clear_caches() -> None:
     """Let go of what JAX compiled for a run: the next one has other shapes, and what is kept only takes memory."""
     if "jax" in sys.modules:
         import jax

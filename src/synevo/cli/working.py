@@ -126,7 +126,7 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
         lineage=target.load_lineage(),
     )
     lineage = target.load_lineage()
-    state = course.state(lineage, plan)
+    state = course.status(lineage, plan)
     if state == "failed":
         raise DivergenceError(
             f"Generation {lineage.last.label} failed. {lineage.last.problem}",

@@ -25,8 +25,8 @@ from flax import linen, nnx
 from jax import Array
 from numpy.typing import NDArray
 
+from synevo.compaction.constants import find_constant
 from synevo.compaction.proof import Proof, prove
-from synevo.compaction.silence import find_loud
 from synevo.errors import CompactionError
 from synevo.model.linen import as_nnx
 from synevo.model.network import Inputs, Network, put_together, take_apart
@@ -93,8 +93,8 @@ def compact(
     network = _silenced(take_apart(model), masks or {})
     anatomy = dissect(network, example)
     wiring = anatomy.wiring
-    alive, loud = _living(anatomy, network)
-    frozen = (*wiring.frozen, *_name_loud(wiring, loud))
+    alive, constant = _living(anatomy, network)
+    frozen = (*wiring.frozen, *_name_constant(wiring, constant))
     if alive.all():
         raise nothing_to_remove("The model", wiring, frozen)
     small = cut(network, wiring, alive)
@@ -162,21 +162,21 @@ def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
 
 
 def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, Flags]:
-    """The units [units] that live, and those of them that do so only because they are loud."""
+    """The units [units] that live, and those of them that do so only because they are constants."""
     living = {layer.name: np.asarray(network.parameters[layer.name]) != 0 for layer in anatomy.wiring.layers}
-    loud, inputs = np.zeros(anatomy.wiring.units, bool), _probes(anatomy, 2)
+    constant, inputs = np.zeros(anatomy.wiring.units, bool), _probes(anatomy, 2)
     while True:
-        _, alive = trim(anatomy.wiring, living, loud=loud)
+        _, alive = trim(anatomy.wiring, living, constant=constant)
         alive = keep_one(anatomy.wiring, alive)
-        more = find_loud(anatomy, network, alive, inputs)
+        more = find_constant(anatomy, network, alive, inputs)
         if not more.any():
-            return alive, loud
-        loud |= more
+            return alive, constant
+        constant |= more
 
 
-def _name_loud(wiring: Wiring, loud: Flags) -> list[Frozen]:
+def _name_constant(wiring: Wiring, constant: Flags) -> list[Frozen]:
     reason = "no synapse reaches it, but its bias or normalisation is not masked: it is a constant, not zero"
-    fates = wiring.fates(~loud)
+    fates = wiring.fates(~constant)
     counts = [(layer.name, int((~survives(layer.outputs, fates)).sum())) for layer in wiring.layers]
     axes = {layer.name: layer.output_axis for layer in wiring.layers}
     return [

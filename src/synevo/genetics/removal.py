@@ -57,9 +57,9 @@ def _count(masks: Masks, presence: Presence) -> int:
 
 @partial(jax.jit, static_argnums=1)
 def _loss(network: Network, task: Task, presence: Presence, batch: Batch) -> Array:
-    def silence(name: str, array: Array) -> Array:
+    def masked(name: str, array: Array) -> Array:
         for axis, left in enumerate(presence[name]):
             array = array * left.reshape([-1 if a == axis else 1 for a in range(array.ndim)]).astype(array.dtype)
         return array
 
-    return task.loss(network.map(silence)(*task.inputs(batch)), batch).mean()
+    return task.loss(network.map(masked)(*task.inputs(batch)), batch).mean()

@@ -70,7 +70,7 @@ def choose_parents(lineage: Lineage, generation: int, plan: Plan) -> tuple[Indiv
     return within[: limits.parents] or ranked[:1]
 
 
-def state(lineage: Lineage, plan: Plan) -> str:
+def status(lineage: Lineage, plan: Plan) -> str:
     """One word or two: empty, ancestor, evolving, finished, over budget, failed."""
     if not lineage.individuals:
         return "empty"

@@ -98,7 +98,7 @@ def _lineage(entries: list[dict[str, Any]], found: _Found) -> Lineage:
 def _state(lineage: Lineage, plan: Plan | None, entries: list[dict[str, Any]]) -> str:
     if plan is None or (entries and not lineage.individuals):
         return "damaged"
-    return course.state(lineage, plan)
+    return course.status(lineage, plan)
 
 
 def _floor(lineage: Lineage, plan: Plan | None) -> float | None:

@@ -13,7 +13,7 @@ from synevo.report.budgets import BUDGETS, REPEATED
 from synevo.report.levels import LEVELS, QUANTITIES
 from synevo.report.numerals import around, duration, hundredths, number, percent, ratio, times, whole
 from synevo.report.variation import SEEDS, SHARES, SIBLINGS
-from synevo.runs.shelf import Glance
+from synevo.runs.run_list import Overview
 
 Summary = dict[str, Any]
 
@@ -299,12 +299,12 @@ def _apart(row: Summary) -> list[str]:
     return [number(row["degrees_of_freedom"]), *(percent(row[field]) for field in fields)]
 
 
-def runs_table(glances: list[Glance]) -> Table:
+def runs_table(overviews: list[Overview]) -> Table:
     """One row a run: state, best generation, age, and who is working on it."""
     table = Table()
     for name in ("run", "state", "gens", "best", "syn ×", "test", "changed", "written by"):
         table.add_column(name, justify="right" if name in ("gens", "best", "syn ×", "test", "changed") else "left")
-    for one in glances:
+    for one in overviews:
         table.add_row(
             Text(one.path),
             one.state,

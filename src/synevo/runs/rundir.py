@@ -32,7 +32,7 @@ from synevo.files.writing import canonical, hash_of, pretty, read_checked, read_
 from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
 from synevo.plan.compose import flatten, validate
 from synevo.plan.fields import FORMAT, Plan
-from synevo.runs.holder import holder_file, introduce, who_holds
+from synevo.runs.lock import describe_owner, owner_file, owner_of
 
 RUNS = Path("runs")
 
@@ -267,27 +267,27 @@ class RunDir:
 
     def writer(self) -> str | None:
         """Who is writing the run; None where nobody is."""
-        return who_holds(self.path)
+        return owner_of(self.path)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the run for writing; RunError where another process does, naming it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(self.path / ".lock"), holder_file(self.path)
+        lock, owner = FileLock(self.path / ".lock"), owner_file(self.path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            who = holder.read_text("utf-8").strip() if holder.is_file() else "another process"
+            who = owner.read_text("utf-8").strip() if owner.is_file() else "another process"
             raise RunError(
                 f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it."
             ) from None
         try:
-            write(holder, introduce())
+            write(owner, describe_owner())
             if self.exists():
                 _point_latest(self.path)
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            owner.unlink(missing_ok=True)
             lock.release()
 
 

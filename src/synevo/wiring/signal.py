@@ -8,35 +8,37 @@ from synevo.wiring.masks import Masks, by_unit, from_units
 from synevo.wiring.units import Layer, Wiring, survives
 
 
-def trim(wiring: Wiring, masks: Masks, *, loud: Flags | None = None, kept: Flags | None = None) -> tuple[Masks, Flags]:
+def trim(
+    wiring: Wiring, masks: Masks, *, constant: Flags | None = None, kept: Flags | None = None
+) -> tuple[Masks, Flags]:
     """Trim the synapses that carry no signal to any output; return the masks and the units [units] that are left.
 
-    `loud` units [units] count as signals of their own: they say something even where nothing reaches them. `kept` units
-    [units] are left whatever they carry. Trimming repeats until nothing changes: a derived unit hides which of its
-    synapses are left.
+    `constant` units [units] count as signals of their own: they have a value even where nothing reaches them. `kept`
+    units [units] are left whatever they carry. Trimming repeats until nothing changes: a derived unit hides which of
+    its synapses are left.
     """
     kept = np.zeros(wiring.units, bool) if kept is None else kept
-    masks, alive = _trim_once(wiring, masks, kept, loud)
+    masks, alive = _trim_once(wiring, masks, kept, constant)
     while wiring.derived:
         before = alive
-        masks, alive = _trim_once(wiring, masks, kept, loud)
+        masks, alive = _trim_once(wiring, masks, kept, constant)
         if (alive == before).all():
             break
     return masks, alive
 
 
-def _trim_once(wiring: Wiring, masks: Masks, kept: Flags, loud: Flags | None) -> tuple[Masks, Flags]:
+def _trim_once(wiring: Wiring, masks: Masks, kept: Flags, constant: Flags | None) -> tuple[Masks, Flags]:
     connected = {layer.name: by_unit(layer, masks[layer.name]).any(axis=2) for layer in wiring.layers}
     carries, serves = ~touched(wiring, "outputs"), ~touched(wiring, "inputs")
-    if loud is not None:
-        carries |= loud
+    if constant is not None:
+        carries |= constant
     read = np.zeros(wiring.units, bool)
     for layer in wiring.layers:
         heard = _flags(wiring, layer.inputs, carries)[:, None] & connected[layer.name]
         reached = heard.any(axis=0)
         if layer.groups is not None:
             reached &= _flags(wiring, layer.groups, carries)
-            _silence_groups(wiring, layer, carries, reached, read if loud is None else read | loud)
+            _silence_groups(wiring, layer, carries, reached, read if constant is None else read | constant)
         wiring.mark(carries, layer.outputs, reached)
         wiring.mark(read, layer.inputs, np.ones(len(layer.inputs), bool))
     for layer in reversed(wiring.layers):

@@ -1,9 +1,9 @@
-"""Silence: whether what is to be cut out says nothing to what is left, exactly and not just on some images.
+"""Constant units: what is to be cut out must say nothing to what is left, exactly and not just on some inputs.
 
-A unit that no signal reaches is constant, whatever the image. It is silent if that constant is zero, or if all that is
-left reads it with synapses that are zero. A bias or a normalisation that nobody masked makes it loud: then it cannot be
-removed, however dead its synapses are. The constants are found by running the model once; the places where units end
-are the contractions, and there every removed place must meet a zero on one side.
+A unit that no signal reaches has the same value for every input. Where that value is zero, or all that is left reads it
+with synapses that are zero, it can be removed. A bias or a normalisation that nobody masked gives it another value:
+then it is a constant that the network needs, however dead its synapses are. The values are found by running the model
+once. Units end at the contractions, and there every removed place must meet a zero on one side.
 """
 
 from typing import Any
@@ -18,13 +18,13 @@ from synevo.wiring.tracing import Step, evaluate
 from synevo.wiring.units import survives
 
 
-def find_loud(anatomy: Anatomy, network: Network, alive: Flags, inputs: Inputs) -> Flags:
-    """The units [units] that say something to those that are left, although they are not `alive` [units].
+def find_constant(anatomy: Anatomy, network: Network, alive: Flags, inputs: Inputs) -> Flags:
+    """Return the units [units] that are constants for those that are left, although they are not `alive` [units].
 
     `inputs` are arguments for two examples; units that no signal reaches say the same to every example.
     """
     program, wiring = anatomy.program, anatomy.wiring
-    fates, loud = wiring.fates(alive), np.zeros(wiring.units, bool)
+    fates, constant = wiring.fates(alive), np.zeros(wiring.units, bool)
     values = evaluate(program, network.arrays, *jax.tree.leaves(inputs))
     for step in program.steps:
         sides = _SIDES.get(step.primitive)
@@ -40,8 +40,8 @@ def find_loud(anatomy: Anatomy, network: Network, alive: Flags, inputs: Inputs) 
                 continue
             said = _heard(anatomy, values, left, axis, fates)
             read = _heard(anatomy, values, right, other, fates)
-            wiring.mark(loud, units, gone & said & _spread(step, read, len(said)))
-    return loud & ~alive
+            wiring.mark(constant, units, gone & said & _spread(step, read, len(said)))
+    return constant & ~alive
 
 
 def _heard(anatomy: Anatomy, values: dict[int, Any], value: int, axis: int, fates: Flags) -> Flags:

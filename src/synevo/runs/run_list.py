@@ -1,4 +1,4 @@
-"""The shelf: the runs of a folder, each at a glance, from its plan and its lineage alone."""
+"""The run list: the runs of a folder, each in one line, from its plan and its lineage alone."""
 
 import time
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from synevo.runs.rundir import RunDir, near_run
 
 
 @dataclass(frozen=True)
-class Glance:
-    """A run at a glance; `writer` says who is working on it, `age` is in seconds since it last changed."""
+class Overview:
+    """A run in one line; `writer` says who is working on it, `age` is in seconds since it last changed."""
 
     name: str
     path: str
@@ -51,8 +51,8 @@ def open_all(paths: list[Path]) -> list[RunDir]:
     return list(runs.values())
 
 
-def glance(run: RunDir) -> Glance:
-    """A run at a glance, damaged or not."""
+def overview(run: RunDir) -> Overview:
+    """Return a run in one line, damaged or not."""
     entries, problems = run.whole_entries()
     lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
     best, state = None, "damaged"
@@ -60,11 +60,11 @@ def glance(run: RunDir) -> Glance:
         plan = run.load_plan()
         if not problems and (not entries or lineage.ancestor.generation == 1):
             best = lineage.best(plan.evolution.max_drop)
-            state = course.state(lineage, plan)
+            state = course.status(lineage, plan)
     except SynevoError:
         pass
     counts, ancestor = best and best.counts, lineage.individuals[0].counts if entries else None
-    return Glance(
+    return Overview(
         name=run.name,
         path=str(run.path),
         state=state,
