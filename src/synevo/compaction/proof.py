@@ -72,9 +72,9 @@ def draw(key: Array, inputs: Inputs) -> Inputs:
 
 def _compare(large: Any, small: Any) -> tuple[float, float]:
     """The largest difference between two arrays, and the largest number of the first."""
-    if not np.issubdtype(large.dtype, np.floating):
+    if not np.issubdtype(large.dtype, np.inexact):
         large, small = large.astype(np.float64), small.astype(np.float64)
-    return float(np.abs(large - small).max()), float(np.abs(large).max())
+    return float(np.abs(large - small).max(initial=0)), float(np.abs(large).max(initial=0))
 
 
 def _agreement(large: Any, small: Any, count: int) -> float | None:

@@ -18,9 +18,9 @@ class Blueprint:
     is a key. Hashable, so that it selects the compiled program.
     """
 
-    training: Any
-    evaluation: Any
-    paths: Mapping[str, tuple[Any, ...]] = field(compare=False)
+    training: Any = field(repr=False)
+    evaluation: Any = field(repr=False)
+    paths: Mapping[str, tuple[Any, ...]] = field(compare=False, repr=False)
     streams: tuple[tuple[tuple[Any, ...], bool], ...]
 
     def model(self, arrays: Mapping[str, Any], key: Array | None) -> Any:

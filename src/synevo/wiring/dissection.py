@@ -58,9 +58,11 @@ def example_of(inputs: Any) -> Inputs:
     """Return the arguments of a network as shapes and dtypes, for two examples.
 
     `inputs` is the shape of one float32 array without its first axis, such as (height, width, channels), or a tuple of
-    arguments: pytrees of arrays, or of their shapes and dtypes, whose first axis counts examples.
+    arguments: pytrees of arrays, or of their shapes and dtypes, whose first axis counts examples. A single array is the
+    only argument.
     """
-    if all(isinstance(size, int) for size in inputs):
+    inputs = (inputs,) if hasattr(inputs, "shape") else inputs
+    if all(isinstance(size, int | np.integer) for size in inputs):
         return (jax.ShapeDtypeStruct((EXAMPLES, *inputs), jnp.float32),)
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct((EXAMPLES, *array.shape[1:]), array.dtype), tuple(inputs))
 
