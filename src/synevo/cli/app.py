@@ -1,7 +1,7 @@
-"""The command line: parse, call, render. Results go to stdout, progress and errors to stderr.
+"""The command line parses arguments, calls the library, and shows results.
 
-Exit codes: 0 done; 1 a bug of synevo's own; 2 something that the user can mend; 130 interrupted. Nothing heavy is
-imported before a command needs it, so that help is instant.
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done; 1 a bug of synevo's own; 2 a problem that the
+user can solve; 130 interrupted. No large library is imported before a command needs it, so that help is fast.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 _THE_USERS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
-"""Troubles with files that the user can end: no room, or no access."""
+"""Errors of files that the user can correct: no room, or no access."""
 
 
 def main() -> None:
@@ -49,9 +49,9 @@ def main() -> None:
 
 
 def build(called: str | None) -> typer.Typer:
-    """Return the command line, ready for the command that is `called`, or for any where None.
+    """Return the command line, ready for the command `called`, or for every command if it is None.
 
-    Options that are fields of the plan are added to that command alone: the plan takes longer to load than help may.
+    Options that are fields of the plan are added to that command alone, because loading the plan would make help slow.
     """
     app = typer.Typer(
         name="synevo",
@@ -70,23 +70,23 @@ def build(called: str | None) -> typer.Typer:
 
 @cache
 def __getattr__(name: str) -> Any:
-    """Make `app`, the command line with all of its options, when it is first asked for."""
+    """Build `app`, the command line with all of its options, at its first use."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return build(None)
 
 
 def _prepare_jax() -> None:
-    """Set what must stand before JAX is imported: quiet logs, and compiled programs kept between runs."""
+    """Set the environment of JAX before it is imported: quiet logs, and a cache of compiled programs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    with contextlib.suppress(RuntimeError):  # who has no home keeps no compiled programs
+    with contextlib.suppress(RuntimeError):  # a user without a home directory has no cache
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synevo" / "xla"
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 
 
 def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command that ends with the exit code, and the words, that its outcome deserves."""
+    """Return a command that turns its errors into messages and exit codes."""
 
     @functools.wraps(command)
     def ending(*args: Any, **kwargs: Any) -> None:
@@ -97,7 +97,7 @@ def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             typer.echo(f"\nInterrupted. Nothing is lost; to go on: {_again()}", err=True)
             raise typer.Exit(130) from None
-        except BrokenPipeError:  # whoever read the output has seen enough, such as `head`
+        except BrokenPipeError:  # the reader of the output, such as `head`, has ended
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:  # noqa: BLE001  (the last resort: a bug of our own, shown whole)
             _explain(error)
@@ -106,7 +106,7 @@ def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _explain(error: Exception) -> NoReturn:
-    """Say what was wrong; exit with 2 where the user can mend it, and with 1 where it is a bug of synevo's own."""
+    """Print an error and exit: with 2 if the user can correct it, with 1 if it is a bug of synevo's own."""
     if isinstance(error, SynevoError):
         _fail(error.problem, error.remedy)
     if isinstance(error, OSError) and error.errno in _THE_USERS:

@@ -15,7 +15,7 @@ TOPICS = ("own-data", "own-network", "own-task", "library", "deploy", "results",
 
 
 def complete_topic(incomplete: str) -> list[str]:
-    """Return the topics that a shell may complete to."""
+    """Return the topics that begin with `incomplete`, for the shell's completion."""
     return [topic for topic in TOPICS if topic.startswith(incomplete)]
 
 
@@ -43,7 +43,7 @@ def guide(
 
 
 def page(topic: str) -> str:
-    """Return the Markdown of a page; PlanError where there is none of this name."""
+    """Return the Markdown of a page; raise PlanError if there is none of this name."""
     if topic not in TOPICS:
         raise PlanError(f"The guide has no page {topic!r}.", remedy=f"Topics: {', '.join(TOPICS)}.")
     return (resources.files("synevo.guide") / f"{topic}.md").read_text("utf-8")

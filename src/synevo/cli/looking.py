@@ -1,4 +1,4 @@
-"""The commands that look and do not touch: report, runs, watch. They load no JAX.
+"""The commands that read runs and do not change them: report, runs, watch. They load no JAX.
 
 They are plain functions; `synevo.cli.app` makes commands of them.
 """
@@ -14,7 +14,7 @@ from synevo.errors import PlanError, did_you_mean
 
 
 def complete_run(incomplete: str) -> list[str]:
-    """The runs that a shell may complete to: those of runs/, and those of the folder that is being typed."""
+    """Return the runs that begin with `incomplete`, in runs/ and in the typed folder, for the shell's completion."""
     from synevo.runs.run_list import find_runs
 
     typed = Path(incomplete)
@@ -138,14 +138,14 @@ def watch(
 
 
 def _numbers(summaries: list[dict[str, Any]], budgets: list[float], *, together: bool) -> dict[str, Any]:
-    """The summary of one run, or the comparison of several and wherever it is asked for."""
+    """Return the summary of one run, or the comparison of several; with `together`, always the comparison."""
     from synevo.report.comparison import compare
 
     return compare(summaries, budgets) if together or len(summaries) > 1 else summaries[0]
 
 
 def _require_quantities(names: list[str]) -> None:
-    """PlanError where there is nothing of a name to be compared."""
+    """Raise PlanError if a name is none of the quantities."""
     from synevo.report.levels import QUANTITIES
 
     for name in names:
@@ -175,7 +175,7 @@ def _print(numbers: dict[str, Any], against: list[str], *, briefly: bool) -> Non
 
 
 def console() -> Any:
-    """The terminal, or a page of 160 columns where the output goes elsewhere."""
+    """Return the terminal, or a console of 160 columns if the output is no terminal."""
     from rich.console import Console
 
     screen = Console()

@@ -1,4 +1,4 @@
-"""Options that are fields of the plan: name, type, range and help come from the field, and the plan checks values."""
+"""Options for fields of the plan: name, type, range and help come from the field, and the plan checks the values."""
 
 import functools
 import inspect
@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 import typer
 
 FieldInfo: TypeAlias = Any
-"""pydantic's `FieldInfo`; pydantic is loaded where the plan is."""
+"""pydantic's `FieldInfo`; pydantic is loaded only with the plan."""
 
 Option: TypeAlias = Any
-"""`synevo.plan.fields.Option`, likewise."""
+"""`synevo.plan.fields.Option`; it is loaded only with the plan."""
 
 Command = Callable[..., None]
 
@@ -22,7 +22,7 @@ _PARTS: dict[Command, tuple[str, ...]] = {}
 
 
 def plan_options(*parts: str) -> Callable[[Command], Command]:
-    """Mark a command whose parameter `options` stands for every option of these sections or fields of the plan."""
+    """Mark a command: its parameter `options` stands for every option of these sections or fields of the plan."""
 
     def mark(command: Command) -> Command:
         _PARTS[command] = parts
@@ -34,8 +34,8 @@ def plan_options(*parts: str) -> Callable[[Command], Command]:
 def add_plan_options(command: Command) -> Command:
     """Return a command with the options of its parts of the plan in place of its parameter `options`.
 
-    The command then receives, as `options`, the values that were given by the dotted names of their fields. A command
-    that is not marked stays as it is.
+    The command then receives, as `options`, the given values by the dotted names of their fields. A command without a
+    mark is returned as it is.
     """
     if command not in _PARTS:
         return command
@@ -52,7 +52,7 @@ def add_plan_options(command: Command) -> Command:
 
 
 def without_plan_options(command: Command) -> Command:
-    """Return a command without its parameter `options`: it is only listed, and cannot be called."""
+    """Return a command without its parameter `options`, for the list of commands."""
     if command not in _PARTS:
         return command
 
@@ -71,7 +71,7 @@ def _sign(command: Command, signature: inspect.Signature) -> None:
 
 
 def _find(parts: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo, Option]]:
-    """Yield the fields of these parts of the plan that are options, part by part."""
+    """Yield the fields with an option in these parts of the plan, part by part."""
     from synevo.plan import fields
     from synevo.plan.compose import plan_fields
 
@@ -82,12 +82,12 @@ def _find(parts: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo, Option]]:
 
 
 def _parameter_name(option: Option) -> str:
-    """Return the name of an option in Python: that of `--adaptive/--constant` is `adaptive`."""
+    """Return the name of an option in Python, such as `adaptive` for `--adaptive/--constant`."""
     return option.name.partition("/")[0].removeprefix("--").replace("-", "_")
 
 
 def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter:
-    """Return the parameter from which Typer makes the option; None, its default, means that it was not given."""
+    """Return the parameter from which Typer makes the option; its default None means that it was not given."""
     shown = typer.Option(
         option.name,
         metavar=option.metavar,
@@ -103,13 +103,13 @@ def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter
 
 
 def _kind(field: FieldInfo) -> type:
-    """Return the type of one value on the command line: a flag, a number, or a text that the plan reads."""
+    """Return the type of one value on the command line: a flag, a number, or a text for the plan to read."""
     kinds = get_args(field.annotation) or (field.annotation,)
     return next((kind for kind in (bool, int, float) if kind in kinds), str)
 
 
 def _bound(field: FieldInfo, name: str) -> float | None:
-    """Return the least or the largest value that a field may have; None where that end is open."""
+    """Return the lower limit (`ge`) or the upper limit (`le`) of a field, or None if it has none."""
     return next((getattr(mark, name) for mark in field.metadata if hasattr(mark, name)), None)
 
 
@@ -124,7 +124,7 @@ def _help(field: FieldInfo) -> str:
 
 
 def _replace_options(signature: inspect.Signature, added: list[inspect.Parameter]) -> inspect.Signature:
-    """Return a signature with these parameters in place of the one that is named `options`."""
+    """Return a signature with these parameters in place of the one named `options`."""
     before = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
     place = [one.name for one in before].index("options")
     return signature.replace(parameters=[*before[:place], *added, *before[place + 1 :]])

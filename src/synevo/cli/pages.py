@@ -1,4 +1,4 @@
-"""The page of a report: where it belongs, and how it is written and opened."""
+"""The page of a report: its folder, and how it is written and opened."""
 
 import webbrowser
 from pathlib import Path
@@ -13,17 +13,17 @@ from synevo.runs.rundir import RunDir, save_report
 
 
 def place(paths: list[Path] | None, found: list[RunDir]) -> Path:
-    """Return where a page belongs: in its run, or beside the first of its runs."""
+    """Return the folder for a page: in its run, or for several runs beside the first of them."""
     if len(found) == 1:
         return found[0].report_folder
     return (paths[0] if paths and len(paths) == 1 else found[0].path.parent) / "report"
 
 
 def write(found: list[RunDir], numbers: dict[str, Any], folder: Path, *, show: bool) -> None:
-    """Write the page of these runs, and open it in a browser to `show` it.
+    """Write the page of these runs, and open it in a browser if `show` is true.
 
     Raises:
-        RunError: where the page cannot be written.
+        RunError: if the page cannot be written.
     """
     page = render_comparison(numbers) if "groups" in numbers else render_page(found[0], numbers)
     try:

@@ -1,4 +1,4 @@
-"""The commands that show what a plan can be: fields, presets. They load no JAX.
+"""The commands that show the fields of a plan and the presets: fields, presets. They load no JAX.
 
 They are plain functions; `synevo.cli.app` makes commands of them.
 """
@@ -45,7 +45,7 @@ def presets(
 
 
 def _records_csv(name: str | None, records: list[dict[str, str]]) -> str:
-    """What was measured with a preset, as CSV; PlanError where that is nothing."""
+    """Return the measurements of a preset as CSV; raise PlanError if there are none."""
     if not records:
         raise PlanError(
             "No preset was named." if name is None else f"Nothing that was measured is kept for the preset {name!r}.",

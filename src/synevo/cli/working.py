@@ -1,6 +1,6 @@
-"""Work on runs: what train-ancestor, evolve and compact do once the command line is read.
+"""Work on runs: the commands train-ancestor, evolve and compact, after their arguments are read.
 
-JAX is imported within the functions, after the plans are checked: a mistake is answered at once.
+JAX is imported within the functions, after the plans are checked, so that mistakes are reported at once.
 """
 
 import functools
@@ -27,7 +27,7 @@ from synevo.runs.rundir import RunDir
 def plan_runs(
     run: Path | None, seeds: str | None, options: Options, *, preset: str | None, sets: Sequence[str]
 ) -> dict[RunDir, Plan]:
-    """Return the plan of every run that was asked for; PlanError where the options contradict each other."""
+    """Return the plan of every run that was asked for; raise PlanError if the options contradict each other."""
     plan = compose(preset=preset, options=options, sets=sets)
     stem = run or Path("runs") / f"{Path(plan.data.dataset).stem}-{plan.ancestor.name.replace(':', '.')}"
     if seeds is None:
@@ -42,7 +42,7 @@ def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, tensorboard: b
     """Train the ancestor of every run, or go on training it.
 
     Raises:
-        RunError: where a run was started with another plan, and a plan was `asked` for.
+        RunError: if a plan was `asked` for, and a run was started with another one.
     """
 
     def train(target: RunDir) -> Iterator[Happening]:
@@ -55,7 +55,7 @@ def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, tensorboard: b
 
 
 def origin_of(run: Path, *, replicated: bool) -> Callable[[Plan], Path]:
-    """Return which run a plan takes its ancestor from: `run`, or its replicate of the plan's seed if `replicated`."""
+    """Return a function from a plan to the run of its ancestor: `run`, or if `replicated` its run with that seed."""
     return lambda plan: replicate(run, plan.seed).path if replicated else run
 
 
@@ -65,7 +65,7 @@ def adopt_ancestors(
     """Start every run with the trained ancestor of its `origin`.
 
     Raises:
-        RunError: where an origin is no run, or has another seed than the one that was asked for (`seeded`).
+        RunError: if an origin is no run, or a seed was asked for (`seeded`) and the origin has another.
     """
 
     def adopt(target: RunDir) -> Iterator[Happening]:
@@ -90,7 +90,7 @@ def _check_seed(source: RunDir, wanted: int) -> None:
 
 
 def _start(plans: Mapping[RunDir, Plan], stage: Callable[[RunDir], Iterator[Happening]], *, tensorboard: bool) -> None:
-    """Bring runs to their ancestors one after the other, and say what comes next."""
+    """Give each run its ancestor, one run after the other, and print the next command."""
 
     def begin(target: RunDir) -> None:
         happenings = stage(target)
@@ -107,14 +107,14 @@ def evolve(paths: list[Path] | None, options: Options, sets: Sequence[str], *, t
     """Evolve the runs at these paths, or the latest, one after the other.
 
     Raises:
-        DivergenceError: where the last generation of a run failed.
-        RunError: where a path is no run.
+        DivergenceError: if the last generation of a run failed.
+        RunError: if a path is no run.
     """
     in_turn(open_runs(paths), lambda target: _evolve(target, options, sets, tensorboard=tensorboard))
 
 
 def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboard: bool) -> None:
-    """Evolve one run; DivergenceError where its last generation failed."""
+    """Evolve one run; raise DivergenceError if its last generation failed."""
     plan = change(target.load_plan(), options=options, sets=sets)
     record = _recorder(target, wanted=tensorboard)
     from synevo.runs import stages
@@ -137,12 +137,12 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
 
 
 def compact(paths: list[Path] | None, generation: int | None, *, round_to: int, options: Options) -> None:
-    """Compact the runs at these paths, or the latest, one after the other; RunError where a path is no run."""
+    """Compact the runs at these paths, or the latest, one after the other; raise RunError if a path is no run."""
     in_turn(open_runs(paths), lambda target: _compact(target, generation, round_to=round_to, options=options))
 
 
 def _compact(target: RunDir, generation: int | None, *, round_to: int, options: Options) -> None:
-    """Compact one run and say how that ended."""
+    """Compact one run and print the result."""
     plan = change(target.load_plan(), options=options)
     from synevo.runs import compacting
 
@@ -159,7 +159,7 @@ def _compact(target: RunDir, generation: int | None, *, round_to: int, options: 
 
 
 def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
-    """Return the plan that a run has; RunError where another one was asked for."""
+    """Return the plan of a run; raise RunError if another one was asked for."""
     from synevo.runs import organisms
 
     saved = run.load_plan()
@@ -177,13 +177,13 @@ def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
 
 
 def _follow(happenings: Iterator[Happening], *, generations: int, nothing: str, lineage: Lineage = NOBODY) -> None:
-    """Show what happens to a run until it ends; say `nothing` where nothing did."""
+    """Show the happenings of a run until they end; print the text `nothing` if no individual was added."""
     if follow(happenings, Console(stderr=True), generations=generations, lineage=lineage) == 0:
         typer.echo(nothing, err=True)
 
 
 def _recorder(run: RunDir, *, wanted: bool) -> Callable[[Iterator[Happening]], Iterator[Happening]]:
-    """Return what writes a run's happenings to its event file as they pass, where that is wanted."""
+    """Return a function that passes on happenings, and if `wanted` writes them to the run's event file."""
     if not wanted:
         return lambda happenings: happenings
     from synevo.runs import curves

@@ -10,10 +10,10 @@ _REMEDY = "A task is named as package.module:function, a callable without argume
 
 
 def find_problem(name: str) -> Problem:
-    """Return the problem of `package.module:function`, after checking that it is one.
+    """Return the problem that the function `package.module:function` makes, and check it.
 
     Raises:
-        TaskError: where it cannot be imported, raises something, or returns anything but a problem with examples.
+        TaskError: if it cannot be imported, raises something, or returns anything but a problem with examples.
     """
     if ":" not in name:
         raise TaskError(f"There is no task {name!r}.", remedy=_REMEDY)
@@ -30,7 +30,7 @@ def find_problem(name: str) -> Problem:
 
 
 def _check(name: str, split: str, examples: object) -> None:
-    """TaskError where a split is no sequence of examples, is empty, or its arrays count different examples."""
+    """Raise TaskError if a split is no sequence of examples, is empty, or its arrays differ in length."""
     missing = [method for method in ("__len__", "__getitem__") if not hasattr(examples, method)]
     if missing:
         raise TaskError(

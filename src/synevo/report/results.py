@@ -1,4 +1,4 @@
-"""Results: the tables of the documents, generated from the raw figures beside the presets.
+"""Results: the tables of the documents, generated from the raw measurements beside the presets.
 
 A document holds a table between two markers, each on a line of its own:
 
@@ -6,8 +6,8 @@ A document holds a table between two markers, each on a line of its own:
     <!-- end -->
 
 `python -m synevo.report.results FILE...` (`make results`) writes the tables anew. To add one, write a function without
-arguments that returns Markdown, and name it in `TABLES`. Accuracies are in %, efficiencies are how many times less of
-something a network has than its ancestor, every layer counted; means are told with their standard deviation.
+arguments that returns Markdown, and name it in `TABLES`. Accuracies are in %. An efficiency is a quantity of the
+ancestor divided by that of a network, every layer counted. Means come with their standard deviation.
 """
 
 import re
@@ -35,14 +35,14 @@ BUDGETS: Mapping[str, tuple[float, ...]] = {
     "sharp": (0.5, 1, 1.72),
     "paper": (0.5, 1, 1.72),
 }
-"""The presets with replicates on MNIST, and the budgets, in points of accuracy, that their results are told for."""
+"""The presets with replicates on MNIST, and the budgets of their results in points of accuracy."""
 
 USUAL = 0.5
-"""The budget, in points, of the one table that has a row a preset."""
+"""The budget, in points, of the table with one row a preset."""
 
 SPARSE = (("synapses", 8), ("synapses", 32), ("synapses", 128), ("synapses", 512))
 SMALL = (("kernels", 8), ("kernels", 32), ("multiply-adds", 2), ("multiply-adds", 4), ("multiply-adds", 8))
-"""Where heredities are compared: a quantity, and how many times less of it."""
+"""The levels for comparing heredities: a quantity, and its efficiency."""
 
 ABLATIONS = {
     "distillation": ("labels alone", "training.distillation=0"),
@@ -57,7 +57,7 @@ ABLATIONS = {
     "population": ("the best of three offspring", "evolution.population=3"),
     "parents": ("three offspring of two mated parents", "evolution.population=3 evolution.parents=2"),
 }
-"""What is changed in `brief`, one thing at a time: in words, and as fields of the plan."""
+"""The changes of `brief`, one at a time: in words, and as fields of the plan."""
 
 _ABLATED = (8, 16, 32, 64)
 _DEMO = (4, 7, 8)
@@ -65,7 +65,7 @@ _KERNEL = (9, 11, 12, 13)
 
 
 def lineages(preset: str, stem: str) -> list[Lineage]:
-    """Return the lineages of the runs `stem`-0, `stem`-1, … among the raw figures of a preset."""
+    """Return the lineages of the runs `stem`-0, `stem`-1, … among the raw measurements of a preset."""
     runs: dict[str, Lineage] = {}
     for record in preset_records(preset):
         if re.fullmatch(rf"{stem}-\d+", record["run"]):
@@ -79,19 +79,19 @@ def _numbers(record: Mapping[str, str]) -> Row:
 
 
 def last_within(lineage: Lineage, points: float) -> Row:
-    """Return the last generation within so many points of the ancestor's validation accuracy."""
+    """Return the last generation within this many points of the ancestor's validation accuracy."""
     best = lineage[0]["validation_score"]
     return [row for row in lineage if within(best - row["validation_score"], points / 100)][-1]
 
 
 def presets_table() -> str:
-    """Write what each preset reaches within half a point, a row a preset."""
+    """Write a table of the results of each preset within half a point, a row a preset."""
     head = ("preset", "ancestor", *_EFFICIENCIES, "test, %", "difference")
     return _table(head, ([f"`{name}`", _ancestor(name), *_reached(name, USUAL)] for name in BUDGETS))
 
 
 def budgets_table() -> str:
-    """Write what each preset reaches within each of its budgets."""
+    """Write a table of the results of each preset within each of its budgets."""
     head = ("preset", "budget", *_EFFICIENCIES, "test, %", "difference")
     return _table(
         head, ([f"`{name}`", f"{points:g}", *_reached(name, points)] for name in BUDGETS for points in BUDGETS[name])
@@ -108,7 +108,7 @@ _EFFICIENCIES = {
     "stored weights": ("stored_weights", ratio),
     "multiply-adds": ("multiply_adds", ratio),
 }
-"""The columns of efficiencies: what each counts, and how it is written."""
+"""The columns of efficiencies: the field of each, and the function that writes it."""
 
 
 def _reached(preset: str, points: float) -> list[str]:
@@ -123,7 +123,7 @@ def _reached(preset: str, points: float) -> list[str]:
 
 
 def heredities_table(compared: Sequence[tuple[str, int]]) -> str:
-    """Write the test accuracy of each heredity where its lineages have so many times less of a quantity."""
+    """Write a table of the test accuracy of each heredity at the levels `compared`: a quantity and its efficiency."""
     titles, before = [], ""
     for quantity, level in compared:
         titles.append(f"{level}×" if quantity == before else f"{quantity} {level}×")
@@ -137,7 +137,7 @@ def heredities_table(compared: Sequence[tuple[str, int]]) -> str:
 
 
 def changes_table() -> str:
-    """Write what each change of `brief` is, in words and as fields of the plan."""
+    """Write a table of the changes of `brief`, in words and as fields of the plan."""
     rows = [
         [f"`{name}`", words, " ".join(f"`{field}`" for field in fields.split())]
         for name, (words, fields) in ABLATIONS.items()
@@ -146,7 +146,7 @@ def changes_table() -> str:
 
 
 def ablations_table() -> str:
-    """Write what each change of `brief` does to test accuracy at equal numbers of stored weights."""
+    """Write a table of the test accuracy after each change of `brief`, at equal numbers of stored weights."""
     head = ("change", *(f"{level}×" for level in _ABLATED), "epochs", "seeds")
     changed = ([f"`{name}`", *_ablated(f"brief-{name}")] for name in ABLATIONS)
     return _table(head, (["nothing", *_ablated("brief")], *changed))
@@ -160,7 +160,7 @@ def _ablated(stem: str) -> list[str]:
 
 
 def _level(rows: list[Row], level: int, *, of: int) -> str:
-    """Write the accuracy at a level, and how many lineages got there where not all `of` them did."""
+    """Write the accuracy at a level, and the number of lineages that reached it if not all `of` them did."""
     row = next((row for row in rows if row["efficiency"] == level), None)
     if row is None:
         return ""
@@ -170,7 +170,7 @@ def _level(rows: list[Row], level: int, *, of: int) -> str:
 
 
 def demo_table() -> str:
-    """Write what comes out of the demo, a row a quantity and a column for some of its generations."""
+    """Write a table of the results of the demo, a row a quantity and a column for some of its generations."""
     (lineage,) = lineages("demo", "demo")
     shown = [row for row in lineage if row["generation"] in {1, *_DEMO}]
     head = ("", "ancestor", *(f"generation {row['generation']:.0f}" for row in shown[1:]))
@@ -186,7 +186,7 @@ _DEMO_COUNTS = {"synapses": "synapses", "weights stored": "stored_weights", "mul
 
 
 def kernel_table() -> str:
-    """Write the last generations of `paper` with one factor of the synapses for all layers, and sharpness 20."""
+    """Write a table of the last generations of `paper` with one synapse factor for all layers, and sharpness 20."""
     (lineage,) = lineages("paper", "kernel")
     first = lineage[0]
     rows = [
@@ -224,12 +224,12 @@ _MARKED = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def fill(text: str) -> str:
-    """Return a document with every table between its markers written anew."""
+    """Return a document with new tables between all markers."""
     return _MARKED.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text)
 
 
 def main(paths: Sequence[str]) -> None:
-    """Write the tables of these documents anew."""
+    """Write new tables into the documents at these paths."""
     for path in map(Path, paths):
         path.write_text(fill(path.read_text("utf-8")), "utf-8")
 

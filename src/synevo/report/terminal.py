@@ -1,4 +1,4 @@
-"""The report on a terminal: what a summary says, as tables."""
+"""The report on a terminal: a summary as tables."""
 
 from itertools import zip_longest
 from typing import Any
@@ -19,7 +19,7 @@ Summary = dict[str, Any]
 
 
 def render(summary: Summary) -> RenderableType:
-    """The whole report of a run."""
+    """Return the whole report of a run, from its summary."""
     parts: list[RenderableType] = [
         _headline(summary),
         lineage_table(summary["generations"], summary["best"], summary["score"]["name"]),
@@ -52,7 +52,7 @@ def _headline(summary: Summary) -> Text:
 
 
 def lineage_table(generations: list[Summary], best: int | None, score: str = scores.ACCURACY) -> Table:
-    """One row a generation; the best one is marked."""
+    """Return a table with a row an individual; the best one is marked."""
     table = Table(title="Lineage", title_justify="left", caption=_LINEAGE_CAPTION, caption_justify="left")
     splits = (f"valid{scores.unit(score)}", f"test{scores.unit(score)}")
     for name in ("gen", *splits, "synapses", "syn ×", "(family)", "kernels", "clu ×", "(family)"):
@@ -89,7 +89,7 @@ def _is_best(row: Summary, best: int | None) -> bool:
 
 
 def _lives_on(row: Summary) -> bool:
-    """Whether an individual is the best of its generation, or a parent of the next one."""
+    """Return True if an individual is the best of its generation, or a parent of the next one."""
     return bool(row["chosen"] or row["parent"])
 
 
@@ -113,6 +113,7 @@ def _layer_table(layers: list[Summary], best: int) -> Table:
 
 
 def _compact_part(compact: Summary) -> RenderableType:
+    """Return a table of the compacted network beside its ancestor: sizes, latencies, and the proof below."""
     table = Table(title=f"Compacted generation {compact['generation']}", title_justify="left")
     for name in ("", "ancestor", "masked", "compact", "ancestor / compact"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
@@ -145,7 +146,7 @@ def _agreement(proof: Summary) -> str:
 
 
 def _sibling_table(variation: Summary) -> Table:
-    """How far the siblings of one run lie apart, a row a generation."""
+    """Return a table of the standard deviations among the siblings of one run, a row a generation."""
     table = Table(title="Standard deviation among siblings", title_justify="left", caption_justify="left")
     for name in ("gen", "siblings", "d.f.", "valid %", "test %", "synapses", "synapses %"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -200,7 +201,7 @@ def print_comparison(console: Console, comparison: Summary) -> None:
 
 
 def print_summary(console: Console, comparison: Summary) -> None:
-    """Print what replicates reach together, and no more."""
+    """Print only the results of groups of replicates."""
     for group in comparison["groups"]:
         _print_title(console, group)
         console.print(_budget_table(group["budgets"]))
@@ -241,7 +242,7 @@ def _print_missing(console: Console, comparison: Summary) -> None:
 
 
 def _budget_table(budgets: list[Summary]) -> Table:
-    """What replicates reach within each budget."""
+    """Return a table of the results of replicates, a row a budget."""
     table = Table(caption=BUDGETS, caption_justify="left")
     for name in ("budget", "runs", "gen", "test %", "drop", "syn ×", "clu ×", "mult-adds", "epochs", "training"):
         table.add_column(name, justify="right")
@@ -262,7 +263,7 @@ def _budget_table(budgets: list[Summary]) -> Table:
 
 
 def _group_table(group: Summary) -> Table:
-    """Mean and deviation of a group of replicates, a row a generation."""
+    """Return a table of mean and deviation of a group of replicates, a row a generation."""
     table = Table()
     for name in ("gen", "runs", "test %", "syn ×", "clu ×", "mult-adds"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -279,7 +280,7 @@ def _group_table(group: Summary) -> Table:
 
 
 def _print_variation(console: Console, variation: Summary) -> None:
-    """Print how far siblings lie apart, and beside it how far replicates do, where there are siblings."""
+    """Print the standard deviations of siblings beside those of replicates, if there are siblings."""
     if not variation["siblings"]["groups"]:
         return
     table = Table(title="Standard deviations", title_justify="left", caption_justify="left")
@@ -300,7 +301,7 @@ def _apart(row: Summary) -> list[str]:
 
 
 def runs_table(overviews: list[Overview]) -> Table:
-    """One row a run: state, best generation, age, and who is working on it."""
+    """Return a table with a row a run: its state, its best generation, its age, and its writer."""
     table = Table()
     for name in ("run", "state", "gens", "best", "syn ×", "test", "changed", "written by"):
         table.add_column(name, justify="right" if name in ("gens", "best", "syn ×", "test", "changed") else "left")

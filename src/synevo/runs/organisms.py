@@ -1,4 +1,4 @@
-"""Organisms of a run: from its plan and its files to networks, and back."""
+"""Organisms of a run: they are built from its plan and its files, and turned into arrays for files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -31,9 +31,9 @@ _UNITS = ":units"
 
 @dataclass(frozen=True)
 class Context:
-    """What all individuals of a run share: the plan, the problem, and the species.
+    """The plan, the problem and the species, which all individuals of a run share.
 
-    `dataset` is where the problem comes from where it is one of images that synevo reads; None for a user's own.
+    `dataset` is the source of the problem if synevo reads the images; it is None for a user's own problem.
     """
 
     plan: Plan
@@ -48,7 +48,7 @@ class Context:
 
 
 def resolve(plan: Plan) -> Plan:
-    """Return the plan with all that depends on the ancestor and the data filled in."""
+    """Return the plan with the fields filled in that depend on the ancestor and the data; errors as in `prepare`."""
     if plan.task.name != CLASSIFICATION:
         return plan
     data = datasets.resolve(plan.data, native_size=ancestors.native_size(plan.ancestor.name))
@@ -56,7 +56,11 @@ def resolve(plan: Plan) -> Plan:
 
 
 def prepare(plan: Plan) -> Context:
-    """Load the examples of a plan and build its species."""
+    """Load the examples of a plan and build its species.
+
+    Raises:
+        DataError, TaskError, PlanError, AncestorError: if the data, the task, the plan or the ancestor is unfit.
+    """
     dataset = datasets.load(plan.data, seed=plan.seed) if plan.task.name == CLASSIFICATION else None
     problem = dataset.problem if dataset else find_problem(plan.task.name)
     make: Callable[..., Any] = ancestors.find(plan.ancestor.name)
@@ -68,16 +72,16 @@ def prepare(plan: Plan) -> Context:
 
 
 def to_tensors(organism: Organism) -> tuple[Tensors, Tensors]:
-    """Return the weights and the masks of an organism as files hold them; the units are among the masks."""
+    """Return the weights and the masks of an organism for its files; the units are among the masks."""
     weights = {name: np.asarray(array) for name, array in organism.network.arrays.items()}
     return weights, {**organism.masks, _UNITS: organism.units}
 
 
 def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
-    """Return an individual's organism, by name or as the head of a generation.
+    """Return an individual's organism, by its name or by the generation of which it is the head.
 
     Raises:
-        RunError: where there is none, or its files are damaged or are those of another model.
+        RunError: if there is none, its files are damaged, or they belong to another model.
     """
     weights, bits = run.load_individual(which)
     if set(weights) != set(species.template.arrays):
@@ -92,7 +96,7 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
 
 
 def measure(context: Context, networks: Mapping[str, Network]) -> dict[str, Any]:
-    """Return the latency in milliseconds of networks side by side, by batch size: median, quartiles and rounds."""
+    """Return each network's latency in ms by batch size (median, quartiles, rounds), and the machine."""
     rows: dict[str, Any] = {name: {} for name in networks}
     for batch in LATENCY_BATCHES:
         for name, timing in stopwatch.race(calls(context, networks, batch), rounds=50).items():

@@ -1,4 +1,4 @@
-"""The run list: the runs of a folder, each in one line, from its plan and its lineage alone."""
+"""The run list: one line for each run of a folder, from its plan and its lineage alone."""
 
 import time
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from synevo.runs.rundir import RunDir, near_run
 
 @dataclass(frozen=True)
 class Overview:
-    """A run in one line; `writer` says who is working on it, `age` is in seconds since it last changed."""
+    """A run in one line; `writer` names the process that works on it, `age` is in seconds since its last change."""
 
     name: str
     path: str
@@ -27,7 +27,7 @@ class Overview:
 
 
 def find_runs(folder: Path) -> list[RunDir]:
-    """The runs right within a folder, by name; links such as `latest` are not counted twice."""
+    """Return the runs directly in a folder, sorted by name, without links such as `latest`."""
     return [
         RunDir(path)
         for path in sorted(folder.iterdir() if folder.is_dir() else ())
@@ -36,7 +36,11 @@ def find_runs(folder: Path) -> list[RunDir]:
 
 
 def open_all(paths: list[Path]) -> list[RunDir]:
-    """The runs at these paths, each once; a folder of runs counts as its runs. RunError where there is none."""
+    """Return the runs at these paths, each once; a folder of runs stands for its runs.
+
+    Raises:
+        RunError: if a path is neither a run nor a folder of runs.
+    """
     runs: dict[Path, RunDir] = {}
     for path in paths:
         run = RunDir(path)
@@ -52,7 +56,7 @@ def open_all(paths: list[Path]) -> list[RunDir]:
 
 
 def overview(run: RunDir) -> Overview:
-    """Return a run in one line, damaged or not."""
+    """Return the overview of a run, also of a damaged one."""
     entries, problems = run.whole_entries()
     lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
     best, state = None, "damaged"
