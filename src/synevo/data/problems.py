@@ -4,7 +4,7 @@ import jax
 
 from synevo.errors import TaskError
 from synevo.model.named import find_named
-from synevo.tasks.task import Problem, Task
+from synevo.tasks.task import Problem, Task, first
 
 _REMEDY = "A task is named as package.module:function, a callable without arguments that returns a synevo.Problem."
 
@@ -22,8 +22,10 @@ def find_problem(name: str) -> Problem:
         problem = function()
     except Exception as error:
         raise TaskError(f"{name}() raised {type(error).__name__}: {error}", remedy=_REMEDY) from error
-    if not isinstance(problem, Problem) or not isinstance(problem.task, Task):
-        raise TaskError(f"{name}() returned a {type(problem).__name__}, not a synevo.Problem.", remedy=_REMEDY)
+    for found, kind in ((problem, Problem), (getattr(problem, "task", None), Task)):
+        if not isinstance(found, kind):
+            what = f"{name}() returned" if kind is Problem else f"The task of {name}() is"
+            raise TaskError(f"{what} a {type(found).__name__}, not a synevo.{kind.__name__}.", remedy=_REMEDY)
     for split in ("train", "validation", "test"):
         _check(name, split, getattr(problem, split))
     return problem
@@ -37,7 +39,14 @@ def _check(name: str, split: str, examples: object) -> None:
             f"The {split} examples of {name} are a {type(examples).__name__}, without {' and '.join(missing)}.",
             remedy="Examples have a length, and give the batch of the examples at given places: see synevo.Task.",
         )
-    count = len(examples)  # type: ignore[arg-type]
+    try:
+        count = len(examples)  # type: ignore[arg-type]
+        jax.tree.map(len, first(examples, 2) if count else ())  # type: ignore[arg-type]
+    except Exception as error:
+        raise TaskError(
+            f"The first of the {split} examples of {name} cannot be read: {type(error).__name__}: {error}",
+            remedy="Examples give the batch of the examples at given places, an array of integers: see synevo.Task.",
+        ) from error
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves(getattr(examples, "arrays", None))}
     if not count or len(sizes) > 1:
         found = f"arrays of {', '.join(map(str, sorted(sizes)))} examples" if count else "none"

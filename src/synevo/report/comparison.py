@@ -35,6 +35,7 @@ def compare(summaries: list[Summary], budgets: Sequence[float] = ()) -> Summary:
     groups = _groups(plans, [field for field in different if field not in _NOT_THE_METHOD])
     return {
         "runs": names,
+        "score": _shared_score(summaries),
         "groups": [
             _group(name, [names[place] for place in places], [summaries[place] for place in places], budgets)
             for name, places in _named(groups, names, plans)
@@ -46,6 +47,12 @@ def compare(summaries: list[Summary], budgets: Sequence[float] = ()) -> Summary:
         ],
         "summaries": summaries,
     }
+
+
+def _shared_score(summaries: list[Summary]) -> dict[str, str]:
+    """Return the name and the direction of the runs' scores, and a general name if they differ."""
+    found = [summary["score"] for summary in summaries]
+    return dict(found[0]) if all(score == found[0] for score in found) else {"name": "score", "better": "higher"}
 
 
 def _group(name: str, runs: list[str], summaries: list[Summary], budgets: Sequence[float]) -> Summary:

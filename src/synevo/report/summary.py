@@ -76,7 +76,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "machine": found.attempt("machine", run.load_machine, {}),
         "floor": _floor(lineage, plan),
         "cost": _cost(entries),
-        "family": family.beside(plan.data.dataset if plan and plan.task.name == CLASSIFICATION else ""),
+        "family": [] if plan and plan.task.name != CLASSIFICATION else family.beside(plan.data.dataset if plan else ""),
         "survival": alive,
         "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact, architecture)),
         "frozen": found.attempt("frozen", lambda: architecture["frozen"] if architecture else [], []),

@@ -13,7 +13,7 @@ from synevo import ancestors, keys
 from synevo.data import datasets
 from synevo.data.datasets import Dataset
 from synevo.data.problems import find_problem
-from synevo.errors import RunError
+from synevo.errors import PlanError, RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics.organism import Organism, Species
 from synevo.model.network import Inputs, Network, build, call
@@ -21,7 +21,7 @@ from synevo.plan.fields import CLASSIFICATION, Plan
 from synevo.runs import stopwatch
 from synevo.runs.machine import describe
 from synevo.runs.rundir import RunDir
-from synevo.tasks.task import Problem, first
+from synevo.tasks.task import Batch, Problem, first
 from synevo.wiring.dissection import dissect
 
 LATENCY_BATCHES = (1, 256)
@@ -66,9 +66,22 @@ def prepare(plan: Plan) -> Context:
     make: Callable[..., Any] = ancestors.find(plan.ancestor.name)
     if dataset is not None:
         make = partial(make, dataset.shape, len(dataset.classes))
-    inputs = problem.task.inputs(jax.tree.map(jnp.asarray, first(problem.train, 2)))
+    batch = first(problem.train, 2)
+    _check_moved(plan, batch)
+    inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
     template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
     return Context(plan, problem, Species(dissect(template, inputs), template), dataset)
+
+
+def _check_moved(plan: Plan, batch: Batch) -> None:
+    """Raise PlanError where the plan moves images, and a batch has none."""
+    moving = [name for name in ("ancestor_training", "training") if (part := getattr(plan, name)).shift or part.flip]
+    if moving and not (isinstance(batch, Mapping) and "image" in batch):
+        still = " ".join(f"--set {name}.shift=0 --set {name}.flip=false" for name in moving)
+        raise PlanError(
+            f"The plan moves images in training, and the batches of the task {plan.task.name} hold none as 'image'.",
+            remedy=f"Leave them where they are: {still}.",
+        )
 
 
 def to_tensors(organism: Organism) -> tuple[Tensors, Tensors]:

@@ -187,8 +187,11 @@ def _compiled(*, resident: bool) -> Any:
 def _scan(
     recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, arrays: Batch, places: Array
 ) -> tuple[Network, Any, Array]:
+    bits, impl = jax.random.key_data(constants.key), jax.random.key_impl(constants.key)
+
     def body(carry: tuple[Network, Any], item: tuple[Array, Array]) -> tuple[tuple[Network, Any], Array]:
-        network, optimiser, loss = _resident_step(recipe, *carry, constants, (arrays, item[0]), item[1])
+        own = constants._replace(key=jax.random.wrap_key_data(bits, impl=impl))  # a loop's key counts as used up
+        network, optimiser, loss = _resident_step(recipe, *carry, own, (arrays, item[0]), item[1])
         return (network, optimiser), loss
 
     (network, optimiser), losses = jax.lax.scan(body, (network, optimiser), (places, jnp.arange(len(places))))

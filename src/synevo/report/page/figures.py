@@ -280,18 +280,20 @@ def durations(summary: Row, width: int) -> Spec:
     }
 
 
-def spread(groups: list[Row], kind: str, width: int) -> Spec:
+def spread(groups: list[Row], score: Row, kind: str, width: int) -> Spec:
     """Return the curve of mean accuracy over mean efficiency for each group, with the range of its runs as a band."""
     field, layers = _field(kind), []
+    name = score["name"]
+    factor, unit = scores.factor(name), scores.unit(name)
     for group in groups:
         rows = [
             {
                 "x": row[field]["mean"],
-                "y": 100 * row["test_score"]["mean"],
-                "low": 100 * row["test_score"]["min"],
-                "high": 100 * row["test_score"]["max"],
+                "y": factor * row["test_score"]["mean"],
+                "low": factor * row["test_score"]["min"],
+                "high": factor * row["test_score"]["max"],
                 "text": f"{group['name']}, generation {row['generation']}: mean {row[field]['mean']:.2f}×, "
-                f"{100 * row['test_score']['mean']:.2f} % of {row['runs']} runs",
+                f"{scores.write(row['test_score']['mean'], name)}{unit} of {row['runs']} runs",
             }
             for row in group["generations"]
         ]
@@ -305,7 +307,7 @@ def spread(groups: list[Row], kind: str, width: int) -> Spec:
             _points(rows, "y", group["name"], {"filled": True, "size": 40}),
         ]
     names = [group["name"] for group in groups]
-    spec = curve({"generations": [], "family": [], "floor": None, "best": None}, kind, width)
+    spec = curve({"generations": [], "family": [], "floor": None, "best": None, "score": score}, kind, width)
     spec["layer"] = layers
     spec["encoding"]["color"]["legend"]["symbolOpacity"] = 1
     spec["encoding"]["color"]["scale"] = {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]}

@@ -70,7 +70,10 @@ def render_page(run: RunDir, summary: Row) -> str:
 def render_comparison(comparison: Row) -> str:
     """Return the HTML page of several runs."""
     kinds = ("synaptic", "cluster", "storage", "multiply-add")
-    drawings = {kind: draw(partial(figures.spread, comparison["groups"], kind), wide=figures.HALF) for kind in kinds}
+    drawings = {
+        kind: draw(partial(figures.spread, comparison["groups"], comparison["score"], kind), wide=figures.HALF)
+        for kind in kinds
+    }
     count = len(comparison["runs"])
     title = f"{count} runs" if count > 1 else comparison["runs"][0]
     return _render("comparison.html", comparison=comparison, drawings=drawings, title=title)
@@ -91,6 +94,9 @@ def _render(template: str, **context: Any) -> str:
     environment.filters["label"] = label_of
     environment.filters["score"] = lambda value, summary: scores.write(value, summary["score"]["name"])
     environment.filters["around"] = lambda spread, name: numerals.around(spread, getattr(numerals, name))
+    environment.filters["around_score"] = lambda spread, summary: numerals.around(
+        spread, partial(scores.write, name=summary["score"]["name"])
+    )
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
