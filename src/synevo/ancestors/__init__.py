@@ -1,8 +1,8 @@
 """The ancestors: plain `nnx.Module`s, one architecture a file, written as a user would write them.
 
-An ancestor is a callable of the input shape `(height, width, channels)`, the number of classes and an `nnx.Rngs`, that
-returns a module from images `[n, height, width, channels]` to logits `[n, classes]`. A user's own is named
-`package.module:factory`, and may return a `flax.linen.Module` as well.
+An ancestor is a callable. It takes the input shape `(height, width, channels)`, the number of classes and an
+`nnx.Rngs`, and returns a module. The module maps images `[n, height, width, channels]` to logits `[n, classes]`. A
+user's own ancestor is named `package.module:factory`; it may return a `flax.linen.Module` as well.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,11 @@ BUILT_IN: dict[str, Any] = {
 
 
 def find(name: str) -> Factory:
-    """The factory of a built-in ancestor, or of `package.module:factory`; AncestorError where there is none."""
+    """Return the factory of a built-in ancestor, or of a name `package.module:factory`.
+
+    Raises:
+        AncestorError: where there is no such ancestor.
+    """
     if name in BUILT_IN:
         factory: Factory = BUILT_IN[name]
         return factory
@@ -48,5 +52,9 @@ def find(name: str) -> Factory:
 
 
 def native_size(name: str) -> int | None:
-    """The side in pixels of the images that an ancestor was designed for; None where any size will do."""
+    """Return the side in pixels of the images that an ancestor was designed for; None where any size works.
+
+    Raises:
+        AncestorError: as in `find`.
+    """
     return getattr(find(name), "native_size", None)

@@ -1,4 +1,4 @@
-"""An archive: where the individuals of a lineage are kept, in memory or in a run on disk."""
+"""An archive: it keeps the individuals of a lineage, in memory or in a run on disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from synevo.lineage.individuals import Individual, Lineage
 
 @dataclass(frozen=True)
 class Birth:
-    """An individual has grown up; `organism` is None where every attempt to train it diverged."""
+    """The event that an individual was trained; `organism` is None where every attempt diverged."""
 
     individual: Individual
     organism: Organism | None
@@ -19,7 +19,7 @@ class Birth:
 
 @dataclass(frozen=True)
 class Resumption:
-    """Where a training was interrupted: the arrays of its state after `epoch` epochs of its `attempt`."""
+    """The state of an interrupted training: its arrays after `epoch` epochs of its `attempt`."""
 
     attempt: int
     epoch: int
@@ -27,7 +27,7 @@ class Resumption:
 
 
 class Archive(Protocol):
-    """Where a lineage is kept; its methods are those of `Memory`."""
+    """The interface of an archive; `Memory` is one."""
 
     def lineage(self) -> Lineage:
         """Return the individuals so far."""
@@ -38,17 +38,17 @@ class Archive(Protocol):
         ...
 
     def resumption(self, conception: Conception, /) -> Resumption | None:
-        """Return where the training of an offspring was interrupted; None where it was not."""
+        """Return the state of the interrupted training of an offspring; None where there is none."""
         ...
 
     def keep(self, birth: Birth, /) -> Birth:
-        """Keep an individual that has grown up, and return it as it is kept."""
+        """Keep a trained individual, and return it as it is kept."""
         ...
 
 
 @dataclass
 class Memory:
-    """An archive in memory; nothing in it was interrupted."""
+    """An archive in memory; no training in it was interrupted."""
 
     individuals: Lineage = field(default_factory=Lineage)
     organisms: dict[str, Organism] = field(default_factory=dict)
@@ -62,11 +62,11 @@ class Memory:
         return self.organisms[name]
 
     def resumption(self, _: Conception) -> Resumption | None:
-        """Return None."""
+        """Return None: no training was interrupted."""
         return None
 
     def keep(self, birth: Birth) -> Birth:
-        """Keep an individual that has grown up, and return it."""
+        """Keep a trained individual, and return it."""
         self.individuals = self.individuals.add(birth.individual)
         if birth.organism is not None:
             self.organisms[birth.individual.name] = birth.organism

@@ -1,4 +1,4 @@
-"""Named: a user's own function, found by its name `package.module:function`."""
+"""Find a user's own function by its name `package.module:function`."""
 
 import importlib
 import sys
@@ -9,10 +9,10 @@ from synevo.errors import SynevoError, did_you_mean
 
 
 def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..., Any]:
-    """Return the callable of a name `package.module:function`; the working directory is searched, too.
+    """Return the callable with a name `package.module:function`; the working directory is searched, too.
 
     Raises:
-        SynevoError: as an `error` that calls it the `what`, where it cannot be imported or is not callable.
+        SynevoError: the class `error`, where it cannot be imported or is not callable; `what` names it in the text.
     """
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path:

@@ -1,4 +1,4 @@
-"""Composing a plan: a preset, then the options of the command line, then `--set section.field=value`, in that order."""
+"""Compose a plan from a preset, the options of the command line and `--set section.field=value`, in that order."""
 
 import re
 import tomllib
@@ -14,7 +14,9 @@ from synevo.plan.presets import preset_table
 
 
 def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
-    """The plan of a preset, changed by dotted `options` whose value is not None, then by `section.field=value` texts.
+    """Compose a plan: a preset, changed by dotted `options`, then by `section.field=value` texts.
+
+    Options whose value is None change nothing.
 
     Raises:
         PlanError: for an unknown preset or field, or a value out of range.
@@ -40,13 +42,21 @@ def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = No
 
 
 def change(plan: Plan, *, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
-    """`plan` with dotted `options` and `section.field=value` texts laid over it; PlanError as in `compose`."""
+    """Return `plan`, changed by dotted `options` and `section.field=value` texts.
+
+    Raises:
+        PlanError: as in `compose`.
+    """
     flat = {name: value for name, value in flatten(plan).items() if name != "format"}
     return compose(options={**flat, **{k: v for k, v in (options or {}).items() if v is not None}}, sets=sets)
 
 
 def validate(table: Mapping[str, Any]) -> Plan:
-    """The plan in a nested table; PlanError names each unknown field and each value out of range."""
+    """Return the plan in a nested table.
+
+    Raises:
+        PlanError: names each unknown field and each value out of range.
+    """
     try:
         return Plan.model_validate(table)
     except ValidationError as error:
@@ -57,7 +67,7 @@ def validate(table: Mapping[str, Any]) -> Plan:
 
 
 def flatten(plan: Section, prefix: str = "") -> dict[str, Any]:
-    """Every field of a plan as `section.field → value`, in the order of declaration."""
+    """Return every field of a plan as `section.field → value`, in the order of declaration."""
     flat: dict[str, Any] = {}
     for name in type(plan).model_fields:
         value = getattr(plan, name)
@@ -80,7 +90,7 @@ def plan_fields(section: type[Section] = Plan, prefix: str = "") -> dict[str, Fi
 
 
 def describe() -> dict[str, str]:
-    """Return what every field means, as `section.field → description`."""
+    """Return the meaning of every field, as `section.field → description`."""
     return {name: field.description or "" for name, field in plan_fields().items()}
 
 
@@ -104,7 +114,7 @@ def _put(table: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _parse(text: str) -> Any:
-    """The TOML value of a text, or the text itself where it is none (so that strings need no quotes)."""
+    """Return the TOML value of a text, or the text itself where it is not TOML (so that strings need no quotes)."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -120,7 +130,7 @@ def _describe(detail: Mapping[str, Any]) -> str:
 
 
 def _near_field(name: str) -> str:
-    """Return a question for the field or section that was meant: of the same section rather than of another one."""
+    """Return the question "Did you mean …?" for an unknown field; fields of the same section come before others."""
     section, _, word = name.rpartition(".")
     dotted = [*Plan.model_fields, *plan_fields()]
     within = [one for one in dotted if one.startswith(f"{section}.")]
@@ -129,7 +139,7 @@ def _near_field(name: str) -> str:
 
 
 def _near_value(detail: Mapping[str, Any]) -> str:
-    """Return a question for the choice that was meant; empty where a field is no choice, or none is like the value."""
+    """Return the question "Did you mean …?" for an unknown choice; empty where no choice is like the value."""
     if detail["type"] != "literal_error":
         return ""
     return did_you_mean(str(detail["input"]), re.findall("'([^']+)'", detail["ctx"]["expected"]))

@@ -1,8 +1,8 @@
-"""Every knob of a run, once: frozen, validated, written to the run before any work starts.
+"""Every setting of a run, once: frozen, validated, written to the run before any work starts.
 
-A plan is composed of a preset (`presets/*.toml`), the options of the command line and `--set section.field=value`, in
-that order, and holds only resolved values: what a run did can be read from its plan alone. Symbols are those of the
-paper (arXiv 1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
+A plan is composed of a preset (`tables/*.toml`), the options of the command line and `--set section.field=value`, in
+that order. It holds only resolved values, so a plan alone tells what a run did. Symbols are those of the paper (arXiv
+1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 FORMAT = 1
 
 CLASSIFICATION = "classification"
-"""The task of telling images apart, whose data synevo reads itself."""
+"""The task of classifying images; synevo reads their data itself."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Section(BaseModel):
 
 
 class DataPlan(Section):
-    """Which images, how they are split, and how they are brought to the size that the network expects."""
+    """The images, their split, and how they are brought to the size that the network expects."""
 
     dataset: Annotated[str, Option("--dataset")] = Field(
         "digits",
@@ -98,7 +98,7 @@ class AncestorPlan(Section):
 
 
 class TaskPlan(Section):
-    """What the network is for."""
+    """The task of the network."""
 
     name: Annotated[str, Option("--task")] = Field(
         CLASSIFICATION, min_length=1, description="classification (of the images of data), or package.module:problem"
@@ -106,7 +106,7 @@ class TaskPlan(Section):
 
 
 class TrainingPlan(Section):
-    """How one network is trained: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
+    """The training of one network: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
 
     epochs: Count = Field(10, description="passes over the training images")
     growth: float = Field(
@@ -158,7 +158,7 @@ class EncodingPlan(Section):
 
 
 class Environment(NamedTuple):
-    """R = (R^c, R^s) as one generation meets it: shares of its parent that it is expected to keep."""
+    """R = (R^c, R^s) of one generation (1709.02043 eq. 2): the shares of its parent that it is expected to keep."""
 
     keep_clusters: float
     keep_synapses: float
@@ -166,11 +166,11 @@ class Environment(NamedTuple):
     synapse_scope: Scope = "layer"
 
     def under(self, pressure: float) -> "Environment":
-        """The environment that keeps k^pressure where this one keeps the share k."""
+        """Return the environment that keeps k^pressure where this one keeps the share k."""
         return self._replace(keep_clusters=self.keep_clusters**pressure, keep_synapses=self.keep_synapses**pressure)
 
     def narrowed(self, *, clusters: float, synapses: float) -> "Environment":
-        """The environment that keeps these shares of what this one keeps."""
+        """Return the environment that keeps these shares of what this one keeps."""
         return self._replace(keep_clusters=clusters * self.keep_clusters, keep_synapses=synapses * self.keep_synapses)
 
 
@@ -194,19 +194,19 @@ class EnvironmentPlan(Section):
     )
 
     def of(self, generation: int) -> Environment:
-        """The environment of the offspring of a `generation`, 2 or later."""
+        """Return the environment of the offspring in a `generation`, 2 or later."""
         values = [getattr(self, name) for name in Environment._fields]
         return Environment(*(v[min(generation - 2, len(v) - 1)] if isinstance(v, tuple) else v for v in values))
 
     @property
     def changes(self) -> int:
-        """How many generations, from the second on, have an environment of their own."""
+        """The number of generations, from the second on, with an environment of their own."""
         values = [getattr(self, name) for name in Environment._fields]
         return max(len(value) if isinstance(value, tuple) else 1 for value in values)
 
 
 class EvolutionPlan(Section):
-    """How long a lineage goes on."""
+    """The length and the targets of a lineage, its population and its parents."""
 
     generations: Annotated[Count, Option("--generations")] = Field(
         13, description="g: the generation to reach; the ancestor is generation 1"
@@ -260,7 +260,7 @@ class EvolutionPlan(Section):
 
 
 class Plan(Section):
-    """Every knob of a run."""
+    """Every setting of a run."""
 
     format: int = Field(FORMAT, description="version of the run's files")
     preset: str = Field("default", description="the preset that this plan started from")

@@ -1,4 +1,4 @@
-"""Presets: plans that ship with synevo, each with what was measured with it."""
+"""Presets: plans that ship with synevo, each with its measured results."""
 
 import csv
 import tomllib
@@ -9,13 +9,17 @@ from synevo.errors import PlanError, did_you_mean
 
 
 def preset_names() -> list[str]:
-    """The presets that ship with synevo."""
+    """Return the names of the presets that ship with synevo."""
     folder = resources.files("synevo.plan") / "tables"
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
 def preset_table(name: str) -> dict[str, Any]:
-    """A preset as a nested table, its `about` (command, hardware, time, result) included."""
+    """Return a preset as a nested table, its `about` (command, hardware, time, result) included.
+
+    Raises:
+        PlanError: where there is no preset of this name.
+    """
     known = preset_names()
     if name not in known:
         raise PlanError(
@@ -25,7 +29,11 @@ def preset_table(name: str) -> dict[str, Any]:
 
 
 def preset_records(name: str) -> list[dict[str, str]]:
-    """What was measured with a preset, a row a generation of each of its runs; empty where nothing is kept."""
+    """Return the measured results of a preset, one row for each generation of each run; empty where there are none.
+
+    Raises:
+        PlanError: where there is no preset of this name.
+    """
     preset_table(name)
     file = resources.files("synevo.plan") / "tables" / f"{name}.csv"
     return list(csv.DictReader(file.read_text("utf-8").splitlines())) if file.is_file() else []
