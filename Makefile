@@ -12,10 +12,10 @@ ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:
 CASES := 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format brief frugal slim lean sharp paper heredity ablations bench fuzz clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations bench fuzz clean
 
 help:  ## list these goals
-	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,8 +32,14 @@ demo: install  ## train, evolve, compact and report on the embedded digits
 	$(BIN)/synevo compact $(DEMO)
 	$(BIN)/synevo report $(DEMO)
 
-test: install  ## run all tests
-	$(BIN)/python -m pytest
+quick: install  ## run the tests that start no process and train no lineage, in under a minute
+	$(BIN)/python -m pytest -m "not slow"
+
+test: install  ## run all tests; what is skipped is listed with its reason
+	$(BIN)/python -m pytest $(TESTING)
+
+install-tflite: install  ## also install TensorFlow (2 GB), for the tests of TFLite
+	$(BIN)/python -m pip install --quiet --editable '.[tflite]'
 
 check: install  ## check format, lint, types and architecture, in seconds
 	$(BIN)/ruff format --check .
@@ -44,6 +50,9 @@ check: install  ## check format, lint, types and architecture, in seconds
 format: install  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+results: install  ## write the tables of README and guide anew, from the raw figures beside the presets
+	$(BIN)/python -m synevo.report.results README.md src/synevo/guide/results.md
 
 brief frugal slim lean sharp paper: install  ## the MNIST lineages of a preset, a run a seed (needs MNIST in TFDS_DATA_DIR)
 	$(BIN)/synevo train-ancestor --preset $@ --seeds "$(SEEDS)" --run runs/$@

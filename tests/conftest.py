@@ -29,6 +29,30 @@ hypothesis.settings.register_profile("synevo", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("synevo")
 
 
+MAY_BE_SKIPPED = {
+    "no Chromium is installed": "Debian's package chromium",
+    "TFDS_DATA_DIR names no folder that holds": "a prepared data set",
+}
+"""Reasons for which continuous integration may skip a test, and what is missing then."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="Fail on a skip for a reason that nobody expects.")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not session.config.getoption("--strict-skips") or reporter is None:
+        return
+    reasons = {str(report.longrepr[2]) for report in reporter.stats.get("skipped", ())}
+    unexpected = {reason for reason in reasons if not any(known in reason for known in MAY_BE_SKIPPED)}
+    for reason in sorted(unexpected):
+        reporter.write_line(f"Skipped for a reason that nobody expects: {reason}", red=True)
+    if unexpected:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def digits() -> Problem:
     """The handwritten digits 0 to 3, 8 x 8 pixels: 256 to train on, 64 to decide by, 64 to test."""

@@ -1,7 +1,7 @@
 """The law of imports: a package imports only what stands before it; the science touches no file, clock or screen.
 
     errors keys → plan → lineage → model → tasks → ancestors → wiring → compaction | genetics | training
-                → evolution → files → data → runs → deploy | report → cli
+                → evolution → files → data → runs → deploy | report | guide → cli
 
 The checks are functions of sources, so that each is seen to fail on a planted violation as well.
 """
@@ -29,7 +29,7 @@ FLOORS = (
     ("files",),
     ("data",),
     ("runs",),
-    ("deploy", "report"),
+    ("deploy", "report", "guide"),
     ("cli",),
 )
 """The packages, and the modules at the door, from the ground up; neighbours on a floor do not see each other."""
@@ -37,7 +37,7 @@ FLOORS = (
 HEIGHT = {package: height for height, floor in enumerate(FLOORS) for package in floor}
 SCIENCE = {package for package, height in HEIGHT.items() if height <= HEIGHT["evolution"]}
 WITHOUT_ARRAYS = {"errors", "plan", "lineage"}
-WITHOUT_JAX = {*WITHOUT_ARRAYS, "report"}
+WITHOUT_JAX = {*WITHOUT_ARRAYS, "report", "guide"}
 """Packages in which nothing may load JAX, not even through what they import."""
 
 WORLD = {"pathlib", "os", "json", "time", "rich", "typer", "tensorflow_datasets"}

@@ -1,11 +1,11 @@
-"""synevo evolves a trained network into a far smaller one and proves that what it hands back is that network.
+"""synevo evolves a trained network into a far smaller one, and proves that both compute the same.
 
 Evolutionary synthesis after Shafiee & Wong, *Evolutionary Synthesis of Deep Neural Networks via Synaptic
 Cluster-driven Genetic Encoding* (arXiv 1609.01360): an offspring's architecture is sampled from a genetic encoding of
 its parent's weights, trained, and becomes the next parent. Start reading at `synevo.evolution`.
 
-This is the library's face; everything that it does not name is private and may move. Names load what they need when
-they are first used, so that `import synevo` costs nothing.
+This is the library's public interface; everything that it does not name is private and may move. Each name loads its
+module when it is first used, so `import synevo` takes almost no time.
 """
 
 from importlib import import_module
@@ -39,12 +39,12 @@ _OWNERS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of the face from the module that owns it (PEP 562)."""
+    """Load a public name from the module that owns it (PEP 562)."""
     if name not in _OWNERS:
         raise AttributeError(f"module 'synevo' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(f"synevo.{_OWNERS[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """List the face, also what is not loaded yet."""
+    """List the public names, also those that are not loaded yet."""
     return sorted([*globals(), *__all__])

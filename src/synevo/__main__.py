@@ -1,4 +1,4 @@
-"""`python -m synevo` is the command `synevo`."""
+"""`python -m synevo` runs the command `synevo`."""
 
 from synevo.cli.app import main
 

@@ -1,8 +1,11 @@
-"""What can go wrong in a way that the person at the keyboard can mend.
+"""Errors that the user can solve.
 
-Every such error says what was expected, what was found, and the command or option that helps. The command line shows
-it without a traceback and exits with code 2; anything else that is raised is a bug of synevo's own.
+Every such error states what was expected, what was found, and the command or option that helps. The command line shows
+it without a traceback and exits with code 2. Any other exception is a bug of synevo.
 """
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 
 class SynevoError(Exception):
@@ -22,11 +25,11 @@ class PlanError(SynevoError):
 
 
 class DataError(SynevoError):
-    """A data set is missing, or is not what an image classifier can be trained on."""
+    """A data set is missing, or an image classifier cannot be trained on it."""
 
 
 class TaskError(SynevoError):
-    """A user's own task could not be found, or is none."""
+    """A user's own task could not be found, or is not a task."""
 
 
 class AncestorError(SynevoError):
@@ -34,7 +37,7 @@ class AncestorError(SynevoError):
 
 
 class RunError(SynevoError):
-    """A run directory is missing, damaged, of another version, or held by another writer."""
+    """A run directory is missing, damaged, of another version, or locked by another writer."""
 
 
 class ViabilityError(SynevoError):
@@ -42,24 +45,37 @@ class ViabilityError(SynevoError):
 
 
 class ProofError(SynevoError):
-    """A compacted network is not the network that it came from; nothing was written."""
+    """A compacted network differs from the network that it was made from; nothing was written."""
 
 
 class CompactionError(SynevoError):
-    """Nothing of a network can be removed, or what to remove is not said in its terms."""
+    """Nothing of a network can be removed, or the given masks or arrays do not fit it."""
 
 
 class ExportError(SynevoError):
-    """A network cannot be written in a format, or the file that was written is not the network."""
+    """A network cannot be written in a format, or the written file computes something else."""
 
 
 class DivergenceError(SynevoError):
-    """Training left the finite numbers."""
+    """The loss of a training is no longer finite."""
 
 
 def damaged(path: object, how: str) -> RunError:
-    """The error of a file that is not as it was written."""
+    """Return the error for a damaged file; `how` states what is wrong with it."""
     return RunError(
         f"{path} is damaged: {how}.",
         remedy="Nothing was changed. Restore it from a copy; `synevo verify` lists everything that is damaged.",
     )
+
+
+def did_you_mean(word: str, known: Iterable[str], *, in_full: Mapping[str, str] | None = None) -> str:
+    """Return " Did you mean 'x'?" for the known word most like `word`; "" where no word is like it.
+
+    Upper and lower case count as equal. `in_full` gives a longer spelling of a known word, such as its path.
+    """
+    spellings = {one.lower(): one for one in known}
+    near = get_close_matches(word.lower(), spellings, n=1)
+    if not near:
+        return ""
+    found = spellings[near[0]]
+    return f" Did you mean {(in_full or {}).get(found, found)!r}?"

@@ -1,20 +1,18 @@
-"""Evolution, the method as a paragraph (1609.01360).
+"""Evolution: the whole method of the paper (1609.01360).
 
-An ancestor is trained. Its genetic encoding, pressed by the environment, gives the probability that each synaptic
-cluster and each synapse survives; an offspring is sampled from it, trimmed of what carries no signal, made physically
-as small as it then is, inherits the surviving weights and is trained. It becomes the parent of the next generation,
+An ancestor is trained. Its genetic encoding and the environment give the probability that each synaptic cluster and
+each synapse survives. An offspring is sampled from these probabilities, and parts without a signal are trimmed. It is
+made physically smaller, inherits the surviving weights and is trained. It becomes the parent of the next generation,
 until the last generation is reached or the score has fallen below the budget. Several parents are mated to one before
 they are encoded (1709.02043).
 
-What comes next, and when to stop, is decided in `synevo.lineage.course`. `trained_ancestor`, `offspring` and `evolve`
-are generators: they yield every epoch and the individual, and save, show and time nothing themselves. All randomness is
-derived from the seed and the individual's place in its lineage, so a lineage taken up again goes on as if it had never
-stopped.
+`synevo.lineage.course` decides what comes next and when to stop. `trained_ancestor`, `offspring` and `evolve` are
+generators: they yield every epoch and the individual, and save, show and time nothing themselves. All randomness is
+derived from the seed and the individual's place in its lineage, so a resumed lineage equals one that never stopped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +22,13 @@ from jax import Array
 from synevo.compaction.proof import prove
 from synevo.errors import DivergenceError
 from synevo.genetics import census, mating, mutation, viability
+from synevo.genetics.archive import Archive, Birth, Memory, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
 from synevo.genetics.organism import Organism, Species
 from synevo.genetics.synthesis import synthesise
 from synevo.keys import derive
 from synevo.lineage.course import Conception, choose_parents, next_conception
-from synevo.lineage.individuals import Individual, Lineage, Scores
+from synevo.lineage.individuals import Individual, Scores
 from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
 from synevo.tasks.classification import moved
@@ -40,15 +39,15 @@ from synevo.training.fit import State, fit, start
 from synevo.wiring.cutting import uncut_arrays
 
 PROVEN = 128
-"""Validation examples on which the proof of each offspring is made."""
+"""The number of validation examples used to prove each offspring."""
 
 
 @dataclass(frozen=True)
 class FromAncestor:
-    """What every offspring has of its ancestor beside its genes, where the plan asks for it.
+    """The data of the ancestor that every offspring uses beside its genes, where the plan asks for it.
 
-    `train` are the training examples, with the ancestor's answers where the plan distils; `rewound` is the ancestor's
-    network as it once was.
+    `train` are the training examples, with the ancestor's answers where the plan distils. `rewound` is the ancestor's
+    network after an early epoch.
     """
 
     train: Examples
@@ -57,7 +56,7 @@ class FromAncestor:
 
 @dataclass(frozen=True)
 class Training:
-    """An epoch of `epochs` has ended: of which individual, on which attempt, and the state after it."""
+    """The event that one of `epochs` epochs has ended: whose, on which attempt, and the state after it."""
 
     generation: int
     number: int
@@ -66,72 +65,7 @@ class Training:
     state: State
 
 
-@dataclass(frozen=True)
-class Resumption:
-    """Where a training was interrupted: the arrays of its state after `epoch` epochs of its `attempt`."""
-
-    attempt: int
-    epoch: int
-    leaves: Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Birth:
-    """An individual has grown up; `organism` is None where every attempt to train it diverged."""
-
-    individual: Individual
-    organism: Organism | None
-
-
 Event = Training | Birth
-
-
-class Archive(Protocol):
-    """Where a lineage is kept: in memory, or in a run on disk."""
-
-    def lineage(self) -> Lineage:
-        """Return the individuals so far."""
-        ...
-
-    def organism(self, name: str) -> Organism:
-        """Return an individual's organism by its name."""
-        ...
-
-    def resumption(self, conception: Conception) -> Resumption | None:
-        """Return where the training of an offspring was interrupted; None where it was not."""
-        ...
-
-    def keep(self, birth: Birth) -> Birth:
-        """Keep an individual that has grown up, and return it as it is kept."""
-        ...
-
-
-@dataclass
-class Memory:
-    """An archive in memory."""
-
-    individuals: Lineage = field(default_factory=Lineage)
-    organisms: dict[str, Organism] = field(default_factory=dict)
-
-    def lineage(self) -> Lineage:
-        """Return the individuals so far."""
-        return self.individuals
-
-    def organism(self, name: str) -> Organism:
-        """Return an individual's organism by its name."""
-        return self.organisms[name]
-
-    def resumption(self, conception: Conception) -> Resumption | None:
-        """Return None: nothing in memory was interrupted."""
-        del conception
-        return None
-
-    def keep(self, birth: Birth) -> Birth:
-        """Keep an individual that has grown up, and return it."""
-        self.individuals = self.individuals.add(birth.individual)
-        if birth.organism is not None:
-            self.organisms[birth.individual.name] = birth.organism
-        return birth
 
 
 def evolve(
@@ -139,9 +73,10 @@ def evolve(
 ) -> Iterator[Event]:
     """Evolve a trained ancestor to the plan's last generation, or until the score falls below the plan's budget.
 
-    Yields each epoch of training and each individual, as it is kept; where the `archive` has individuals already, the
-    lineage goes on behind them. The parents of every offspring come from the archive, so that a lineage on disk that is
-    taken up again is the one that was never stopped. `key` is that of the lineage (`synevo.keys.root`).
+    Yields each epoch of training, and each individual as the archive keeps it. If the `archive` already has
+    individuals, the lineage continues after them. The parents of every offspring are read from the archive, so a
+    lineage that is resumed from disk equals one that never stopped. `key` is the key of the lineage
+    (`synevo.keys.root`).
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -163,14 +98,20 @@ def evolve(
 def trained_ancestor(
     key: Array, species: Species, problem: Problem, plan: Plan, *, resume: Resumption | None = None
 ) -> Iterator[Event]:
-    """Train generation 1 from the species' untrained arrays, yielding each epoch and the individual."""
+    """Train generation 1 from the species' untrained arrays; yield each epoch, then the individual.
+
+    `key` is the key of the lineage; `resume` is an interrupted training of the ancestor.
+    """
     organism, conception = Organism.first(species, species.template), Conception(1, 1, 1.0)
     growing = _Growing(conception, problem, plan.ancestor_training, plan.evolution.retries)
     yield from _grow(individual_key(key, conception), organism, growing, resume=resume)
 
 
 def from_ancestor(key: Array, grown: Organism, problem: Problem, plan: Plan) -> FromAncestor:
-    """Return what a `grown` ancestor leaves to all. To rewind, its first epochs are trained again, to the bit."""
+    """Return the data of a trained ancestor (`grown`) that all offspring use.
+
+    To rewind, the first epochs of the ancestor are trained again, equal to the bit.
+    """
     train = problem.train
     if plan.training.distillation:
         train = taught(train, outputs_of(grown.network, problem.task, train))
@@ -196,8 +137,11 @@ def offspring(
 ) -> Iterator[Event]:
     """Conceive an offspring of `parents` (by name, the best first) and train it; yield each epoch and the individual.
 
-    `spent` is how many epochs its line was trained, for a heredity without inheritance; `resume` a training of this
-    offspring that was interrupted.
+    `spent` is the number of epochs that its line was trained; only a heredity without inheritance uses it. `resume` is
+    an interrupted training of this offspring.
+
+    Raises:
+        ViabilityError, ProofError: as in `conceive`.
     """
     own_key = individual_key(key, conception)
     heredity = HEREDITIES[plan.encoding.heredity]
@@ -219,7 +163,7 @@ def offspring(
 
 
 def individual_key(key: Array, conception: Conception) -> Array:
-    """Return the randomness of one individual, from the `key` of its lineage."""
+    """Return the random key of one individual, derived from the `key` of its lineage."""
     own = derive(key, "generation", conception.generation)
     return own if conception.number == 1 else derive(own, "offspring", conception.number)
 
@@ -228,6 +172,8 @@ def conceive(
     key: Array,
     parents: Sequence[Organism],
     *,
+    keep_synapses: float | None = None,
+    keep_clusters: float | None = None,
     encoding: EncodingPlan = EncodingPlan(),  # noqa: B008  (plans are frozen)
     environment: Environment = Environment(0.95, 0.67),  # noqa: B008
     evolution: EvolutionPlan = EvolutionPlan(),  # noqa: B008
@@ -235,18 +181,27 @@ def conceive(
     weights: Network | None = None,
     inputs: Inputs | None = None,
 ) -> Organism:
-    """Conceive an offspring: mate, synthesise, trim, repair, mutate, and cut it to its physical size. It is untrained.
+    """Conceive an untrained offspring: mate, synthesise, trim, repair, mutate, and cut it to its physical size.
 
-    Clusters and synapses survive by the genetic `encoding` of what they are `worth` in the (mated) parent, the sizes of
-    weights unless said otherwise, in an `environment` that says which shares of the parent are expected to be kept. The
-    `evolution` part of a plan says how several parents are mated, the best first, and how many synapses grow anew. The
-    offspring has the parent's weights, or `weights` in the ancestor's shapes. It is proven to be the masked network
-    that it was cut from, on real `inputs` where there are any, and on as many random ones.
+    Clusters and synapses survive by the genetic `encoding` (1609.01360; 1709.02043 eqs. 2, 6, 7) of their `worth` in
+    the (mated) parent; by default that is the size of the weights. `keep_synapses` and `keep_clusters` are the expected
+    shares of the parent's synapses and clusters that survive. They replace those of the `environment`, which also
+    decides whether layers share a factor. The `evolution` part of a plan decides how several parents are mated (the
+    best first), and the share of the synapses that grow anew. The offspring has the parent's weights, or `weights` in
+    the ancestor's shapes. It is proven equal to the masked network from which it was cut: on real `inputs`, if given,
+    and on as many random ones.
 
     Raises:
+        ValueError: unless 0 < keep_synapses <= keep_clusters <= 1.
         ViabilityError: where even the parent has no path to an output.
-        ProofError: where the smaller network would not be the masked one.
+        ProofError: where the smaller network differs from the masked one.
     """
+    environment = environment._replace(
+        keep_synapses=environment.keep_synapses if keep_synapses is None else keep_synapses,
+        keep_clusters=environment.keep_clusters if keep_clusters is None else keep_clusters,
+    )
+    if not 0 < environment.keep_synapses <= environment.keep_clusters <= 1:
+        raise ValueError(f"0 < keep_synapses <= keep_clusters <= 1 is not so in {environment}")
     parent = _mated(parents, evolution, encoding)
     wiring, template = parent.species.anatomy.wiring, parent.species.template
     worths = worth(parent)
@@ -275,10 +230,10 @@ def conceive(
 
 
 def _mated(parents: Sequence[Organism], evolution: EvolutionPlan, encoding: EncodingPlan) -> Organism:
-    """The one organism that parents make for synthesis; a single parent as it is.
+    """Return the one organism that parents make for synthesis; a single parent is returned as it is.
 
-    What of the mated network carries no signal is trimmed, and a path that is missing is restored from what any of the
-    parents holds.
+    Parts of the mated network without a signal are trimmed. A missing path is restored from the synapses of all
+    parents.
     """
     if len(parents) == 1:
         return parents[0]
@@ -296,14 +251,14 @@ def _mated(parents: Sequence[Organism], evolution: EvolutionPlan, encoding: Enco
 
 
 def _prove(key: Array, child: Organism, inputs: Inputs | None) -> None:
-    """Prove that an organism is the masked network; on random inputs alone where there are no real ones."""
+    """Prove that an organism equals the masked network; on random inputs alone where there are no real ones."""
     real = inputs or jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), child.inputs)
     prove(key, child.species.anatomy, child.units, masked=child.whole, compact=child.network, inputs=real)
 
 
 @dataclass(frozen=True)
 class _Growing:
-    """How an individual grows up: its place in the lineage, its problem and training, and its parents' names."""
+    """The training of one individual: its place in the lineage, its problem and plan, and its parents' names."""
 
     conception: Conception
     problem: Problem
@@ -314,7 +269,7 @@ class _Growing:
 
 
 def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumption | None) -> Iterator[Event]:
-    """Train an individual; where that diverges, again with a quarter of the learning rate, as often as is allowed."""
+    """Train an individual; if that diverges, try again with a quarter of the learning rate, up to `retries` times."""
     conception, task = growing.conception, growing.problem.task
     living, examples = organism.living, growing.train or growing.problem.train
     reason = ""
@@ -343,7 +298,7 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
 
 
 def _as_trained(task: Task, plan: TrainingPlan) -> Task:
-    """The task as one training sees it: its images moved, and the ancestor's answers beside it, as the plan says."""
+    """Return the task for one training: with moved images and the ancestor's answers, as the plan asks."""
     task = moved(task, shift=plan.shift, flip=plan.flip)
     if not plan.distillation:
         return task
@@ -351,9 +306,10 @@ def _as_trained(task: Task, plan: TrainingPlan) -> Task:
 
 
 def scaled(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> TrainingPlan:
-    """Return how a network of this synaptic efficiency is trained, after `spent` epochs that it did not inherit.
+    """Return the training plan for a network of this synaptic efficiency, after `spent` epochs that it did not inherit.
 
-    For epochs · efficiency^growth epochs, rounded, with the learning rate · efficiency^rate_growth, at most 1.
+    It has epochs · efficiency^growth epochs, rounded, plus `spent`. Its learning rate is the plan's ·
+    efficiency^rate_growth, at most 1.
     """
     epochs = round(plan.epochs * efficiency**plan.growth) + spent
     rate = min(1.0, plan.learning_rate * efficiency**plan.rate_growth)
@@ -367,7 +323,7 @@ def _individual(
     plan: TrainingPlan,
     parents: tuple[str, ...] = (),
 ) -> Individual:
-    """An individual that has grown up, counted and scored; whoever keeps it adds how long that took."""
+    """Return the record of a trained individual, with its counts and scores; the archive adds the seconds it took."""
     return Individual(
         generation=conception.generation,
         number=conception.number,
@@ -384,12 +340,12 @@ def _individual(
 
 
 def score(organism: Organism, problem: Problem) -> Scores:
-    """Return how well an organism does on the examples that it was not trained on."""
+    """Return the scores of an organism on the validation and the test examples."""
     task, network = problem.task, organism.network
     validation, test = (evaluate(network, task, split) for split in (problem.validation, problem.test))
     return Scores(validation, test, task.name, task.better)
 
 
 def _copy(network: Network) -> Network:
-    """Arrays of their own: the training step reuses the memory of those that it is given."""
+    """Copy the arrays of a network, because the training step reuses the memory of its arguments."""
     return jax.tree.map(jnp.array, network)

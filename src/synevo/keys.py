@@ -1,6 +1,6 @@
-"""Randomness by name: a key is derived from the seed and what it is for, never carried from one use to the next.
+"""Random keys by name: each is derived from the seed and its purpose, and never passed on from one use to the next.
 
-So a generation can be resumed, repeated or rebuilt alone and gets the same random numbers as in its lineage.
+So a generation can be resumed, repeated or rebuilt alone, and gets the same random numbers as in its lineage.
 """
 
 import zlib
@@ -10,12 +10,12 @@ from jax import Array
 
 
 def root(seed: int) -> Array:
-    """The key from which all randomness of a run is derived."""
+    """Return the key of a seed; all randomness of a run is derived from it."""
     return jax.random.key(seed, impl="threefry2x32")
 
 
 def derive(key: Array, *names: str | int) -> Array:
-    """The key named by a path such as `"generation", 4, "synthesis"`; different paths give independent keys."""
+    """Return the key named by a path such as `"generation", 4, "synthesis"`; different paths give independent keys."""
     for name in names:
         if isinstance(name, str):
             key = jax.random.fold_in(key, zlib.crc32(name.encode()))

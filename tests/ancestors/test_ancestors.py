@@ -48,6 +48,28 @@ def test_an_unknown_ancestor_is_an_error_with_the_list(name: str) -> None:
     assert all(known in error.value.remedy for known in BUILT_IN)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("lenet6", "lenet5"), ("LeNet5", "lenet5"), ("resnet-20", "resnet20"), ("VGG", "vgg16")]
+)
+def test_a_misspelled_ancestor_is_answered_with_the_one_that_was_meant(name: str, meant: str) -> None:
+    with pytest.raises(AncestorError) as error:
+        ancestors.find(name)
+    assert f"Did you mean '{meant}'?" in error.value.problem
+
+
+def test_an_ancestor_unlike_any_gets_no_suggestion() -> None:
+    with pytest.raises(AncestorError) as error:
+        ancestors.find("zzz")
+    assert "Did you mean" not in error.value.problem
+
+
+def test_a_misspelled_factory_is_answered_with_the_one_of_its_module() -> None:
+    with pytest.raises(AncestorError, match=r"Did you mean 'LeNet5'\?"):
+        ancestors.find("synevo.ancestors.lenet5:Lenet")
+    with pytest.raises(AncestorError, match=r"'zzz'\.\n"):
+        ancestors.find("synevo.ancestors.lenet5:zzz")
+
+
 def test_a_module_that_is_not_there_is_an_error_that_says_where_to_put_it() -> None:
     with pytest.raises(AncestorError, match="no_such_module") as error:
         ancestors.find("no_such_module:factory")

@@ -90,8 +90,8 @@ def test_a_filter_whose_bias_is_not_masked_is_a_constant_and_stays_by_name() -> 
     done = compact(model, SHAPE)
     assert done.removed == 1
     assert done.kept["hidden/kernel"][1].tolist() == [0, 2, 3, 4, 5]
-    (loud,) = [one for one in done.frozen if "bias or normalisation is not masked" in one.reason]
-    assert (loud.array, loud.axis, loud.count) == ("hidden/kernel", 1, 1)
+    (constant,) = [one for one in done.frozen if "bias or normalisation is not masked" in one.reason]
+    assert (constant.array, constant.axis, constant.count) == ("hidden/kernel", 1, 1)
     assert_same(done.model, model)
 
 

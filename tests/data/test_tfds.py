@@ -247,3 +247,11 @@ def test_the_first_images_of_mnist_are_the_ones_that_the_tutorials_of_tfds_show(
     images = prepared.decode(builder, "train[:10]", image="image", label="label", shape=(28, 28, 1))
     assert images.labels.tolist() == [4, 1, 0, 7, 8, 1, 2, 7, 1, 6]
     assert images.pixels.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("fashion_mnsit", "fashion_mnist"), ("Mnist", "mnist"), ("digit", "digits"), ("cifar_10", "cifar10")],
+)
+def test_a_misspelled_name_is_answered_with_the_data_set_that_was_meant(tmp_path: Path, name: str, meant: str) -> None:
+    assert f"Did you mean '{meant}'?" in load_error(name, data_dir=str(tmp_path)).problem

@@ -286,7 +286,8 @@ def test_an_extra_that_is_missing_is_named_with_the_line_that_installs_it(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--to", "keras"], "no format 'keras'"),
+        (["--to", "keras"], "no format 'keras'.\n"),
+        (["--to", "onx"], "no format 'onx'. Did you mean 'onnx'?"),
         ([], "No format was named"),
         (["--to", "onnx", "--generation", "1"], "Generation 1 of"),
     ],

@@ -59,7 +59,7 @@ def test_a_lineage_of_three_generations_knows_how_far_it_is(
 ) -> None:
     found = lineage(*accuracies)
     plan = plan_of(generations=3)
-    assert course.state(found, plan) == state
+    assert course.status(found, plan) == state
     if accuracies:
         assert (course.next_conception(found, plan) is None) is ended
 
@@ -101,7 +101,7 @@ def test_over_the_budget_an_adaptive_lineage_goes_back_and_presses_half_as_hard(
         assert course.next_conception(found, plan) == Conception(3, number, pressure)
         found = found.add(individual(3, None if number == 3 else 0.95, number=number, pressure=pressure))
     assert course.next_conception(found, plan) is None  # 0.5^0.03125 is 98 % of the synapses
-    assert course.state(found, plan) == "over budget"
+    assert course.status(found, plan) == "over budget"
     best = found.best(0.02)
     assert best is not None
     assert best.generation == 2
@@ -133,7 +133,7 @@ def test_a_lineage_ends_once_all_its_targets_are_reached(targets: dict[str, Any]
     plan = plan_of(**targets)
     found = lineage(0.99, 0.99)
     assert (course.next_conception(found, plan) is None) is ended
-    assert course.state(found, plan) == ("finished" if ended else "evolving")
+    assert course.status(found, plan) == ("finished" if ended else "evolving")
 
 
 def test_the_last_step_aims_at_the_synapses_that_are_wanted() -> None:

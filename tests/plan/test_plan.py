@@ -69,6 +69,37 @@ def test_an_unknown_field_is_named_with_the_command_that_lists_all(text: str, na
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("training.epoch=5", "training.epochs"),
+        ("ancestor_training.epoch=5", "ancestor_training.epochs"),
+        ("trainings.epochs=5", "training"),
+        ("evolution.keep_clusters=0.5", "environment.keep_clusters"),
+        ("encoding.hereditty=cluster", "encoding.heredity"),
+        ("keep_synapses=0.5", "environment.keep_synapses"),
+        ("seeds=5", "seed"),
+        ("encoding.heredity=sensitivty", "sensitivity"),
+        ("encoding.cluster=Filter", "filter"),
+        ("evolution.mating=products", "product"),
+        ("environment.cluster_scope=networks", "network"),
+        ("environment.synapse_scope=network,layers", "layer"),
+        ("data.fit=resized", "resize"),
+    ],
+)
+def test_a_misspelled_field_section_or_choice_is_answered_with_the_one_that_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=[text])
+    assert error.value.problem.endswith(f" Did you mean '{meant}'?")
+
+
+@pytest.mark.parametrize("text", ["zzz=5", "training.zzz=5", "encoding.heredity=zzz", "evolution.mating=3", "seed=x"])
+def test_a_field_or_choice_unlike_any_gets_no_suggestion(text: str) -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=[text])
+    assert "Did you mean" not in error.value.problem
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("seed", -1),
@@ -205,6 +236,13 @@ def test_presets_ship_with_synevo() -> None:
     assert "demo" in preset_names()
 
 
+@pytest.mark.parametrize(("name", "hint"), [("dmeo", " Did you mean 'demo'?"), ("zzz", "")])
+def test_a_misspelled_preset_is_answered_with_the_one_that_was_meant(name: str, hint: str) -> None:
+    with pytest.raises(PlanError) as error:
+        compose(preset=name)
+    assert error.value.problem == f"There is no preset {name!r}.{hint}"
+
+
 def test_an_unknown_preset_is_refused_with_the_list() -> None:
     with pytest.raises(PlanError, match="nonsense") as error:
         compose(preset="nonsense")
@@ -219,6 +257,12 @@ def test_an_environment_is_one_for_all_generations_or_a_list_of_which_the_last_s
     wide = compose(sets=['environment.cluster_scope=["network", "layer"]']).environment
     assert [wide.of(generation).cluster_scope for generation in (2, 3, 4)] == ["network", "layer", "layer"]
     assert wide.of(2).synapse_scope == "layer"
+
+
+def test_a_list_of_an_environment_may_be_written_without_brackets() -> None:
+    plan = compose(options={"environment.keep_clusters": "0.9,0.8"}, sets=["environment.cluster_scope=network,layer"])
+    assert plan.environment.keep_clusters == (0.9, 0.8)
+    assert plan.environment.cluster_scope == ("network", "layer")
 
 
 def test_each_environment_of_a_list_is_checked_and_the_wrong_one_is_named() -> None:

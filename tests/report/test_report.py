@@ -29,8 +29,8 @@ from synevo.report.recipe import commands
 from synevo.report.sheet import write_sheet
 from synevo.report.summary import summarise
 from synevo.report.terminal import print_comparison, print_report
+from synevo.runs.run_list import find_runs, open_all, overview
 from synevo.runs.rundir import RunDir, save_report
-from synevo.runs.shelf import find_runs, glance, open_all
 
 EVIL = "<script>alert('class')</script>"
 KERNEL, MATRIX = (3, 3, 1, 4), (16, 2)
@@ -539,13 +539,13 @@ def test_a_folder_of_runs_counts_as_its_runs(tmp_path: Path) -> None:
 
 
 def test_a_run_at_a_glance(run: RunDir) -> None:
-    one = glance(run)
+    one = overview(run)
     assert (one.state, one.generations, one.best, one.writer) == ("over budget", 3, 2, None)
     assert one.synaptic_efficiency == 44 / 24
     with run.writing():
-        assert "process" in (glance(run).writer or "")
+        assert "process" in (overview(run).writer or "")
     damage(run.path / "plan.toml")
-    assert glance(run).state == "damaged"
+    assert overview(run).state == "damaged"
 
 
 def test_a_writer_that_was_killed_is_nobody(run: RunDir) -> None:

@@ -26,8 +26,8 @@ from synevo.report.scores import change, factor, unit, write
 from synevo.report.sheet import write_sheet
 from synevo.report.summary import summarise
 from synevo.report.terminal import print_report, runs_table
+from synevo.runs.run_list import overview
 from synevo.runs.rundir import RunDir
-from synevo.runs.shelf import glance
 
 ERRORS = [(0.10, 0.11), (0.115, 0.1325), (0.30, 0.31)]
 """On the validation and the test split, a generation each."""
@@ -139,7 +139,7 @@ def test_who_looks_at_a_lineage_as_it_grows_sees_the_errors_themselves(run: RunD
 
 
 def test_a_run_at_a_glance_has_the_best_error(run: RunDir) -> None:
-    one = glance(run)
+    one = overview(run)
     assert (one.best, one.test_score, one.score) == (2, 0.1325, "mean error")
     table = printed(runs_table([one]))
     assert "0.1325" in table

@@ -130,6 +130,26 @@ def test_a_folder_without_a_plan_is_no_run() -> None:
         latest()
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("runs/sharp-O", " Did you mean 'runs/sharp-0'?"),
+        ("sharp-0", " Did you mean 'runs/sharp-0'?"),
+        ("elsewhere/slimm", " Did you mean 'elsewhere/slim'?"),
+        ("elsewhere/notez", ""),
+        ("runs/zzz", ""),
+        ("nowhere/zzz", ""),
+    ],
+)
+def test_a_misspelled_run_is_answered_with_the_one_beside_it_or_in_runs(path: str, hint: str) -> None:
+    for name in ("runs/sharp-0", "elsewhere/slim"):
+        RunDir(Path(name)).save_plan(Plan())
+    Path("elsewhere/notes").mkdir()
+    with pytest.raises(RunError) as error:
+        RunDir(Path(path)).require()
+    assert error.value.problem == f"{path} is not a run: it has no plan.toml.{hint}"
+
+
 def test_the_latest_run_is_the_last_one_written(run: RunDir) -> None:
     assert latest().path == Path("runs/a")
     with RunDir(Path("elsewhere/b")).writing():

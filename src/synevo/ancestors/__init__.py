@@ -1,8 +1,8 @@
 """The ancestors: plain `nnx.Module`s, one architecture a file, written as a user would write them.
 
-An ancestor is a callable of the input shape `(height, width, channels)`, the number of classes and an `nnx.Rngs`, that
-returns a module from images `[n, height, width, channels]` to logits `[n, classes]`. A user's own is named
-`package.module:factory`, and may return a `flax.linen.Module` as well.
+An ancestor is a callable. It takes the input shape `(height, width, channels)`, the number of classes and an
+`nnx.Rngs`, and returns a module. The module maps images `[n, height, width, channels]` to logits `[n, classes]`. A
+user's own ancestor is named `package.module:factory`; it may return a `flax.linen.Module` as well.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from synevo.ancestors.lenet_300_100 import LeNet300100
 from synevo.ancestors.mobilenet import MobileNet
 from synevo.ancestors.resnet import ResNet20, ResNet56
 from synevo.ancestors.vgg16 import VGG16
-from synevo.errors import AncestorError
+from synevo.errors import AncestorError, did_you_mean
 from synevo.model.named import find_named
 
 Factory = Callable[[tuple[int, int, int], int, nnx.Rngs], nnx.Module | linen.Module]
@@ -35,18 +35,26 @@ BUILT_IN: dict[str, Any] = {
 
 
 def find(name: str) -> Factory:
-    """The factory of a built-in ancestor, or of `package.module:factory`; AncestorError where there is none."""
+    """Return the factory of a built-in ancestor, or of a name `package.module:factory`.
+
+    Raises:
+        AncestorError: where there is no such ancestor.
+    """
     if name in BUILT_IN:
         factory: Factory = BUILT_IN[name]
         return factory
     if ":" not in name:
         raise AncestorError(
-            f"There is no ancestor {name!r}.",
+            f"There is no ancestor {name!r}.{did_you_mean(name, BUILT_IN)}",
             remedy=f"Built in are {', '.join(BUILT_IN)}; name your own as package.module:factory.",
         )
     return find_named(name, what="the ancestor", error=AncestorError)
 
 
 def native_size(name: str) -> int | None:
-    """The side in pixels of the images that an ancestor was designed for; None where any size will do."""
+    """Return the side in pixels of the images that an ancestor was designed for; None where any size works.
+
+    Raises:
+        AncestorError: as in `find`.
+    """
     return getattr(find(name), "native_size", None)

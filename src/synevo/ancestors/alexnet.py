@@ -25,7 +25,7 @@ class AlexNet(nnx.Module):
         self.dropout = nnx.Dropout(0.5, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Logits [n, classes] of images [n, height, width, channels]."""
+        """Return the logits [n, classes] of images [n, height, width, channels]."""
         x = max_pool(nnx.relu(self.conv1(x)))
         x = max_pool(nnx.relu(self.conv2(x)))
         x = nnx.relu(self.conv3(x))

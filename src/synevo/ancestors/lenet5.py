@@ -24,7 +24,7 @@ class LeNet5(nnx.Module):
         self.classifier = nnx.Linear(64, classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Logits [n, classes] of images [n, height, width, channels]."""
+        """Return the logits [n, classes] of images [n, height, width, channels]."""
         x = nnx.relu(max_pool(self.conv1(x)))
         x = average_pool(nnx.relu(self.conv2(x)))
         x = average_pool(nnx.relu(self.conv3(x)))

@@ -1,4 +1,4 @@
-"""LeNet-5 as Caffe ships it (20-50-500-10): 430,500 synapses, the network that most of the literature compresses."""
+"""LeNet-5 as Caffe ships it (20-50-500-10), with 430,500 synapses; most of the literature compresses this network."""
 
 from flax import nnx
 from jax import Array
@@ -20,7 +20,7 @@ class LeNet5Caffe(nnx.Module):
         self.classifier = nnx.Linear(500, classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Logits [n, classes] of images [n, height, width, channels]."""
+        """Return the logits [n, classes] of images [n, height, width, channels]."""
         x = max_pool(self.conv1(x))
         x = max_pool(self.conv2(x))
         x = nnx.relu(self.full(x.reshape(x.shape[0], -1)))

@@ -16,7 +16,7 @@ class LeNet300100(nnx.Module):
         self.classifier = nnx.Linear(100, classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Logits [n, classes] of images [n, height, width, channels]."""
+        """Return the logits [n, classes] of images [n, height, width, channels]."""
         x = nnx.relu(self.hidden1(x.reshape(x.shape[0], -1)))
         x = nnx.relu(self.hidden2(x))
         return self.classifier(x)

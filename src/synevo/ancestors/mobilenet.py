@@ -19,7 +19,7 @@ class Separable(nnx.Module):
         self.norm2 = nnx.BatchNorm(filters, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """A signal [n, height, width, channels]."""
+        """Return the block's output [n, height, width, filters] for a signal [n, height, width, inputs]."""
         x = nnx.relu(self.norm1(self.depthwise(x)))
         return nnx.relu(self.norm2(self.pointwise(x)))
 
@@ -39,7 +39,7 @@ class MobileNet(nnx.Module):
         self.classifier = nnx.Linear(1024, classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Logits [n, classes] of images [n, height, width, channels]."""
+        """Return the logits [n, classes] of images [n, height, width, channels]."""
         x = nnx.relu(self.norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)

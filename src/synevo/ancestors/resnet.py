@@ -1,7 +1,7 @@
 """Residual networks for 32×32 images (1512.03385, section 4.2): three stages of 16, 32 and 64 filters, 6n + 2 layers.
 
-Where a stage begins, the shortcut is a 1×1 convolution (option B), so that all units of a stage may be removed; the
-zeros of option A would tie half of them to places that never die.
+Where a stage begins, the shortcut is a 1×1 convolution (option B), so that all units of a stage may be removed. With
+the zeros of option A, half of them could never be removed.
 """
 
 from flax import nnx
@@ -9,7 +9,7 @@ from jax import Array
 
 
 class Block(nnx.Module):
-    """Two 3×3 convolutions, and a way around them."""
+    """Two 3×3 convolutions, and a shortcut around them."""
 
     def __init__(self, inputs: int, filters: int, strides: int, rngs: nnx.Rngs) -> None:
         self.conv1 = nnx.Conv(inputs, filters, (3, 3), strides=strides, use_bias=False, rngs=rngs)
@@ -22,7 +22,7 @@ class Block(nnx.Module):
             self.shortcut_norm = nnx.BatchNorm(filters, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """A signal [n, height, width, channels]."""
+        """Return the block's output [n, height, width, filters] for a signal [n, height, width, inputs]."""
         y = nnx.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         return nnx.relu(y + (self.shortcut_norm(self.shortcut(x)) if self.narrows else x))
@@ -45,7 +45,7 @@ class ResNet(nnx.Module):
         self.classifier = nnx.Linear(64, classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Logits [n, classes] of images [n, height, width, channels]."""
+        """Return the logits [n, classes] of images [n, height, width, channels]."""
         x = nnx.relu(self.norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)
@@ -53,10 +53,10 @@ class ResNet(nnx.Module):
 
 
 class ResNet20(ResNet):
-    """Nine blocks."""
+    """A residual network of 20 layers: nine blocks."""
 
 
 class ResNet56(ResNet):
-    """Twenty-seven blocks."""
+    """A residual network of 56 layers: twenty-seven blocks."""
 
     depth = 9

@@ -25,7 +25,7 @@ class VGG16(nnx.Module):
         self.classifier = nnx.Linear(512, classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Logits [n, classes] of images [n, height, width, channels]."""
+        """Return the logits [n, classes] of images [n, height, width, channels]."""
         layers = zip(self.convs, self.norms, strict=True)
         for stage in STAGES:
             for _ in stage:

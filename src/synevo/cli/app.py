@@ -1,88 +1,123 @@
-"""The command line: parse, call, render. Results go to stdout, progress and errors to stderr.
+"""The command line parses arguments, calls the library, and shows results.
 
-Exit codes: 0 done; 1 a bug of synevo's own; 2 something that the user can mend; 130 interrupted. Nothing heavy is
-imported before a command needs it, so that help is instant.
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done; 1 a bug of synevo's own; 2 a problem that the
+user can solve; 130 interrupted. No large library is imported before a command needs it, so that help is fast.
 """
 
+import contextlib
 import errno
 import functools
-import json
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from synevo.cli import deploying, evolving, looking
-from synevo.errors import PlanError, SynevoError
+from synevo.cli import checking, deploying, evolving, guiding, looking, plans
+from synevo.cli.options import add_plan_options, without_plan_options
+from synevo.errors import SynevoError
 
-app = typer.Typer(
-    name="synevo",
-    help="Evolve a trained network into a far smaller, faster one, and prove that it is that network.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train-ancestor": evolving.train_ancestor,
+    "evolve": evolving.evolve,
+    "compact": evolving.compact,
+    "predict": deploying.predict,
+    "export": deploying.export,
+    "report": looking.report,
+    "runs": looking.runs,
+    "watch": looking.watch,
+    "verify": checking.verify,
+    "fields": plans.fields,
+    "presets": plans.presets,
+    "guide": guiding.guide,
+}
+
+_THE_USERS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+"""Errors of files that the user can correct: no room, or no access."""
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    _prepare_jax()
+    completing = "_SYNEVO_COMPLETE" in os.environ
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    build(None if completing else [*words, ""][0])()
 
 
-def _answering(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that ends with the exit code and the words that its outcome deserves."""
+def build(called: str | None) -> typer.Typer:
+    """Return the command line, ready for the command `called`, or for every command if it is None.
+
+    Options that are fields of the plan are added to that command alone, because loading the plan would make help slow.
+    """
+    app = typer.Typer(
+        name="synevo",
+        help="Evolve a trained network into a far smaller, faster one, and prove that it is that network.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(synevo)
+    for name, command in COMMANDS.items():
+        whole = add_plan_options(command) if called in (name, None) else without_plan_options(command)
+        app.command(name)(_exit_codes(whole))
+    return app
+
+
+@cache
+def __getattr__(name: str) -> Any:
+    """Build `app`, the command line with all of its options, at its first use."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return build(None)
+
+
+def _prepare_jax() -> None:
+    """Set the environment of JAX before it is imported: quiet logs, and a cache of compiled programs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    with contextlib.suppress(RuntimeError):  # a user without a home directory has no cache
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synevo" / "xla"
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+
+
+def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that turns its errors into messages and exit codes."""
 
     @functools.wraps(command)
-    def answering(*args: Any, **kwargs: Any) -> None:
+    def ending(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except SynevoError as error:
-            _fail(error.problem, error.remedy)
+        except (typer.Exit, typer.Abort):
+            raise
         except KeyboardInterrupt:
             typer.echo(f"\nInterrupted. Nothing is lost; to go on: {_again()}", err=True)
             raise typer.Exit(130) from None
-        except BrokenPipeError:  # whoever read the output has seen enough, such as `head`
+        except BrokenPipeError:  # the reader of the output, such as `head`, has ended
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit from None
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-                raise
-            _fail(
-                f"{error.strerror}: {error.filename or 'the run directory'}.",
-                f"Make room or give access, then go on: {_again()}",
-            )
+        except Exception as error:  # noqa: BLE001  (the last resort: a bug of our own, shown whole)
+            _explain(error)
 
-    @functools.wraps(answering)
-    def honest(*args: Any, **kwargs: Any) -> None:
-        try:
-            answering(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception:  # noqa: BLE001  (the last resort: a bug of our own, shown whole)
-            traceback.print_exc()
-            typer.echo("This is a bug in synevo. Please report it with the lines above.", err=True)
-            raise typer.Exit(1) from None
-
-    return honest
+    return ending
 
 
-def _with_jax(command: Callable[..., None]) -> Callable[..., None]:
-    """A command before which JAX is prepared."""
+def _explain(error: Exception) -> NoReturn:
+    """Print an error and exit: with 2 if the user can correct it, with 1 if it is a bug of synevo's own."""
+    if isinstance(error, SynevoError):
+        _fail(error.problem, error.remedy)
+    if isinstance(error, OSError) and error.errno in _THE_USERS:
+        where = error.filename or "the run directory"
+        _fail(f"{error.strerror}: {where}.", f"Make room or give access, then go on: {_again()}")
+    traceback.print_exception(error)
+    typer.echo("This is a bug in synevo. Please report it with the lines above.", err=True)
+    raise typer.Exit(1)
 
-    @functools.wraps(command)
-    def prepared(*args: Any, **kwargs: Any) -> None:
-        _prepare_jax()
-        command(*args, **kwargs)
 
-    return prepared
-
-
-def _fail(problem: str, remedy: str) -> None:
+def _fail(problem: str, remedy: str) -> NoReturn:
     typer.echo(f"Error: {problem}", err=True)
     typer.echo(remedy, err=True)
     raise typer.Exit(2)
@@ -100,7 +135,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def synevo(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -108,94 +142,3 @@ def synevo(
 ) -> None:
     """Evolve a trained network into a far smaller, faster one, and prove that it is that network."""
     del version
-
-
-app.command("train-ancestor")(_answering(_with_jax(evolving.train_ancestor)))
-app.command()(_answering(_with_jax(evolving.evolve)))
-app.command()(_answering(_with_jax(evolving.compact)))
-app.command()(_answering(_with_jax(deploying.predict)))
-app.command()(_answering(_with_jax(deploying.export)))
-app.command()(_answering(looking.report))
-app.command()(_answering(looking.runs))
-app.command()(_answering(looking.watch))
-
-
-@app.command()
-@_answering
-def verify(
-    run: looking.Run = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Check the files alone, without loading networks.")] = False,
-) -> None:
-    """Compute every number of the report again from the files."""
-    from synevo.runs.verification import verify_files, verify_numbers
-
-    target = looking.open_run(run)
-    checks = list(verify_files(target))
-    if not quick and all(check.holds for check in checks):
-        _prepare_jax()
-        checks += verify_numbers(target)
-    for check in checks:
-        typer.echo(
-            f"{'ok     ' if check.holds else 'DAMAGED'} {check.subject}{'' if check.holds else f': {check.found}'}"
-        )
-    wrong = sum(not check.holds for check in checks)
-    if wrong:
-        _fail(
-            f"{wrong} of {len(checks)} checks of {target.path} do not hold.", "Restore the damaged files from a copy."
-        )
-
-
-@app.command()
-@_answering
-def fields() -> None:
-    """List every field of a plan, its default and its meaning."""
-    from synevo.plan.compose import describe, flatten
-    from synevo.plan.fields import Plan
-
-    meanings = describe()
-    for name, value in flatten(Plan()).items():
-        typer.echo(f"{name + ' = ' + json.dumps(value):44s} {meanings[name]}")
-
-
-@app.command()
-@_answering
-def presets(
-    name: Annotated[
-        str | None, typer.Argument(metavar="PRESET", help="One of them: also all that was measured with it.")
-    ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print what was measured as CSV, and nothing else.")] = False,
-) -> None:
-    """List the presets: their command, hardware, time and the result to expect."""
-    from synevo.plan.presets import preset_names, preset_records, preset_table
-
-    if as_csv:
-        typer.echo(_records_csv(name, preset_records(name) if name else []), nl=False)
-        return
-    for one in [name] if name else preset_names():
-        typer.echo(one)
-        for title, text in preset_table(one)["about"].items():
-            typer.echo(f"  {title + ':':10s}{' '.join(text.split())}")
-    if name and (records := preset_records(name)):
-        from synevo.report.records import record_table
-
-        looking.console().print(record_table(records))
-
-
-def _records_csv(name: str | None, records: list[dict[str, str]]) -> str:
-    """What was measured with a preset, as CSV; PlanError where that is nothing."""
-    if not records:
-        raise PlanError(
-            "No preset was named." if name is None else f"Nothing that was measured is kept for the preset {name!r}.",
-            remedy="`synevo presets` lists them; try `synevo presets sharp --csv`.",
-        )
-    from synevo.report.sheet import write_rows
-
-    return write_rows(records)
-
-
-def _prepare_jax() -> None:
-    """Settings that must stand before JAX is imported: quiet logs, and compiled programs kept between runs."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "synevo" / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from synevo.cli.looking import complete_run, console
-from synevo.errors import PlanError
+from synevo.cli.options import Options, plan_options
+from synevo.errors import PlanError, did_you_mean
 
 
 def predict(
@@ -55,7 +56,9 @@ def predict(
     console().print(table)
 
 
+@plan_options("data.data_dir")
 def export(
+    *,
     run: Annotated[
         Path | None,
         typer.Argument(
@@ -79,10 +82,7 @@ def export(
         int | None,
         typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
-    data_dir: Annotated[
-        str | None,
-        typer.Option("--data-dir", metavar="DIR", help="Folder of prepared TFDS data sets [env: TFDS_DATA_DIR]."),
-    ] = None,
+    options: Options,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test images."""
@@ -94,14 +94,16 @@ def export(
 
     if to not in FORMATS:
         raise PlanError(
-            f"There is no format {to!r}." if to else "No format was named.",
+            f"There is no format {to!r}.{did_you_mean(to, FORMATS)}" if to else "No format was named.",
             remedy=f"Choose one with --to: {', '.join(FORMATS)}.",
         )
     target = latest() if run is None else RunDir(run)
-    plan = change(target.load_plan(), options={"data.data_dir": data_dir})
+    plan = change(target.load_plan(), options=options)
     number = best_compacted(target) if generation is None else generation
     path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
-    done = deliver(reload(target.path, generation=number), datasets.load(plan.data, seed=plan.seed), to, path)
+    reloaded = reload(target.path, generation=number)
+    reloaded.require_images()
+    done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
     found = done.comparison
     if as_json:
         typer.echo(json.dumps({"file": str(path), "bytes": done.size, **asdict(found)}, indent=2))

@@ -1,4 +1,4 @@
-"""The live view: a lineage as it grows, drawn on a terminal by whoever works on it or watches it."""
+"""The live view of a growing lineage on a terminal, for commands that work on a run or watch it."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ _ROWS = 16
 
 
 def view(lineage: Lineage, *below: RenderableType) -> RenderableType:
-    """The table of the youngest generations, the curve of their scores, and what is `below`."""
+    """Return the table of the youngest generations, the curve of their scores, and the parts `below`."""
     if not lineage.individuals:
         return Group(*below)
     return Group(_table(lineage), curve(lineage), *below)
 
 
 def curve(lineage: Lineage) -> Text:
-    """The validation score over the generations, a bar each, between the lowest and the highest."""
+    """Return a line of bars, one a generation: its validation score, between the lowest and the highest."""
     values = [one.scores.validation for one in lineage.line if one.scores]
     if not values:
         return Text()
@@ -37,7 +37,7 @@ def curve(lineage: Lineage) -> Text:
 
 
 def _score(lineage: Lineage) -> tuple[str, str]:
-    """What the scores of a lineage are called, and which way they improve."""
+    """Return the name of a lineage's scores and their better direction, `higher` or `lower`."""
     own = lineage.ancestor.scores
     return (own.name, own.better) if own else (scores.ACCURACY, "higher")
 

@@ -1,21 +1,21 @@
-"""The commands that look and do not touch: report, runs, watch. They load no JAX.
+"""The commands that read runs and do not change them: report, runs, watch. They load no JAX.
 
 They are plain functions; `synevo.cli.app` makes commands of them.
 """
 
 import json
-import webbrowser
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from synevo.errors import PlanError, RunError
+from synevo.errors import PlanError, did_you_mean
 
 
 def complete_run(incomplete: str) -> list[str]:
-    """The runs that a shell may complete to: those of runs/, and those of the folder that is being typed."""
-    from synevo.runs.shelf import find_runs
+    """Return the runs that begin with `incomplete`, in runs/ and in the typed folder, for the shell's completion."""
+    from synevo.runs.run_list import find_runs
 
     typed = Path(incomplete)
     folders = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
@@ -34,6 +34,7 @@ Run = Annotated[
 
 
 def report(
+    *,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -77,6 +78,8 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Write the page and open it in a browser.")] = False,
 ) -> None:
     """Report runs: the lineage, the layers before and after, the compacted network; or several runs side by side."""
+    from synevo.cli import pages
+    from synevo.cli.opening import open_all_or_latest
     from synevo.report.summary import summarise
 
     if as_json and as_csv:
@@ -87,11 +90,11 @@ def report(
             remedy="Give one of them; the JSON of several runs holds all levels.",
         )
     _require_quantities(against or [])
-    found = _open_runs(runs)
+    found = open_all_or_latest(runs)
     summaries = [summarise(run) for run in found]
     numbers = _numbers(summaries, max_drop or [], together=summary or bool(against) or max_drop is not None)
     if as_html or show or output is not None:
-        _write_page(found, numbers, output or _place(runs, found), show=show)
+        pages.write(found, numbers, output or pages.place(runs, found), show=show)
         if not (as_json or as_csv):
             return
     if as_json:
@@ -108,21 +111,19 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """List the runs of a folder: their state, their best generation and their age."""
-    from dataclasses import asdict
+    from synevo.runs.run_list import find_runs, overview
 
-    from synevo.runs.shelf import find_runs, glance
-
-    glances = [glance(run) for run in find_runs(folder)]
+    overviews = [overview(run) for run in find_runs(folder)]
     if as_json:
-        for one in glances:
+        for one in overviews:
             typer.echo(json.dumps(asdict(one)))
         return
-    if not glances:
+    if not overviews:
         typer.echo(f"There is no run in {folder}/.", err=True)
         return
     from synevo.report.terminal import runs_table
 
-    console().print(runs_table(glances))
+    console().print(runs_table(overviews))
 
 
 def watch(
@@ -131,80 +132,27 @@ def watch(
 ) -> None:
     """Watch a run that another process is working on, until nobody is."""
     from synevo.cli import watching
+    from synevo.cli.opening import open_run
 
     watching.watch(open_run(run), console(), every=every)
 
 
-def _open_runs(paths: list[Path] | None) -> list[Any]:
-    from synevo.runs.rundir import latest
-    from synevo.runs.shelf import open_all
-
-    return open_all(paths) if paths else [latest()]
-
-
-def open_run(path: Path | None) -> Any:
-    """The run at a path, which must exist, or the latest."""
-    from synevo.runs.rundir import RunDir, latest
-
-    run = latest() if path is None else RunDir(path)
-    run.load_plan()
-    return run
-
-
-def open_runs(paths: list[Path] | None) -> list[Any]:
-    """The runs at these paths, each once, or the latest; RunError before any work where one is no run."""
-    from synevo.runs.rundir import RunDir
-
-    if not paths or len(paths) == 1:
-        return [open_run(paths[0] if paths else None)]
-    found = {path.resolve(): RunDir(path) for path in reversed(paths)}
-    for run in found.values():
-        run.require()
-    return list(reversed(found.values()))
-
-
 def _numbers(summaries: list[dict[str, Any]], budgets: list[float], *, together: bool) -> dict[str, Any]:
-    """The summary of one run, or the comparison of several and wherever it is asked for."""
+    """Return the summary of one run, or the comparison of several; with `together`, always the comparison."""
     from synevo.report.comparison import compare
 
     return compare(summaries, budgets) if together or len(summaries) > 1 else summaries[0]
 
 
-def _place(paths: list[Path] | None, found: list[Any]) -> Path:
-    """Where a page belongs: in its run, or beside the first of its runs."""
-    if len(found) == 1:
-        return Path(found[0].report_folder)
-    return (paths[0] if paths and len(paths) == 1 else found[0].path.parent) / "report"
-
-
-def _write_page(found: list[Any], numbers: dict[str, Any], folder: Path, *, show: bool) -> None:
-    from synevo.report.page.figures import drawing_problem
-    from synevo.report.page.html import render_comparison, render_page
-    from synevo.runs.rundir import save_report
-
-    page = render_comparison(numbers) if "groups" in numbers else render_page(found[0], numbers)
-    try:
-        path = save_report(folder, page, numbers)
-    except OSError as error:
-        raise RunError(
-            f"The page cannot be written to {folder}: {error.strerror}.",
-            remedy="Name a folder of your own with --output FOLDER; the run itself is only read.",
-        ) from None
-    typer.echo(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
-    if problem := drawing_problem():
-        typer.echo(problem, err=True)
-    if show:
-        webbrowser.open(path.resolve().as_uri())
-
-
 def _require_quantities(names: list[str]) -> None:
-    """PlanError where there is nothing of a name to be compared."""
+    """Raise PlanError if a name is none of the quantities."""
     from synevo.report.levels import QUANTITIES
 
     for name in names:
         if name not in QUANTITIES:
             raise PlanError(
-                f"--against {name}: there is no such quantity.", remedy=f"Quantities: {', '.join(QUANTITIES)}."
+                f"--against {name}: there is no such quantity.{did_you_mean(name, QUANTITIES)}",
+                remedy=f"Quantities: {', '.join(QUANTITIES)}.",
             )
 
 
@@ -227,7 +175,7 @@ def _print(numbers: dict[str, Any], against: list[str], *, briefly: bool) -> Non
 
 
 def console() -> Any:
-    """The terminal, or a page of 160 columns where the output goes elsewhere."""
+    """Return the terminal, or a console of 160 columns if the output is no terminal."""
     from rich.console import Console
 
     screen = Console()

@@ -1,4 +1,4 @@
-"""Progress: what happens in a run, shown as it happens on stderr; live on a terminal, plain lines elsewhere."""
+"""Progress of a run, shown on stderr as it happens: live on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,10 @@ NOBODY = Lineage()
 
 
 def follow(happenings: Iterator[Happening], console: Console, *, generations: int, lineage: Lineage = NOBODY) -> int:
-    """Show what happens to a run of a known `lineage` until it ends; the number of individuals that were added."""
+    """Show the happenings of a run until they end, and return the number of new individuals.
+
+    `lineage` is the lineage before the first happening.
+    """
     if console.is_terminal:
         return _follow_live(happenings, console, generations, lineage)
     return _follow_plainly(happenings, console, generations)
@@ -59,7 +62,7 @@ def _follow_live(happenings: Iterator[Happening], console: Console, generations:
 
 
 def describe(individual: Individual, lineage: Lineage) -> str:
-    """One line that says how an individual turned out."""
+    """Return a line with the score, the sizes and the time of an individual."""
     name = f"generation {individual.label:>2}"
     if individual.counts is None or individual.scores is None or lineage.ancestor.counts is None:
         return f"{name}: failed. {individual.problem}"

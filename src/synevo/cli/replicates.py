@@ -1,4 +1,4 @@
-"""Replicates: runs alike but for the seed, a run directory each, and how several runs are worked on in turn."""
+"""Replicates: runs with the same plan except for the seed, each in its own folder, and work on several runs in turn."""
 
 import errno
 import re
@@ -15,14 +15,14 @@ MOST = 1000
 _SEEDS = 2**32
 _PART = re.compile(r"([0-9]{1,10})(?:\.\.([0-9]{1,10}))?")
 _EVERY_RUN_S = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPIPE}
-"""Troubles that the next run would have as well."""
+"""Errors that the next run would have as well."""
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """The seeds that a text such as `0..4`, `3` or `0,2,5..7` names, each once, in its order.
+    """Return the seeds in a text such as `0..4`, `3` or `0,2,5..7`, each once, in the order of the text.
 
     Raises:
-        PlanError: where it names none, too many, or what is no seed.
+        PlanError: if it names no seed, too many, or something else.
     """
     seeds: dict[int, None] = {}
     for part in re.split(r"\s*,\s*|\s+", text.strip()):
@@ -45,7 +45,7 @@ def _wrong(text: str, why: str) -> PlanError:
 
 
 def check_seeds(wanted: Sequence[int], planned: Sequence[int], single: int | None) -> None:
-    """PlanError where `--seeds` is not what decides the seeds: beside a single `--seed`, or a `--set seed=…`."""
+    """Raise PlanError if `--seeds` contradicts a `--seed`, or a `--set seed=…`."""
     if single is not None:
         raise PlanError(f"--seed {single} and --seeds contradict each other.", remedy="Give one of them.")
     if list(planned) != list(wanted):
@@ -53,17 +53,17 @@ def check_seeds(wanted: Sequence[int], planned: Sequence[int], single: int | Non
 
 
 def replicate(stem: Path, seed: int) -> RunDir:
-    """The run of a seed among the replicates that share a stem: runs/sharp-3."""
+    """Return the run of a seed among the replicates of a stem, such as runs/sharp-3 for runs/sharp and 3."""
     return RunDir(Path(f"{stem}-{seed}"))
 
 
 def in_turn(runs: Sequence[RunDir], work: Callable[[RunDir], None]) -> None:
-    """Work on runs one after the other; one that fails does not stop the others.
+    """Work on runs one after the other; a failed run does not stop the others.
 
     Raises:
-        Exception: of a single run whatever its work raises, and at once what the next run would meet as well.
-        RunError: naming the runs that failed, and why.
-        ExceptionGroup: of what is no SynevoError, after saying which runs failed.
+        Exception: at once, if there is a single run, or the next run would have the same error.
+        RunError: at the end, with the names of the failed runs and their problems.
+        ExceptionGroup: at the end, of all errors that are no SynevoError; the failed runs are printed before.
     """
     if len(runs) == 1:
         work(runs[0])
@@ -78,13 +78,13 @@ def in_turn(runs: Sequence[RunDir], work: Callable[[RunDir], None]) -> None:
                 raise
             failures.append((run, _explained(error)))
             typer.echo(f"{run.path} failed. {_problem(failures[-1][1])}", err=True)
-        _let_go()
+        _clear_caches()
     if failures:
         _raise(failures, len(runs))
 
 
-def _let_go() -> None:
-    """Let go of what JAX compiled for a run: the next one has other shapes, and what is kept only takes memory."""
+def _clear_caches() -> None:
+    """Clear the programs that JAX compiled for a run: the next run has other shapes, and they only use memory."""
     if "jax" in sys.modules:
         import jax
 
@@ -92,7 +92,7 @@ def _let_go() -> None:
 
 
 def _explained(error: Exception) -> Exception:
-    """The error, or where a file may not be touched, one that says so."""
+    """Return the error; for a file without access, return a RunError with its name."""
     if isinstance(error, PermissionError):
         return RunError(f"{error.strerror}: {error.filename}.", remedy="Give access to it.")
     return error
@@ -103,7 +103,7 @@ def _problem(error: Exception) -> str:
 
 
 def _raise(failures: list[tuple[RunDir, Exception]], count: int) -> None:
-    """Raise one error for all, in which runs with the same problem share a line."""
+    """Raise one error for all failures; runs with the same problem share a line."""
     problems: dict[str, list[str]] = {}
     for run, error in failures:
         remedy = f"\n  {error.remedy}" if isinstance(error, SynevoError) else ""

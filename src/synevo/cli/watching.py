@@ -1,4 +1,4 @@
-"""Watching: the lineage of a run that another process is working on, as it grows; it reads and holds nothing."""
+"""Watching: the growing lineage of a run on which another process works; it reads files and takes no lock."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from synevo.runs.rundir import RunDir
 
 
 def watch(run: RunDir, console: Console, *, every: float) -> None:
-    """Show a run, looking every `every` seconds, until nobody is working on it."""
+    """Show a run until no process works on it; its files are read every `every` seconds."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for lineage, status in _look(run, every):
@@ -40,7 +40,7 @@ def _look(run: RunDir, every: float) -> Iterator[tuple[Lineage, str]]:
 
 
 def _status(run: RunDir, writer: str | None) -> str:
-    """What is going on: who works on the run, and the last checkpoint of the training in progress."""
+    """Return a line about the run: its last checkpoint, and the process that works on it."""
     now = run.training_now()
     training = f"generation {now[0]}, {now[1]} epochs trained; " if now else ""
     return f"{training}written by {writer}" if writer else f"{training}nobody is working on {run.path}"

@@ -1,1 +1,1 @@
-"""Masked networks made physically smaller, and the proof that they are the same; it knows no plan, lineage or file."""
+"""Make masked networks physically smaller, and prove that they are the same; it knows no plan, lineage or file."""

@@ -1,16 +1,16 @@
-"""Compaction: the masked network made physically smaller, and the proof that both are the same network.
+"""Compaction: make the masked network physically smaller, and prove that both are the same network.
 
-A unit that no longer lives is cut out of every array that knows it: its filter, bias and normalisation, and the slices
-of the next layers that read it. The proof has two parts. The model is traced again with the smaller arrays and
-compared, step by step and literal by literal, with the program predicted from the wiring; and masked and compacted
-networks classify real and random images. A difference in either is an error, and nothing is written.
+A dead unit is cut out of all arrays that it is part of: its filter, bias and normalisation, and the slices of the next
+layers that read it. The proof has two parts. First, the model is traced again with the smaller arrays and compared,
+step by step and literal by literal, with the program predicted from the wiring. Second, the masked and the compacted
+network are run on real and random inputs. A difference in either is an error, and nothing is written.
+
+`compact` does this for any model in memory; a Linen module comes with its `variables`:
 
     import synevo
 
     smaller = synevo.compact(model, (32, 32, 3))                       # what is exactly zero is dead
     smaller = synevo.compact(model, (32, 32, 3), masks={"conv1/kernel": alive})
-
-does the same for any model in memory; a Linen module comes with its `variables`.
 """
 
 from collections import Counter
@@ -25,8 +25,8 @@ from flax import linen, nnx
 from jax import Array
 from numpy.typing import NDArray
 
+from synevo.compaction.constants import find_constant
 from synevo.compaction.proof import Proof, prove
-from synevo.compaction.silence import find_loud
 from synevo.errors import CompactionError
 from synevo.model.linen import as_nnx
 from synevo.model.network import Inputs, Network, put_together, take_apart
@@ -37,17 +37,17 @@ from synevo.wiring.signal import trim
 from synevo.wiring.units import Frozen, Wiring, keep_one, survives
 
 PROBES = 64
-"""Random images of a proof that is given none."""
+"""The number of random examples in a proof without real inputs; as many are drawn again."""
 
 SHOWN_REASONS = 5
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """A smaller model, in evaluation mode, and how it came about.
+    """A smaller model, in evaluation mode, with its proof and what was removed.
 
-    `removed` of `units` units are gone; `kept` are the places that are left along each axis of each array, by which
-    optimiser state or masks can be cut too; `frozen` are the places that could not be removed, and why.
+    `removed` of `units` units were removed. `kept` are the places that are left along each axis of each array;
+    optimiser state or masks can be cut by them, too. `frozen` are the places that could not be removed, and why.
     """
 
     model: nnx.Module
@@ -66,16 +66,16 @@ def compact(
     masks: Mapping[str, Any] | None = None,
     inputs: Any = None,
 ) -> Compacted:
-    """Return the model without its dead units: a smaller one that computes the same, proven; `model` stays as it is.
+    """Return the model without its dead units, proven to compute the same; `model` itself stays as it is.
 
-    `example` says what the model is called with: the shape of one float32 input without the axis of examples, such as
+    `example` describes the arguments of the model: the shape of one float32 input without the axis of examples, such as
     (height, width, channels), or a tuple of its arguments (arrays or `jax.ShapeDtypeStruct`s, the first axis of each
     counting examples). A Linen module comes with its `variables`, and becomes an nnx.Module that holds them. `masks`
     are boolean, True where alive, in the shapes of the arrays that they name by their paths, such as `conv1/kernel`;
     any array may be masked. What is masked, or exactly zero, is dead. A unit is removed if no living synapse leads from
-    it to an output, or if none reaches it and it is zero without: a bias that is not masked keeps it, and is named in
-    `frozen`. The proof is made on `inputs`, a tuple of real arguments (or one array), and as many random ones; random
-    ones alone where there are none.
+    it to an output, or if none reaches it and its value is zero. A bias that is not masked can keep a unit; it is named
+    in `frozen`. The proof uses `inputs`, a tuple of real arguments (or one array), and as many random ones; without
+    `inputs`, random ones alone.
 
     Raises:
         CompactionError: where nothing can be removed, or masks do not fit the arrays, or variables are missing.
@@ -93,8 +93,8 @@ def compact(
     network = _silenced(take_apart(model), masks or {})
     anatomy = dissect(network, example)
     wiring = anatomy.wiring
-    alive, loud = _living(anatomy, network)
-    frozen = (*wiring.frozen, *_name_loud(wiring, loud))
+    alive, constant = _living(anatomy, network)
+    frozen = (*wiring.frozen, *_name_constant(wiring, constant))
     if alive.all():
         raise nothing_to_remove("The model", wiring, frozen)
     small = cut(network, wiring, alive)
@@ -105,7 +105,7 @@ def compact(
 
 
 def _prove(anatomy: Anatomy, alive: Flags, masked: Network, small: Network, inputs: Any) -> Proof:
-    """The proof on real `inputs` where there are any, on random ones elsewhere."""
+    """Prove compaction on the real `inputs`, or on random ones where there are none."""
     real = _probes(anatomy, PROBES) if inputs is None else inputs if isinstance(inputs, tuple) else (inputs,)
     real = jax.tree.map(jnp.asarray, real)
     proof = prove(jax.random.key(0), anatomy, alive, masked=masked, compact=small, inputs=real)
@@ -115,7 +115,7 @@ def _prove(anatomy: Anatomy, alive: Flags, masked: Network, small: Network, inpu
 
 
 def _probes(anatomy: Anatomy, count: int) -> Inputs:
-    """Random arguments for `count` examples: normal where they are fractions, 0 and 1 elsewhere."""
+    """Draw random arguments for `count` examples: normal for floating-point dtypes, 0 and 1 for others."""
     random = np.random.default_rng(0)
 
     def probe(like: jax.ShapeDtypeStruct) -> Array:
@@ -129,7 +129,7 @@ def _probes(anatomy: Anatomy, count: int) -> Inputs:
 
 
 def nothing_to_remove(subject: str, wiring: Wiring, frozen: tuple[Frozen, ...]) -> CompactionError:
-    """The error of a network of which nothing can be removed: because all of it lives, or because all is frozen."""
+    """Return the error for a network with nothing to remove: because all of it lives, or because all is frozen."""
     why = Counter(reason for one in frozen for reason in [one.reason] * one.count)
     reasons = "; ".join(f"{count} places: {reason}" for reason, count in why.most_common(SHOWN_REASONS))
     if wiring.units:
@@ -145,7 +145,7 @@ def nothing_to_remove(subject: str, wiring: Wiring, frozen: tuple[Frozen, ...]) 
 
 
 def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
-    """The network with all that is masked exactly zero; CompactionError where a mask fits no array."""
+    """Set everything that is masked to exactly zero; CompactionError where a mask fits no array."""
     arrays = network.arrays
     for name, mask in masks.items():
         if name not in arrays:
@@ -162,21 +162,21 @@ def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
 
 
 def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, Flags]:
-    """The units [units] that live, and those of them that do so only because they are loud."""
+    """Return the units [units] that live, and those of them that live only because they are constants."""
     living = {layer.name: np.asarray(network.parameters[layer.name]) != 0 for layer in anatomy.wiring.layers}
-    loud, inputs = np.zeros(anatomy.wiring.units, bool), _probes(anatomy, 2)
+    constant, inputs = np.zeros(anatomy.wiring.units, bool), _probes(anatomy, 2)
     while True:
-        _, alive = trim(anatomy.wiring, living, loud=loud)
+        _, alive = trim(anatomy.wiring, living, constant=constant)
         alive = keep_one(anatomy.wiring, alive)
-        more = find_loud(anatomy, network, alive, inputs)
+        more = find_constant(anatomy, network, alive, inputs)
         if not more.any():
-            return alive, loud
-        loud |= more
+            return alive, constant
+        constant |= more
 
 
-def _name_loud(wiring: Wiring, loud: Flags) -> list[Frozen]:
+def _name_constant(wiring: Wiring, constant: Flags) -> list[Frozen]:
     reason = "no synapse reaches it, but its bias or normalisation is not masked: it is a constant, not zero"
-    fates = wiring.fates(~loud)
+    fates = wiring.fates(~constant)
     counts = [(layer.name, int((~survives(layer.outputs, fates)).sum())) for layer in wiring.layers]
     axes = {layer.name: layer.output_axis for layer in wiring.layers}
     return [

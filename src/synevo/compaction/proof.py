@@ -1,4 +1,4 @@
-"""The proof that a compacted network is the masked one: the same program, and the same results."""
+"""The proof that a compacted network is the masked one: it has the same program, and the same results."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +14,16 @@ from synevo.wiring.dissection import Anatomy, check
 from synevo.wiring.identities import Flags
 
 TOLERANCE = 1e-4
-"""The largest difference of outputs, relative to the largest output, that float32 may make."""
+"""The largest difference of outputs that float32 may make, relative to the largest output (at least 1)."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """That a compacted network is the masked one: the same program, and the same outputs for `examples` examples.
+    """The result of a proof: the same program in so many `steps`, and the same outputs for `examples` real examples.
 
     `max_difference` is absolute, `largest_output` its scale. `top1_agreement` is the share of real examples whose
-    largest output is at the same place, where outputs are one array of several along its last axis; None elsewhere.
+    largest output is at the same place. It is None unless the outputs are one array with several values along its last
+    axis.
     """
 
     steps: int
@@ -34,9 +35,9 @@ class Proof:
 
 
 def prove(key: Array, anatomy: Anatomy, alive: Flags, *, masked: Network, compact: Network, inputs: Inputs) -> Proof:
-    """Prove that `compact` is `masked` without the units that are not `alive` [units].
+    """Prove that `compact` computes the same as `masked`, without the units that are not `alive` [units].
 
-    `inputs` are real arguments, the first axis of whose arrays counts examples; as many random ones are drawn from
+    `inputs` are real arguments: pytrees of arrays whose first axis counts examples. As many random ones are drawn from
     `key`. Outputs are compared leaf by leaf.
 
     Raises:
@@ -59,7 +60,7 @@ def prove(key: Array, anatomy: Anatomy, alive: Flags, *, masked: Network, compac
 
 
 def draw(key: Array, inputs: Inputs) -> Inputs:
-    """Draw random arguments like `inputs`: normal fractions, and the real ones of other dtypes in another order."""
+    """Draw random arguments like `inputs`: normal numbers for fractions, else the real ones in another order."""
     leaves, tree = jax.tree.flatten(inputs)
     drawn = []
     for place, leaf in enumerate(leaves):
@@ -71,14 +72,14 @@ def draw(key: Array, inputs: Inputs) -> Inputs:
 
 
 def _compare(large: Any, small: Any) -> tuple[float, float]:
-    """The largest difference between two arrays, and the largest number of the first."""
-    if not np.issubdtype(large.dtype, np.floating):
+    """Return the largest difference between two arrays, and the largest absolute value of the first."""
+    if not np.issubdtype(large.dtype, np.inexact):
         large, small = large.astype(np.float64), small.astype(np.float64)
-    return float(np.abs(large - small).max()), float(np.abs(large).max())
+    return float(np.abs(large - small).max(initial=0)), float(np.abs(large).max(initial=0))
 
 
 def _agreement(large: Any, small: Any, count: int) -> float | None:
-    """The share of the first `count` examples whose largest output is at one place; None without classes."""
+    """Return the share of the first `count` examples whose largest outputs agree in place; None without classes."""
     if not isinstance(large, np.ndarray) or large.ndim < 2 or large.shape[-1] < 2:  # noqa: PLR2004
         return None
     return float((large.argmax(-1) == small.argmax(-1))[:count].mean())

@@ -1,1 +1,1 @@
-"""Examples from everywhere: embedded digits, TFDS, .npz files, folders."""
+"""Examples from embedded digits, TFDS, .npz files, folders, or a user's own task."""

@@ -1,6 +1,6 @@
-"""A cache of decoded images: what is slow to decode is decoded once.
+"""A cache of decoded images, so that files that are slow to decode are decoded once.
 
-A file holds the SHA-256 of what follows it, 32 bytes, and then the arrays as safetensors.
+A file of the cache begins with a SHA-256 (32 bytes) of the rest, and the rest is the arrays as safetensors.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _SPLITS = ("train", "test")
 
 
 def decoded(source: Source) -> Splits:
-    """Return the splits of a source, from the cache where it holds them undamaged."""
+    """Return the splits of a source, from the cache if it holds them undamaged."""
     if source.stamp is None:
         return source.read()
     file = cache_file(source)
@@ -26,7 +26,7 @@ def decoded(source: Source) -> Splits:
 
 
 def cache_file(source: Source) -> Path:
-    """Return where the images of a source are kept; another file where its `stamp` is another."""
+    """Return the path of the file for the images of a source; another `stamp` gives another path."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "synevo"
     folder = Path(os.environ.get("SYNEVO_CACHE") or caches).expanduser() / "datasets"
     key = hash_of(f"{CACHE_FORMAT}\n{source.stamp}".encode())
@@ -34,7 +34,7 @@ def cache_file(source: Source) -> Path:
 
 
 def _restore(file: Path) -> Splits | None:
-    """The splits in a cache file; None where it is missing or damaged."""
+    """Return the splits in a cache file, or None if it is missing or damaged."""
     with contextlib.suppress(OSError, RunError, KeyError):
         whole = file.read_bytes()
         if hash_of(whole[32:]) == whole[:32].hex():
@@ -44,7 +44,7 @@ def _restore(file: Path) -> Splits | None:
 
 
 def _keep(file: Path, splits: Splits) -> Splits:
-    """`splits`, after writing them to a cache file where that is possible."""
+    """Write `splits` to a cache file if that is possible, and return them."""
     arrays: Tensors = {}
     for name, images in zip(_SPLITS, (splits.train, splits.test), strict=True):
         arrays |= {f"{name}/pixels": images.pixels, f"{name}/labels": images.labels}

@@ -1,10 +1,10 @@
-"""Labelled images in memory, ready for a run, wherever they come from.
+"""Labelled images in memory, ready for a run, whatever their source.
 
     source → splits (train, test) → one size → a validation part is held out of train → normalisation
 
-`plan.dataset` is `digits` (embedded, offline), an `.npz` file, a folder of class folders, or a TFDS name, told apart in
-that order; to add a kind, write a function that returns a `Source` and name it in `_open`. What is slow to decode is
-decoded once and kept, in the source's own size, in checksummed files under `$SYNEVO_CACHE/datasets` (by default
+`plan.dataset` is `digits` (embedded, offline), an `.npz` file, a folder of class folders, or a TFDS name, tried in that
+order; to add a kind, write a function that returns a `Source` and name it in `_open`. Images that are slow to decode
+are decoded once and kept, in the source's own size, in checksummed files under `$SYNEVO_CACHE/datasets` (by default
 `~/.cache/synevo/datasets`). By default images keep their size and pixels map to [0, 1].
 """
 
@@ -29,12 +29,12 @@ from synevo.tasks.classification import classification
 from synevo.tasks.task import Problem
 
 WIDEST_PADDING = 8
-"""Pixels by which a side may grow through zero padding; beyond, images are resized."""
+"""Pixels by which a side may grow through zero padding; where more are needed, images are resized."""
 
 SMALLEST_DEVIATION = 1e-3
-"""A channel that hardly varies is divided by this, not by almost zero."""
+"""A channel is divided by this where its deviation is smaller."""
 
-_VALIDATION = 2  # a stream of its own: no seed may order the validation split as the test split was ordered
+_VALIDATION = 2  # its own random stream: no seed may give the validation split the order of the test split
 
 Fit = Literal["none", "pad", "resize"]
 
@@ -62,19 +62,19 @@ class Dataset:
 
     @property
     def problem(self) -> Problem:
-        """Telling the images apart."""
+        """The problem of classifying these images."""
         splits = (self.train.examples, self.validation.examples, self.test.examples)
         return Problem(classification(self.mean, self.deviation), *splits)
 
 
 def load(plan: DataPlan, *, seed: int) -> Dataset:
-    """Return the images of a plan in the size that it names, with `plan.validation` of the training images held out.
+    """Return the images of a plan in its size, with the share `plan.validation` of the training images held out.
 
     The test split is the same for every seed; the validation split depends on the seed alone. Both are stratified.
 
     Raises:
-        DataError: for a source that is missing, or is not what an image classifier can be trained on.
-        PlanError: for a size and a fit that contradict each other.
+        DataError: if the source is missing, or an image classifier cannot be trained on it.
+        PlanError: if the size and the fit contradict each other.
     """
     plan = _locate(plan)
     source = _open(plan)
@@ -87,14 +87,15 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
 
 
 def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
-    """The plan with nothing left to chance: absolute paths, the size in pixels, and a fit that is not `auto`.
+    """Return the plan with every choice made: absolute paths, the size in pixels, and a fit other than `auto`.
 
-    `native_size` is the side that the ancestor expects, None where any will do; what the user chose goes before it.
-    Images that are not square keep their size (`image_size` None) where any will do. Resolving twice changes nothing.
+    `native_size` is the side in pixels that the ancestor expects, or None if it takes any; the user's choice goes
+    before it. Images that are not square keep their size (`image_size` None) if any will do. Resolving twice changes
+    nothing.
 
     Raises:
-        DataError: for a source that is missing or unfit, or images that are not square where the network wants squares.
-        PlanError: for a size and a fit that contradict each other.
+        DataError: if the source is missing or unfit, or its images are not square and the network wants squares.
+        PlanError: if the size and the fit contradict each other.
     """
     plan = _locate(plan)
     size, fit = _settle(plan, _open(plan).shape, native_size=native_size)
@@ -102,12 +103,12 @@ def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
 
 
 def native_shape(plan: DataPlan) -> tuple[int, int, int]:
-    """Height, width and channels of the images as the source holds them; DataError where it is missing or unfit."""
+    """Return height, width and channels of the source's images; raise DataError if it is missing or unfit."""
     return _open(_locate(plan)).shape
 
 
 def _locate(plan: DataPlan) -> DataPlan:
-    """The plan with absolute paths; `data_dir` is None unless the source is a TFDS name."""
+    """Return the plan with absolute paths; `data_dir` is None unless the source is a TFDS name."""
     kind = _kind(plan.dataset)
     if kind == "tfds":
         folder = plan.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
@@ -129,7 +130,7 @@ def _absolute(path: str) -> str:
 
 
 def _open(plan: DataPlan) -> Source:
-    """The source of a located plan."""
+    """Return the source of a plan that `_locate` returned; raise DataError if it cannot be opened."""
     try:
         match _kind(plan.dataset):
             case "digits":
@@ -145,7 +146,10 @@ def _open(plan: DataPlan) -> Source:
 
 
 def _settle(plan: DataPlan, shape: tuple[int, int, int], *, native_size: int | None) -> tuple[int | None, Fit]:
-    """The size that images of `shape` are brought to, and how; None for images that are not square and may stay so."""
+    """Return the final size of images of this `shape` (height, width, channels), and the way to get there.
+
+    The size is None for images that are not square and may stay so. PlanError if the plan contradicts itself.
+    """
     height, width, _ = shape
     size = plan.image_size or native_size or (height if height == width else None)
     fit = _automatic_fit(height, width, size) if plan.fit == "auto" else plan.fit
@@ -181,7 +185,7 @@ def _automatic_fit(height: int, width: int, size: int | None) -> Fit:
 
 
 def brought_to(images: Images, size: int | None, fit: Fit) -> Images:
-    """Every image with `size` pixels a side: as it is, with zeros around it, or resized bilinearly."""
+    """Return images with `size` pixels a side: unchanged, with zeros around them, or resized bilinearly."""
     if size is None or fit == "none":
         return images
     pixels = images.pixels
@@ -201,7 +205,7 @@ def brought_to(images: Images, size: int | None, fit: Fit) -> Images:
 def _normalisation(
     pixels: NDArray[np.uint8], normalise: Literal["scale", "standardise"]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel, in units of the full range; 0 and 1 where pixels are only scaled."""
+    """Return mean and deviation of each channel, in units of the full range; 0 and 1 if pixels are only scaled."""
     channels = pixels.shape[-1]
     if normalise == "scale":
         return (0.0,) * channels, (1.0,) * channels
@@ -210,7 +214,7 @@ def _normalisation(
 
 
 def _moments(channel: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation of pixel / 255, from the histogram: exact, and no float copy of all pixels."""
+    """Return mean and standard deviation of pixel / 255, from the histogram: exact, and no float copy of all pixels."""
     levels, counts = np.unique(channel, return_counts=True)
     values, shares = levels / 255, counts / counts.sum()
     mean = shares @ values

@@ -1,4 +1,4 @@
-"""Class folders of images."""
+"""Images from class folders: one folder of image files for each class."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,16 +13,16 @@ from synevo.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 
-_FILES = (3,)  # and of the order in which images of folders, which are sorted by class, are read
+_FILES = (3,)  # the entropy of the order of reading: files are sorted by class, and are mixed when they are read
 
-_CONVERSIONS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # lossless to what networks see
+_CONVERSIONS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # lossless
 
 
 def open_folder(path: Path) -> Source:
-    """A folder of class folders of image files, or `train/` and `test/` folders of the same class folders.
+    """Return the source of a folder of class folders, or of `train/` and `test/` folders of the same class folders.
 
     Raises:
-        DataError: for a layout, a class or an image that cannot be used.
+        DataError: if the layout, a class or an image cannot be used.
     """
     roots = [path / "train", path / "test"]
     roots = roots if all(root.is_dir() for root in roots) else [path]
@@ -45,7 +45,7 @@ def open_folder(path: Path) -> Source:
 
 
 def _list_classes(root: Path) -> dict[str, list[Path]]:
-    """The image files of every class folder, both sorted by name; hidden files and folders are passed over."""
+    """Return the image files of every class folder, both sorted by name; hidden ones are left out."""
     folders = sorted(item for item in root.iterdir() if item.is_dir() and not item.name.startswith("."))
     if len(folders) < FEWEST:
         raise DataError(
@@ -72,7 +72,7 @@ def _list_images(folder: Path) -> list[Path]:
 
 
 def _read_folder(listing: Mapping[str, Sequence[Path]], *, example: Path) -> Images:
-    """The images of class folders, mixed; DataError where one is not of the shape of `example`."""
+    """Return the images of class folders, mixed; raise DataError if one has another shape than `example`."""
     files = [(label, file) for label, members in enumerate(listing.values()) for file in members]
     files = [files[place] for place in shuffled(len(files), _FILES)]
     shape = decode(example).shape
@@ -95,7 +95,7 @@ def _words(shape: Sequence[int]) -> str:
 
 
 def decode(file: Path) -> NDArray[np.uint8]:
-    """The pixels [height, width, 1 or 3] of an image file."""
+    """Return the pixels [height, width, 1 or 3] of an image file; raise DataError if it cannot be read or used."""
     try:
         with Image.open(file) as image:
             mode = image.mode

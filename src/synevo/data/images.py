@@ -1,4 +1,4 @@
-"""Labelled images as sources give them: uint8 pixels and the number of a class each."""
+"""Labelled images as a source holds them: for each image, uint8 pixels and the number of its class."""
 
 from dataclasses import dataclass
 

@@ -19,9 +19,10 @@ _SPLIT = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def open_npz(path: Path) -> Source:
-    """Arrays `images`, `labels`, or `train_images`, `train_labels`, `test_images`, `test_labels`.
+    """Return the source of an .npz file.
 
-    Images are uint8 [n, h, w] or [n, h, w, c] with c in 1, 3; labels are integers 0 … k-1 without gaps.
+    Its arrays are `images` and `labels`, or `train_images`, `train_labels`, `test_images` and `test_labels`. Images are
+    uint8 [n, h, w] or [n, h, w, c] with c in 1, 3; labels are integers [n] in 0 … k-1 without gaps.
 
     Raises:
         DataError: for anything else; nothing is converted silently, and no pickle is loaded.
@@ -44,7 +45,7 @@ def open_npz(path: Path) -> Source:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The four or two arrays of an .npz file."""
+    """Return the four or two arrays of an .npz file by name; raise DataError if they are not there."""
     remedy = (
         "Write it with np.savez(file, images=…, labels=…), or train_images, train_labels, test_images, test_labels."
     )
@@ -65,7 +66,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _labelled(path: Path, arrays: Mapping[str, NDArray[Any]], images: str, labels: str) -> Images:
-    """The images and labels under two names, checked by themselves and against each other."""
+    """Return the images and labels under two names; raise DataError if one is wrong, or they do not match."""
     pixels, marks = arrays[images], arrays[labels]
     _check_pixels(pixels, where=f"{path}: {images}")
     if marks.ndim != 1 or marks.dtype.kind not in "iu":

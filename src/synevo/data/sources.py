@@ -1,8 +1,8 @@
-"""Where images come from: a source is opened quickly, says what it holds, and decodes it only when asked.
+"""Sources of images: a source is opened quickly, describes its content, and decodes it only when asked.
 
 Each `open_…` checks everything that a run relies on: uint8 pixels of one shape with one or three channels, labels
-0 … k-1 for at least two classes. A source without a test split of its own gives up a stratified fifth of every class,
-always the same one.
+0 … k-1 for at least two classes. If a source has no test split, a stratified fifth of every class becomes one, always
+the same.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,17 +17,17 @@ from synevo.data.images import Images
 from synevo.errors import DataError
 
 TEST_SHARE = 0.2
-"""Share of every class that becomes the test split where a source has none."""
+"""Share of every class in the test split that is made if a source has none."""
 
 FEWEST = 2
-"""Classes that can be told apart, and images of a class that can be divided."""
+"""The least number of classes of a source, and of images of a class that can be divided."""
 
 _TEST = (1,)  # the entropy of the fixed test split
 
 
 @dataclass(frozen=True)
 class Splits:
-    """All images of a source in their own size: those that may be trained on, and those that only test."""
+    """All images of a source in their own size: some for training, the others for the test alone."""
 
     train: Images
     test: Images
@@ -35,9 +35,9 @@ class Splits:
 
 @dataclass(frozen=True)
 class Source:
-    """A source that was opened: its images' `shape` (height, width, channels), its `classes`, and how to `read` it.
+    """An opened source: the `shape` (height, width, channels) of its images, its `classes`, and a function `read`.
 
-    `stamp` changes whenever the result of `read` could; it is None where reading is too fast to be worth a cache.
+    `stamp` changes whenever the result of `read` could; it is None if reading is too fast to be worth a cache.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Source:
 
 
 def divide(images: Images, share: float, *, classes: Sequence[str], entropy: Sequence[int]) -> tuple[Images, Images]:
-    """The images in two parts, `share` of each class in the second, at least one of each class in both.
+    """Divide images in two parts, `share` of each class in the second, at least one of each class in both.
 
-    The order is drawn from raw bits, whose stream no release of NumPy may change (NEP 19).
+    The order is drawn from raw bits, because no release of NumPy may change their stream (NEP 19).
 
     Raises:
-        DataError: for a class with a single image.
+        DataError: if a class has a single image.
     """
     order = shuffled(len(images), entropy)
     second = np.zeros(len(images), bool)
@@ -70,7 +70,7 @@ def divide(images: Images, share: float, *, classes: Sequence[str], entropy: Seq
 
 
 def open_digits() -> Source:
-    """The 1,797 8x8 digits that ship with scikit-learn (UCI, E. Alpaydin and C. Kaynak), 16 grey levels."""
+    """Return the source of scikit-learn's 1,797 8x8 digits (UCI, E. Alpaydin and C. Kaynak), 16 grey levels."""
     from sklearn.datasets import load_digits  # noqa: PLC0415 (a second to import, for this source only)
 
     table = load_digits()
@@ -79,7 +79,7 @@ def open_digits() -> Source:
 
 
 def check_labels(labels: NDArray[Any], classes: int, *, where: str) -> None:
-    """Raise DataError unless there are labels, and every one is in 0 … classes-1."""
+    """Raise DataError unless there are labels [n], and every one is in 0 … classes-1."""
     if len(labels) == 0:
         raise DataError(f"{where}: there are none.", remedy="Every split needs images.")
     low, high = int(labels.min()), int(labels.max())
@@ -91,7 +91,7 @@ def check_labels(labels: NDArray[Any], classes: int, *, where: str) -> None:
 
 
 def stamp(kind: str, root: Path, files: Iterable[Path]) -> str:
-    """A text that changes when files are added, removed or written: names, sizes and times of modification."""
+    """Return a text that changes when files do: their names, sizes and times of modification."""
     lines = [f"{kind} {root}"]
     for file in files:
         facts = file.stat()
@@ -109,16 +109,16 @@ def _take(images: Images, places: NDArray[np.intp]) -> Images:
 
 
 def with_test(images: Images, classes: Sequence[str]) -> Splits:
-    """Hold out the test split of a source that has none; DataError as in `divide`."""
+    """Hold out a test split if a source has none; raise DataError as in `divide`."""
     return Splits(*divide(images, TEST_SHARE, classes=classes, entropy=_TEST))
 
 
 def in_memory(name: str, splits: Splits, classes: tuple[str, ...]) -> Source:
-    """Make a source of images that are in memory already."""
+    """Return a source of images that are in memory already."""
     height, width, channels = splits.train.pixels.shape[1:]
     return Source(name, (height, width, channels), classes, lambda: splits)
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Name classes by their numbers."""
+    """Return the numbers 0 … count-1 as names of classes."""
     return tuple(str(label) for label in range(count))

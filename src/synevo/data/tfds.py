@@ -1,11 +1,10 @@
 """Data sets of TensorFlow Datasets (TFDS), read from prepared array_record files without TensorFlow.
 
-The disk is asked first: only what is not prepared there is prepared now, which needs TensorFlow and a network. Where
-either is missing, that is said at once; left to itself, TFDS retries for minutes before it says so.
+A data set on disk is used as it is. Another one is prepared first, which needs TensorFlow and a network. If either is
+missing, DataError says so at once; TFDS alone would retry for minutes before it does.
 """
 
 import contextlib
-import difflib
 import importlib.util
 import json
 import logging
@@ -23,23 +22,23 @@ import numpy as np
 
 from synevo.data.images import Images
 from synevo.data.sources import Source, Splits, check_labels, stamp
-from synevo.errors import DataError
+from synevo.errors import DataError, did_you_mean
 
 HOST = "storage.googleapis.com"
-"""Looked up to tell whether there is a network; most data sets of TFDS lie there."""
+"""The host of most data sets of TFDS, looked up to find out if there is a network."""
 
 PATIENCE = 2.0
-"""Seconds that this look-up may take."""
+"""The longest time for this look-up, in seconds."""
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w\-+.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 
 
 def open_prepared(name: str, data_dir: Path) -> Source:
-    """The data set `name`, `name/config` or `name:version` under `data_dir`, prepared now where that is possible.
+    """Return the source of the data set `name`, `name/config` or `name:version` under `data_dir`; prepare it if needed.
 
     Raises:
-        DataError: for an unknown name, a data set that is not prepared and cannot be, or one that is not labelled
-            images of a fixed size with a training and a test (or validation) split.
+        DataError: if the name is unknown, the data set is not prepared and cannot be, or it does not consist of
+            labelled images of a fixed size with a training and a test (or validation) split.
     """
     folder = find_prepared(name, data_dir) or _prepare(name, data_dir)
     with _tfds() as tfds:
@@ -63,7 +62,7 @@ def open_prepared(name: str, data_dir: Path) -> Source:
 
 
 def find_prepared(name: str, data_dir: Path) -> Path | None:
-    """The folder of the version asked for, or of the newest one on disk; None where there is none."""
+    """Return the folder of the given version, or of the newest one on disk; None if there is none."""
     parts = _NAME.fullmatch(name)
     if parts is None:
         return None
@@ -75,7 +74,7 @@ def find_prepared(name: str, data_dir: Path) -> Path | None:
 
 
 def decode(builder: Any, split: str, *, image: str, label: str, shape: tuple[int, int, int]) -> Images:
-    """The images of a split, TFDS's slices such as `train[:100]` included; about 0.4 ms an image."""
+    """Return the images of a split, or of a slice such as `train[:100]`; it takes about 0.4 ms an image."""
     with _tfds(), _readable(builder.data_path):
         records = builder.as_data_source(split)
         pixels = np.empty((len(records), *shape), np.uint8)
@@ -86,26 +85,26 @@ def decode(builder: Any, split: str, *, image: str, label: str, shape: tuple[int
 
 
 def _default_config(home: Path) -> str:
-    """The config that TFDS takes where none is named, noted beside the configs; empty for a set without any."""
+    """Return the default config of a data set, as TFDS noted it beside the configs; empty if there are no configs."""
     with contextlib.suppress(OSError, ValueError):
         return str(json.loads((home / ".config" / "metadata.json").read_text("utf-8")).get("default_config_name", ""))
     return ""
 
 
 def _versions(home: Path) -> list[Path]:
-    """The folders named x.y.z in `home`, the newest last."""
+    """Return the folders named x.y.z in `home`, the newest last."""
     folders = list(home.iterdir()) if home.is_dir() else []
     numbered = [folder for folder in folders if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)]
     return sorted(numbered, key=lambda folder: [int(part) for part in folder.name.split(".")])
 
 
 def _prepare(name: str, data_dir: Path) -> Path:
-    """Download and prepare a data set; the folder that it then lies in."""
+    """Download and prepare a data set, and return its folder; raise DataError if that is not possible."""
     with _tfds() as tfds:
         _check_known(name, tfds.list_builders(with_community_datasets=False))
         _check_means(name, data_dir)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        # TFDS names extracted archives by file name alone: sets that shared a folder got each other's images.
+        # TFDS names an extracted archive by its file name alone: in a shared folder, sets got each other's images.
         downloads = data_dir / "downloads" / re.sub(r"\W", "_", name)
         try:
             builder = tfds.builder(name, data_dir=str(data_dir))
@@ -122,8 +121,7 @@ def _check_known(name: str, known: list[str]) -> None:
     parts = _NAME.fullmatch(name)
     if parts is not None and parts["name"] in known:
         return
-    near = difflib.get_close_matches(parts["name"].lower() if parts else name.lower(), known, n=3)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(parts["name"] if parts else name, ["digits", *known])
     raise DataError(
         f"There is no data set {name!r}: no folder of this name is here, and TFDS has no such data set.{hint}",
         remedy="A data set is digits, an .npz file, a folder of class folders, or a TFDS name such as mnist.",
@@ -131,7 +129,7 @@ def _check_known(name: str, known: list[str]) -> None:
 
 
 def _check_means(name: str, data_dir: Path) -> None:
-    """Raise DataError at once unless TensorFlow and a network are there."""
+    """Raise DataError at once if TensorFlow or a network is missing."""
     if importlib.util.find_spec("tensorflow") is None:
         missing = "TensorFlow, which prepares it, is not installed"
     elif not _network():
@@ -148,12 +146,12 @@ def _check_means(name: str, data_dir: Path) -> None:
 
 
 def _descriptions(data_dir: Path) -> list[Path]:
-    """The descriptions of all prepared data sets, those with a config included."""
+    """Return the description files of all prepared data sets, those with a config included."""
     return [*data_dir.glob("*/*/dataset_info.json"), *data_dir.glob("*/*/*/dataset_info.json")]
 
 
 def _network() -> bool:
-    """Whether `HOST` resolves in time; in a daemon thread, since nothing else bounds a look-up."""
+    """Return True if `HOST` resolves in time; a daemon thread looks it up, since nothing else limits the time."""
     resolved = threading.Event()
 
     def look_up() -> None:
@@ -178,7 +176,7 @@ def _check_format(builder: Any, folder: Path) -> None:
 
 
 def _choose_features(tfds: Any, name: str, info: Any) -> tuple[str, str]:
-    """The keys of the image and of its class: those TFDS names for supervision, or the only ones of their kind."""
+    """Return the keys of the image and of its class: TFDS's own for supervision, or the only ones of their kind."""
     features = dict(info.features.items()) if isinstance(info.features, tfds.features.FeaturesDict) else {}
     images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
     labels = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
@@ -195,7 +193,7 @@ def _choose_features(tfds: Any, name: str, info: Any) -> tuple[str, str]:
 
 
 def _choose_test(name: str, info: Any) -> str:
-    """The split that tests: `test`, or else `validation`."""
+    """Return the name of the split for the test: `test`, or else `validation`; raise DataError if there is none."""
     names = list(info.splits)
     test = next((split for split in ("test", "validation") if split in names), None)
     if test is None or "train" not in names:
@@ -207,7 +205,7 @@ def _choose_test(name: str, info: Any) -> str:
 
 
 def _check_image(name: str, feature: Any) -> tuple[int, int, int]:
-    """The shape that all images of a feature have."""
+    """Return the common shape (height, width, channels) of a feature's images; raise DataError if there is none."""
     match tuple(feature.shape):
         case (int(height), int(width), (1 | 3) as channels) if feature.np_dtype == np.uint8:
             return height, width, channels
@@ -220,7 +218,7 @@ def _check_image(name: str, feature: Any) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def _tfds() -> Iterator[Any]:
-    """TFDS, imported only where it is needed; its warnings are silenced, and what it prints goes to stderr."""
+    """Import TFDS only when it is needed, silence its warnings, and send its prints to stderr."""
     import tensorflow_datasets as tfds  # noqa: PLC0415 (heavy, and no other source needs it)
 
     log = logging.getLogger("absl")
@@ -235,7 +233,7 @@ def _tfds() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """DataError for whatever TFDS raises over missing or damaged files, which is of many kinds."""
+    """Raise DataError in place of TFDS's many kinds of errors for missing or damaged files."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 (see above)

@@ -1,1 +1,1 @@
-"""A compacted network in use elsewhere: reloaded, asked, exported."""
+"""A compacted network in use elsewhere: it is reloaded, classifies images, and is exported."""

@@ -1,7 +1,7 @@
-"""Classification: what a compacted network makes of image files.
+"""Classification of image files by a compacted network.
 
-An image is brought to the network as its training images were: to the same channels, to the size that they had in
-their source, and from there to the network's size by the plan's `fit`.
+An image is prepared as the training images were: it gets their channels and their size in the source, and from there
+the network's size by the plan's `fit`.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,13 @@ class Verdict:
 
 
 def classify(reloaded: Reloaded, files: Sequence[Path], *, top: int) -> list[Verdict]:
-    """The `top` most probable classes of every image file; DataError for a file that cannot be read as an image."""
+    """Return the `top` most probable classes of every image file.
+
+    Raises:
+        DataError: if a file cannot be read as an image.
+        RunError: if the network is not for images of classes.
+    """
+    reloaded.require_images()
     pixels = np.stack([read_image(file, reloaded) for file in files])
     logits = outputs_of(reloaded.network, reloaded.task, InMemory({"image": pixels})).astype(np.float64)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -38,10 +44,10 @@ def classify(reloaded: Reloaded, files: Sequence[Path], *, top: int) -> list[Ver
 
 
 def read_image(file: Path, reloaded: Reloaded) -> NDArray[np.uint8]:
-    """The pixels [height, width, channels] of an image file as the network expects them; DataError as in `classify`."""
+    """Return the pixels [height, width, channels] of an image file for the network; errors as in `classify`."""
+    height, width, channels = reloaded.shape
     about = reloaded.architecture["input"]
     fit: Fit = about["fit"]
-    height, width, channels = reloaded.shape
     pixels = _with_channels(decode(file), channels)
     sides = tuple(about["source_shape"][:2]) if fit == "pad" else (height, width)
     if pixels.shape[:2] != sides:

@@ -1,7 +1,7 @@
-"""Delivery: a network is written, opened again by the software that will run it there, and compared with its source.
+"""Delivery: a network is written, opened again by the software of its format, and compared with its source.
 
-A file appears under its name only after it has classified real test images as its source does. What it expects and
-gives, and how the comparison ended, is in the JSON beside it.
+A file appears under its name only after it has classified real test images as its source does. The JSON beside it
+describes its input, its output, and the result of the comparison.
 """
 
 import importlib
@@ -26,17 +26,17 @@ from synevo.files.writing import hash_of, write, write_json
 from synevo.runs import stopwatch
 
 BATCH, CHECKED, CALIBRATING = 256, 1000, 300
-"""Images: of a batch, that a float format is compared on, and that calibrate whole numbers."""
+"""Numbers of images: of a batch, of the comparison of a float format, and of the calibration of whole numbers."""
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format: its module, the ending of its files, and the extra of synevo that brings what it needs, if any.
+    """A format: its module, the ending of its files, the software that runs them, and the `extra` of synevo it needs.
 
-    `agreement` is the least share of test images that must be classified as by the source. Below 1, numbers are coarser
-    than the source's: logits may differ, training images calibrate them, and the whole test split is classified.
+    `agreement` is the share of test images that must be classified as by the source. Below 1, numbers are coarser than
+    the source's: logits may differ, training images calibrate them, and the whole test split is classified.
     """
 
     module: str
@@ -59,7 +59,10 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """The exported network beside its source on `images` test images: logits, classes, accuracies, ms at batch 1."""
+    """The exported network beside its source on `images` test images: logits, classes, accuracies, ms at batch 1.
+
+    `max_difference` is between logits, `top1_agreement` the share of images in the same class.
+    """
 
     images: int
     max_difference: float
@@ -81,11 +84,11 @@ class Delivered:
 
 
 def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Delivered:
-    """Write a network in the format of this `name` to `path`, and its contract to `path`.json; checked before.
+    """Write a network to `path` in the format `name`, and its description to `path`.json, after comparing it.
 
     Raises:
-        ExportError: where an extra is missing, a step of the model has no counterpart in the format, or the file that
-            was written is not its source; then there is no file.
+        ExportError: if an extra is missing, a step of the model has no counterpart in the format, or the written file
+            does not compute the same as its source; then there is no file.
     """
     format_ = FORMATS[name]
     module = _module(name, format_)
@@ -116,7 +119,7 @@ def _module(name: str, format_: Format) -> Any:
 
 
 def _contract(reloaded: Reloaded, format_: Format, name: str, content: bytes) -> dict[str, Any]:
-    """What whoever runs the file must know."""
+    """Return the description of a file for its users: its input, its output, its classes and its origin."""
     height, width, channels = reloaded.shape
     about = reloaded.architecture["input"]
     return {
@@ -147,6 +150,7 @@ def _contract(reloaded: Reloaded, format_: Format, name: str, content: bytes) ->
 
 
 def _compare(reloaded: Reloaded, images: Images, exported: Runner) -> Comparison:
+    """Run the exported network and its source on images, and compare their logits, classes and times."""
     compiled = jax.jit(reloaded.logits)
 
     def source(pixels: NDArray[np.uint8]) -> NDArray[Any]:
@@ -169,7 +173,7 @@ def _compare(reloaded: Reloaded, images: Images, exported: Runner) -> Comparison
 
 
 def _run(runner: Runner, images: Images) -> NDArray[np.float64]:
-    """Logits of all images, in batches of which the last is of another size."""
+    """Return the logits [images, classes] of all images, in batches; the last batch may be smaller."""
     parts = [runner(images.pixels[first : first + BATCH]) for first in range(0, len(images), BATCH)]
     return np.concatenate(parts).astype(np.float64)
 

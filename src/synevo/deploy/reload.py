@@ -1,4 +1,4 @@
-"""Reload: a compacted network as an ordinary `nnx.Module`, in a process that knows nothing of the run.
+"""Reload: a compacted network as an ordinary `nnx.Module`, in a process without the run.
 
     from synevo.deploy.reload import load
 
@@ -6,9 +6,9 @@
     logits = model(images)                  # float32 [n, height, width, channels], normalised as in training
 
 The ancestor's factory is called once, its attributes are set to the smaller sizes, and its arrays are replaced by the
-compacted ones. What comes back trains on (`nnx.Optimizer`, `nnx.jit`, `nnx.grad`) and compacts again
-(`synevo.compaction.in_memory.compact`); a Linen ancestor comes back as a `synevo.model.linen.Linen`. Nothing that is
-read is executed, except the factory, which is the user's own code.
+compacted ones. The result can be trained further (`nnx.Optimizer`, `nnx.jit`, `nnx.grad`) and compacted again
+(`synevo.compaction.in_memory.compact`); a Linen ancestor comes back as a `synevo.model.linen.Linen`. Reading executes
+no code except the factory, which is the user's own.
 """
 
 import json
@@ -48,52 +48,52 @@ class Reloaded:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of its images."""
-        height, width, channels = self._of_images("input")["shape"]
+        height, width, channels = self.architecture["input"]["shape"]
         return height, width, channels
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What it tells apart, in the order of its logits."""
-        return tuple(self._of_images("classes"))
+        """The names of its classes, in the order of its logits."""
+        return tuple(self.architecture["classes"])
 
     @property
     def task(self) -> Task:
-        """The task of images that it was evolved for; RunError where it was another."""
-        about = self._of_images("input")
+        """The task of the network: the classification of images with the normalisation of its training."""
+        about = self.architecture["input"]
         return classification(tuple(about["mean"]), tuple(about["deviation"]))
 
     def logits(self, network: Network, pixels: Array) -> Array:
-        """Return logits [n, classes] of uint8 images [n, height, width, channels], as `network` sees them."""
+        """Return the logits [n, classes] of `network` for uint8 images [n, height, width, channels]."""
         logits: Array = network(*self.task.inputs({"image": pixels}))
         return logits
 
-    def _of_images(self, part: str) -> Any:
-        if part not in self.architecture:
+    def require_images(self) -> None:
+        """Raise RunError if the network is not for images of classes."""
+        if "input" not in self.architecture:
             raise RunError(
                 f"This network is for the task {self.architecture.get('task')}, not for images of classes.",
-                remedy="Use it as a module: synevo.load(path) gives one.",
+                remedy="Use it as a module, which synevo.load(path) gives; files are written for images alone.",
             )
-        return self.architecture[part]
 
 
 def load(path: str | Path, *, generation: int | None = None) -> nnx.Module:
     """Return the compacted network at `path` as an nnx.Module in evaluation mode.
 
-    `path` is a run (its best compacted generation, or `generation`), a folder `compact/gNN` of one, wherever it has
-    been copied, or a file of `synevo export --to safetensors` with its .json beside it. Call a module of images on
+    `path` is a run (its best compacted generation, or `generation`), a folder `compact/gNN` of a run or a copy of it,
+    or a file of `synevo export --to safetensors` with its .json beside it. Call a module of images on
     float32 [n, height, width, channels], normalised as (pixel / 255 - mean) / deviation; `mean` and `deviation` are
     under `input` in architecture.json. Dead synapses inside it are zeros that further training may revive.
 
     Raises:
-        RunError: where there is no compacted network, its files are damaged, or the ancestor's model has changed.
-        AncestorError: where the ancestor cannot be imported or built.
+        RunError: if there is no compacted network, its files are damaged, or the ancestor's model has changed.
+        AncestorError: if the ancestor cannot be imported or built.
     """
     model: nnx.Module = put_together(reload(path, generation=generation).network)
     return model
 
 
 def reload(path: str | Path, *, generation: int | None = None) -> Reloaded:
-    """Return the compacted network at `path` taken apart, with its architecture; else as `load`."""
+    """Return the compacted network at `path` as arrays, with its architecture; arguments and errors as in `load`."""
     weights, architecture = _read(Path(path), generation)
     _check_format(Path(path), architecture.get("format"))
     whole = _outline(architecture)
@@ -107,7 +107,7 @@ def reload(path: str | Path, *, generation: int | None = None) -> Reloaded:
 
 
 def _outline(architecture: Mapping[str, Any]) -> Network:
-    """The ancestor's network as shapes alone."""
+    """Return the ancestor's network with shapes in place of arrays."""
     make: Callable[..., Any] = ancestors.find(architecture["ancestor"])
     if "arguments" in architecture:
         inputs = tuple(
@@ -120,7 +120,7 @@ def _outline(architecture: Mapping[str, Any]) -> Network:
 
 
 def best_compacted(run: RunDir) -> int:
-    """The compacted generation to use: the best one, or the youngest; RunError where none is compacted."""
+    """Return the best generation if it is compacted, or the youngest compacted one; raise RunError if none is."""
     made = run.compacted()
     if not made:
         raise RunError(
@@ -131,7 +131,7 @@ def best_compacted(run: RunDir) -> int:
 
 
 def _read(path: Path, generation: int | None) -> tuple[Tensors, dict[str, Any]]:
-    """Weights and architecture of whatever kind of place `path` is."""
+    """Return the weights and the architecture at `path`: a run, a compacted folder, or an exported file."""
     if path.is_file():
         return _read_exported(path)
     if (path / "hashes.json").is_file():

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, and arrays in them."""
+"""Files and the arrays in them; a file is written whole or not at all."""

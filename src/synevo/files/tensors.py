@@ -1,6 +1,6 @@
-"""Tensors in files: safetensors, in which a boolean mask takes one bit an element.
+"""Tensors in safetensors files; a boolean mask takes one bit an element.
 
-Nothing is executed when they are read. What cannot be read is named as damaged.
+Reading a file executes no code from it. A file that cannot be read is reported as damaged.
 """
 
 import json
@@ -18,12 +18,16 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def pack_tensors(tensors: Tensors) -> bytes:
-    """Arrays as a safetensors file."""
+    """Return the content of a safetensors file with these arrays."""
     return bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
 def unpack_tensors(path: Path, content: bytes) -> Tensors:
-    """The arrays of the file at `path`; RunError where its content is no safetensors file."""
+    """Return the arrays in a safetensors `content`.
+
+    Raises:
+        RunError: if the content is no safetensors file; `path` is named in the message.
+    """
     try:
         return dict(load(content))
     except SafetensorError as error:
@@ -31,14 +35,21 @@ def unpack_tensors(path: Path, content: bytes) -> Tensors:
 
 
 def pack_masks(masks: Tensors) -> bytes:
-    """Boolean arrays, one bit an element, their shapes in one metadata entry (the order of several is random)."""
+    """Return the content of a safetensors file with these boolean arrays, one bit an element.
+
+    All shapes are in one metadata entry, because safetensors writes several entries in a random order.
+    """
     shapes = json.dumps({name: masks[name].shape for name in sorted(masks)})
     bits = {name: np.packbits(mask.reshape(-1)) for name, mask in masks.items()}
     return bytes(save(bits, metadata={"shapes": shapes}))
 
 
 def unpack_masks(path: Path, content: bytes) -> Tensors:
-    """The boolean arrays of `pack_masks`; RunError where they are not that."""
+    """Return the boolean arrays in a `content` that `pack_masks` wrote.
+
+    Raises:
+        RunError: if the content is anything else; `path` is named in the message.
+    """
     packed, shapes = unpack_tensors(path, content), _shapes(path, content)
     if set(packed) != set(shapes):
         raise damaged(path, "it does not hold the masks that it names")
@@ -49,7 +60,7 @@ def unpack_masks(path: Path, content: bytes) -> Tensors:
 
 
 def _shapes(path: Path, content: bytes) -> dict[str, list[int]]:
-    """The shapes of a file's masks; synevo wrote one metadata entry a mask at first."""
+    """Return the shape of each mask of a file; the first versions of synevo wrote one metadata entry a mask."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     try:
         metadata = header["__metadata__"]

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and checked when read."""
+"""Files are written whole or not at all, and checked when read."""
 
 import hashlib
 import json
@@ -13,22 +13,22 @@ from synevo.errors import damaged
 
 
 def hash_of(content: bytes) -> str:
-    """The SHA-256 of a content, in hexadecimal."""
+    """Return the SHA-256 of a content, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def canonical(value: Any) -> bytes:
-    """A JSON value as bytes that depend on nothing but the value."""
+    """Return a JSON value as bytes: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def pretty(value: Any) -> bytes:
-    """A JSON value as people read it."""
+    """Return a JSON value as indented UTF-8 text for people."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def read_checked(path: Path, sha: str) -> bytes:
-    """The content of a file; RunError where it is missing or has another hash."""
+    """Return the content of a file; raise RunError if it is missing or its SHA-256 is not `sha`."""
     if not path.is_file():
         raise damaged(path, "it is missing")
     content = path.read_bytes()
@@ -38,7 +38,7 @@ def read_checked(path: Path, sha: str) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; RunError where there is none."""
+    """Return the JSON object in a file; raise RunError if there is none."""
     try:
         table: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON value whole or not at all."""
+    """Write a JSON value to a file, whole or not at all."""
     write(path, pretty(value))
 
 
@@ -70,7 +70,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write a folder of files whole or not at all; one that a killed process left without its line is replaced."""
+    """Write a folder of files (name → content), whole or not at all.
+
+    It replaces a folder of the same name: a killed process may have left one that the lineage does not list.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

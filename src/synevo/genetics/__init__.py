@@ -1,1 +1,1 @@
-"""The paper: the genetic encoding, its environment, and who survives."""
+"""The method of the paper: the genetic encoding, its environment, and the survival of synapses."""

@@ -1,8 +1,7 @@
-"""Census: every count of what a network is made of, defined once.
+"""Census: every count of a network, defined once.
 
 A synapse is one weight of a layer; biases and normalisation are none. A kernel is all synapses from one unit to one
-other. Multiply-adds are those of the dense network that is stored, for one image: what hardware does that does not skip
-zeros.
+other. Multiply-adds are those of the stored dense network for one image; multiplications by zero count, too.
 """
 
 import numpy as np
@@ -15,7 +14,7 @@ from synevo.wiring.units import Layer
 
 
 def count(organism: Organism) -> Counts:
-    """Count what an organism is made of."""
+    """Count the synapses, kernels, weights and multiply-adds of an organism."""
     living, wiring = organism.living, organism.species.anatomy.wiring.restrict(organism.units)
     layers = tuple(_count_layer(layer, living[layer.name]) for layer in wiring.layers)
     return Counts(layers, sum(int(np.prod(array.shape)) for array in organism.network.arrays.values()))
@@ -34,5 +33,5 @@ def _count_layer(layer: Layer, mask: Mask) -> LayerCount:
 
 
 def synapses(masks: Masks) -> int:
-    """Living synapses of a network with these masks."""
+    """Return the number of living synapses of a network with these masks."""
     return sum(int(mask.sum()) for mask in masks.values())

@@ -1,7 +1,8 @@
 """Clusters: which synapses live and die together.
 
-All of a filter (in all layers that make its unit: see `ties`), or all between one input unit and one output unit, which
-is a k×k kernel in a convolution and the whole map that a flatten spread out in the matrix behind it.
+A cluster is all synapses of a filter (in all layers that make its unit: see `ties`), or all synapses between one input
+unit and one output unit. The second kind is a k×k kernel in a convolution. In a matrix behind a flatten, it is the
+whole map that the flatten spread out.
 """
 
 from dataclasses import dataclass
@@ -16,14 +17,14 @@ from synevo.wiring.units import PERMANENT, Layer, Wiring
 
 @dataclass(frozen=True)
 class Clusters:
-    """The cluster of a synapse is (`groups`[its input], its output): there are `count` groups of inputs."""
+    """The clusters of a layer: a synapse is in cluster (`groups`[its input], its output); `count` groups of inputs."""
 
     groups: NDArray[np.int64]
     count: int
 
 
 def clusters(layer: Layer, kind: Literal["kernel", "filter"]) -> Clusters:
-    """How a layer's synapses are clustered; a permanent input is a group of its own."""
+    """Return the clusters of a layer's synapses; a permanent input is a group of its own."""
     if kind == "filter":
         return Clusters(np.zeros(len(layer.inputs), np.int64), min(1, len(layer.inputs)))
     tags = np.where(layer.inputs == PERMANENT, -1 - np.arange(len(layer.inputs)), layer.inputs)
@@ -35,7 +36,7 @@ def clusters(layer: Layer, kind: Literal["kernel", "filter"]) -> Clusters:
 class Tie:
     """Layers whose clusters live and die together: the cluster of output j of `layers[i]` is number `ids[i][j]`.
 
-    `permanent` [count] are the clusters that are a filter that is never removed.
+    `permanent` [count] flags the clusters that are filters and never removed.
     """
 
     layers: tuple[int, ...]
@@ -44,14 +45,15 @@ class Tie:
 
     @property
     def count(self) -> int:
-        """How many clusters there are for each group of inputs."""
+        """The number of clusters for each group of inputs."""
         return len(self.permanent)
 
 
 def ties(wiring: Wiring, kind: Literal["kernel", "filter"]) -> tuple[Tie, ...]:
-    """Which layers share clusters: where a filter is a cluster, all that make the same unit, as around a residual sum.
+    """Return the sets of layers that share clusters.
 
-    Kernels are of one layer. A filter that is never removed is a cluster of its own.
+    If a filter is a cluster, all layers that make the same unit share it, as around a residual sum. If a kernel is a
+    cluster, it is of one layer. A filter that is never removed is a cluster of its own.
     """
     if kind == "kernel":
         sizes = [len(layer.outputs) for layer in wiring.layers]
@@ -79,7 +81,7 @@ def _tie(wiring: Wiring, members: list[int]) -> Tie:
 
 
 def value_clusters(wiring: Wiring, tie: Tie, values: NDArray[Any]) -> NDArray[Any]:
-    """The value of each filter [count] of a tie, from those of the units and derived units; 0 of a permanent one."""
+    """Return the value of each filter [count] of a tie, from those of units and derived units; 0 of a permanent one."""
     found = np.zeros(tie.count, values.dtype)
     for number, ids in zip(tie.layers, tie.ids, strict=True):
         outputs = wiring.layers[number].outputs
@@ -88,7 +90,7 @@ def value_clusters(wiring: Wiring, tie: Tie, values: NDArray[Any]) -> NDArray[An
 
 
 def kernels(layer: Layer, mask: Mask) -> NDArray[np.bool_]:
-    """Which kernels [groups of inputs, outputs] of a layer hold at least one living synapse."""
+    """Return which kernels [groups of inputs, outputs] of a layer hold at least one living synapse."""
     kind = clusters(layer, "kernel")
     alive = np.zeros((kind.count, len(layer.outputs)), bool)
     np.logical_or.at(alive, kind.groups, by_unit(layer, mask).any(axis=2))

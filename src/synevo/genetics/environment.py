@@ -1,9 +1,8 @@
-"""The environment: how much of a parent may survive, 1609.01360's F_c(E) and F_s(E).
+"""The environment: the share of a parent that may survive (F_c(E) and F_s(E) of 1609.01360).
 
 The papers set the factors so that an offspring has about 70 to 80 % of its parent's synapses. We state that share and
-solve for the factor: the F for which the expected survival Σ m · min(1, F · P) is `expected`, where P are the
-encoding's probabilities and m the weight of each in the sum (the synapses of a cluster, or the survival of a synapse's
-cluster).
+solve for the factor F: the expected survival Σ m · min(1, F · P) must be `expected`. P are the encoding's
+probabilities, and m is the weight of each in the sum (1 for a cluster; for a synapse, the survival of its cluster).
 """
 
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ from jax import Array
 
 
 def solve_factor(probabilities: Sequence[Array], weights: Sequence[Array], expected: Array) -> Array:
-    """The least F ≥ 0 with Σ m · min(1, F · P) = `expected`, or a factor that lets all survive where that is too much.
+    """Return the least F ≥ 0 with Σ m · min(1, F · P) = `expected`, or one that lets all survive if that is too much.
 
-    The sum is concave and piecewise linear in F, so Newton's method from below climbs to the root without passing it.
+    The sum is concave and piecewise linear in F, so Newton's method from below rises to the root without passing it.
     """
     possible = _expected(jnp.inf, probabilities, weights)
     expected = jnp.minimum(expected, possible)
@@ -27,7 +26,7 @@ def solve_factor(probabilities: Sequence[Array], weights: Sequence[Array], expec
         sure = sum(jnp.sum(m, where=(factor * p >= 1) & (p > 0)) for p, m in zip(probabilities, weights, strict=True))
         slope = sum(jnp.sum(m * p, where=factor * p < 1) for p, m in zip(probabilities, weights, strict=True))
         climbed = jnp.where(slope > 0, (expected - sure) / jnp.where(slope > 0, slope, 1), factor)
-        return jnp.maximum(climbed, factor), factor  # rounding may say that it is passed already, by any distance
+        return jnp.maximum(climbed, factor), factor  # with rounding, it may seem passed already
 
     def rising(state: tuple[Array, Array]) -> Array:
         factor, before = state
@@ -39,18 +38,18 @@ def solve_factor(probabilities: Sequence[Array], weights: Sequence[Array], expec
 
 
 def press(probability: Array, factor: Array) -> Array:
-    """The probability min(1, F · P) of survival in the environment."""
+    """Return the probability min(1, F · P) of survival in the environment."""
     return jnp.minimum(1, factor * probability)
 
 
 def soften(probabilities: Sequence[Array], weights: Sequence[Array], expected: Array) -> list[Array]:
-    """The probabilities of survival in an environment that lets `expected` survive."""
+    """Return the probabilities of survival in an environment that lets `expected` survive."""
     factor = solve_factor(probabilities, weights, expected)
     return [press(p, factor) for p in probabilities]
 
 
 def select(probabilities: Sequence[Array], weights: Sequence[Array], expected: Array) -> list[Array]:
-    """What `soften` tends to as the encoding's sharpness grows: 1 for the likeliest, up to `expected`, 0 for the rest.
+    """Return the limit of `soften` for infinite sharpness: 1 for the likeliest, up to `expected`, 0 for the rest.
 
     Of equals, the first survives.
     """

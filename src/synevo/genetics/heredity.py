@@ -1,8 +1,8 @@
-"""Heredity: what of a parent decides which synapses its offspring inherits.
+"""Heredity: the rule that decides which synapses an offspring inherits from its parent.
 
-`cluster` is the paper's. The others are the rivals and the controls that show what the paper's is worth: they share the
-loop, the environment and the training, and differ in nothing but the lines of `HEREDITIES`. To add one, write what
-synapses are worth as a function of `Subject`, and name it there and in `synevo.plan.fields`.
+`cluster` is the paper's. The others are rivals and controls, for comparison with the paper's: they share the loop, the
+environment and the training, and differ only in the lines of `HEREDITIES`. To add one, write a `Measure` of what
+synapses are worth; name it in `HEREDITIES` and in `synevo.plan.fields`.
 """
 
 from collections.abc import Callable
@@ -24,17 +24,17 @@ from synevo.plan.fields import HeredityName
 from synevo.tasks.task import Batch, Examples, Outputs, Task, first
 
 BATCH, BATCHES = 64, 16
-"""Examples a batch, and batches, over which the influence of a synapse is averaged."""
+"""The examples in a batch, and the number of batches, over which the influence of a synapse is averaged."""
 
 SENSED = 1024
-"""The training examples, the first ones, over which the sensitivity to a synapse is averaged."""
+"""The number of training examples, the first ones, over which the sensitivity to a synapse is averaged."""
 
 
 class Worth(NamedTuple):
-    """What of a parent is worth how much: its `synapses`, arrays by layer in its own shapes.
+    """The worth of a parent's `synapses` (arrays by layer, in its own shapes) and of its `clusters`.
 
-    `clusters` [units + derived units] is what the loss gains without each filter, for each living synapse of it; None
-    where clusters are as strong as their synapses together.
+    `clusters` [units + derived units] is the increase of the loss without each filter, for each living synapse of it.
+    It is None where clusters are as strong as their synapses together.
     """
 
     synapses: Arrays
@@ -46,12 +46,12 @@ Measure = Callable[[Organism, Task, Examples], Worth]
 
 @dataclass(frozen=True)
 class Heredity:
-    """What synapses and clusters are worth, and what synthesis does with it.
+    """A measure of what synapses and clusters are worth, and how synthesis uses it.
 
     - `clustered`: clusters are drawn first; without, synapses are drawn alone (1606.04393).
     - `sharpness` multiplies the plan's: at 0 all have the same chance, at infinity the strongest survive for certain.
     - `comparable`: worth compares across layers, so layers that share a factor share z.
-    - `shuffled`: how many are drawn in each layer is kept, not which.
+    - `shuffled`: the number drawn in each layer is kept; their places are random.
     - `inherited`: without, an offspring starts from new weights and trains as long as its whole lineage did.
     """
 
@@ -75,9 +75,10 @@ def by_size(parent: Organism) -> Worth:
 
 
 def influence(parent: Organism, task: Task, examples: Examples) -> Worth:
-    """Return |w · ∂L/∂w| of each parameter: what the loss would feel of its death, the mean over batches of examples.
+    """Return |w · ∂L/∂w| of each parameter, the mean over batches of examples.
 
-    To first order, as in Molchanov et al., arXiv 1611.06440. A batch's gradient is taken with all its examples at once.
+    To first order, this is the change of the loss when the parameter becomes zero (Molchanov et al., arXiv 1611.06440).
+    A batch's gradient is taken with all its examples at once.
     """
     parameters = parent.network.parameters
     total = {name: jnp.zeros_like(array) for name, array in parameters.items()}
@@ -92,11 +93,11 @@ def influence(parent: Organism, task: Task, examples: Examples) -> Worth:
 def sensitivity(parent: Organism, task: Task, examples: Examples) -> Worth:
     """Return |w| · √E‖∂y/∂w‖² of each parameter, and what filters are worth by their removal.
 
-    That is how far the outputs y for an example move, to first order, when the synapse dies. The mean is over `SENSED`
-    training examples. ‖∂y/∂w‖² is estimated as (s · ∂y/∂w)² with random signs s, new for each example (Hutchinson,
-    1990). Outputs are taken without their mean where the loss is blind to it, as it is for logits. Unlike the gradient
-    of a loss, this does not vanish where the network has learned its examples. One example at a time is faster on CPUs
-    than several gradients at once, and takes the memory of one.
+    To first order, this is the change of the outputs y for an example when the synapse becomes zero. The mean E is over
+    `SENSED` training examples. ‖∂y/∂w‖² is estimated as (s · ∂y/∂w)² with random signs s, new for each example
+    (Hutchinson, 1990). If the loss ignores a constant added to the outputs, as for logits, the mean of the outputs is
+    subtracted. Unlike the gradient of a loss, this measure does not vanish where the network has learned its examples.
+    One example at a time is faster on CPUs than several gradients at once, and takes the memory of one.
     """
     count = min(SENSED, len(examples))
     network = parent.network
@@ -110,7 +111,7 @@ def sensitivity(parent: Organism, task: Task, examples: Examples) -> Worth:
 
 
 def removed(parent: Organism, task: Task, examples: Examples) -> Worth:
-    """Return |w| of each parameter, and what the loss gains without each filter (`synevo.genetics.removal`)."""
+    """Return |w| of each parameter, and the increase of the loss without each filter (`synevo.genetics.removal`)."""
     return by_size(parent)._replace(clusters=_gains(parent, task, examples))
 
 
@@ -139,7 +140,7 @@ HEREDITIES: dict[HeredityName, Heredity] = {
 
 
 def permute(key: Array, network: Network) -> Network:
-    """Return new weights: those of an untrained `network`, the values of each parameter in random order."""
+    """Return an untrained `network` with new weights: the values of each parameter in random order."""
     names = sorted(network.parameters)
     keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     parameters = {
@@ -163,20 +164,20 @@ def _gradient(network: Network, task: Task, batch: Batch) -> Arrays:
 
 
 def _outputs_of_one(network: Network, task: Task, batch: Batch) -> int:
-    """How many numbers a network makes of one example."""
+    """Return the number of outputs of a network for one example."""
     outputs = jax.eval_shape(lambda network, batch: network(*task.inputs(batch)), network, batch)
     return sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(outputs))
 
 
 def _ignores_constants(network: Network, task: Task, batch: Batch) -> bool:
-    """Whether the loss stays as it is where a constant is added to all outputs of an example, as to logits."""
+    """Return whether the loss ignores a constant that is added to all outputs of an example, as to logits."""
     outputs = network(*task.inputs(batch))
     moved = jax.tree.map(lambda leaf: leaf + 1, outputs)
     return bool(jnp.allclose(task.loss(outputs, batch), task.loss(moved, batch), rtol=1e-3, atol=1e-4))
 
 
 def _vector(outputs: Outputs, *, centred: bool) -> Array:
-    """The outputs for one example as a vector, without the mean along the last axis of each array if `centred`."""
+    """Return the outputs for one example as a vector; if `centred`, without the mean along each array's last axis."""
     leaves = [leaf[0] for leaf in jax.tree.leaves(outputs)]
     if centred:
         leaves = [leaf - leaf.mean(axis=-1, keepdims=True) for leaf in leaves]
@@ -185,7 +186,7 @@ def _vector(outputs: Outputs, *, centred: bool) -> Array:
 
 @partial(jax.jit, static_argnums=1, static_argnames="centred")
 def _feel(network: Network, task: Task, total: Arrays, batch: Batch, signs: Array, *, centred: bool) -> Arrays:
-    """`total` and (s · ∂y/∂w)² of a batch of one example with its signs [outputs]."""
+    """Add (s · ∂y/∂w)² of a batch of one example, with its signs s [outputs], to `total`."""
 
     def weigh(parameters: Arrays) -> Array:
         outputs = replace(network, parameters=parameters)(*task.inputs(batch))

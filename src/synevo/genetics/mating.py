@@ -3,19 +3,19 @@
     sum       M = Σ_k α_k · W_k        1709.02043, where it is M = α·W_A + β·W_B of two parents
     product   |M| = Π_k |W_k|^α_k      the intersection of m parents; Σ_k α_k = 1 in both
 
-Weights of different parents meet where they have the same place in the ancestor: masks and unit numbers are in its
-coordinates, which are the gene tags of 1811.07966. A cluster is mated where at least a share χ of the parents hold it.
+Weights of different parents are combined if they have the same place in the ancestor: masks and unit numbers are in its
+coordinates, which are the gene tags of 1811.07966. A cluster is mated if at least a share χ of the parents hold it.
 
-Our readings. A dead synapse is a weight of 0, so a sum holds what any parent holds, the weaker the fewer do, and a
-product what all hold. A parent in which a filter is dead takes no part in that filter: the α of the others are scaled
-up, so that those who have it pass it on as it is, with its biases, normalisation and running statistics, which are
-averaged in both kinds of mating. The product is a geometric mean, so that its weights are as large as the parents' for
-any number of them, with the signs of the sum. α is the same for all, or falls by a constant factor from one parent to
-the next worse one: the accuracies of siblings differ too little to weigh them by.
+Our readings. A dead synapse is a weight of 0. So a sum holds the synapses of any parent, weaker where fewer parents
+hold them, and a product those of all parents. A parent whose filter is dead takes no part in that filter: the α of the
+others are scaled up, so that they pass it on unchanged. The biases, normalisation and running statistics of a filter
+are averaged in both kinds of mating. The product is a geometric mean, so that its weights are as large as the parents'
+for any number of them, with the signs of the sum. α is the same for all, or falls by a constant factor from one parent
+to the next worse one: the accuracies of siblings differ too little to weigh them by.
 
-The environment keeps its share of the mated network, or of the mean parent where the mated network is larger: what
-several parents hold together is a wider choice, and makes no larger offspring. A product loses what its parents do
-not share besides, so a lineage shrinks the faster the more parents are multiplied.
+The environment keeps its share of the mated network, or of the mean parent where the mated network is larger: several
+parents offer more synapses to choose from, but do not make a larger offspring. A product also loses the synapses that
+its parents do not share, so a lineage shrinks faster with more parents.
 """
 
 from collections.abc import Sequence
@@ -42,11 +42,11 @@ Kind = Literal["kernel", "filter"]
 def mate(
     parents: Sequence[Organism], *, mating: Mating, dominance: float, cluster: Kind, tag_share: float
 ) -> tuple[Network, Masks]:
-    """Return the mated network of `parents`, the best first, and its masks, in the ancestor's shapes.
+    """Return the mated network of `parents`, the best first, and its masks, in the ancestor's shapes (1709.02043).
 
     The weight α of each parent is `dominance` times that of the one before it; where that is 1, their order does not
-    matter. What carries no signal is not trimmed yet, and the network has a weight at every synapse that any parent
-    holds, so that a path that the masks leave out can be restored.
+    matter. Parts without a signal are not trimmed yet. The network has a weight at every synapse that any parent holds,
+    so a path that is missing in the masks can be restored.
     """
     wiring = parents[0].species.anatomy.wiring
     held = np.logical_and if mating == "product" else np.logical_or
@@ -69,9 +69,9 @@ def mate(
 def allowance(
     wiring: Wiring, mated: Masks, parents: Sequence[Masks], cluster: Kind, *, spared: bool
 ) -> tuple[float, float]:
-    """The mean parent's clusters and synapses as shares of the mated network's, or 1 where that has fewer.
+    """Return the mean parent's clusters and synapses as shares of the mated network's, at most 1.
 
-    Where filters that are never removed are `spared`, they are not counted, as in synthesis.
+    If `spared`, filters that are never removed are not counted, as in synthesis.
     """
     clusters_of = [max(1, _count(wiring, masks, cluster, spared=spared)) for masks in (mated, *parents)]
     synapses_of = [census.synapses(masks) for masks in (mated, *parents)]
@@ -80,7 +80,7 @@ def allowance(
 
 
 def _tagged(wiring: Wiring, parents: Sequence[Masks], kind: Kind, share: float) -> Masks:
-    """Which synapses are in a cluster that at least a `share` of the parents hold; layers that are tied hold one."""
+    """Return masks of the clusters that at least a `share` of the parents hold; tied layers hold a cluster together."""
     holders = [np.sum(held, axis=0) for held in zip(*(_hold(wiring, masks, kind) for masks in parents), strict=True)]
     tagged = {}
     for tie, held in zip(ties(wiring, kind), holders, strict=True):
@@ -95,7 +95,7 @@ def _tagged(wiring: Wiring, parents: Sequence[Masks], kind: Kind, share: float) 
 
 
 def _hold(wiring: Wiring, masks: Masks, kind: Kind) -> list[Flags]:
-    """Which clusters [groups of inputs, count] of each set of tied layers hold a living synapse."""
+    """Return which clusters [groups of inputs, count] of each set of tied layers hold a living synapse."""
     found = []
     for tie in ties(wiring, kind):
         kinds = [clusters(wiring.layers[number], kind) for number in tie.layers]
@@ -109,13 +109,13 @@ def _hold(wiring: Wiring, masks: Masks, kind: Kind) -> list[Flags]:
 
 
 def _count(wiring: Wiring, masks: Masks, kind: Kind, *, spared: bool) -> int:
-    """How many clusters hold a living synapse, without those that are `spared`."""
+    """Count the clusters that hold a living synapse, without those that are `spared`."""
     held = zip(ties(wiring, kind), _hold(wiring, masks, kind), strict=True)
     return sum(int(living[:, ~(tie.permanent & spared)].sum()) for tie, living in held)
 
 
 def _present(wiring: Wiring, name: str, units: Flags) -> Any:
-    """Which elements of an array belong to filters that live among `units` [units], broadcastable to its shape."""
+    """Return which elements of an array are in filters that live among `units` [units], broadcastable to its shape."""
     outputs = {layer.name: axes_of(layer)[1] for layer in wiring.layers}
     axes, fates = wiring.slots[name], wiring.fates(units)
     present: Any = np.ones((1,) * len(axes), bool)
@@ -127,9 +127,9 @@ def _present(wiring: Wiring, name: str, units: Flags) -> Any:
 
 
 def _average(first: Array, arrays: list[Any], weighing: list[Any]) -> Array:
-    """The weighted mean of arrays of fractions; what is none, such as a counter, is the first parent's.
+    """Return the weighted mean of floating-point arrays; of others, such as a counter, return the first parent's.
 
-    Terms are added in the order of their size, so that the order of the parents does not round them differently.
+    Terms are added in the order of their size, so that the order of the parents does not change the rounding.
     """
     if not jnp.issubdtype(first.dtype, jnp.floating):
         return first
@@ -140,7 +140,7 @@ def _average(first: Array, arrays: list[Any], weighing: list[Any]) -> Array:
 
 
 def _multiply(average: Network, networks: list[Network], masks: Masks, weighing: NDArray[np.float64]) -> Network:
-    """The `average` with geometric means for sizes at the synapses that all parents hold."""
+    """Return the `average` with geometric means for sizes at the synapses that all parents hold."""
 
     def product(name: str, mean: Array) -> Array:
         if name not in masks:
@@ -155,6 +155,6 @@ def _multiply(average: Network, networks: list[Network], masks: Masks, weighing:
 
 
 def _add(terms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum over the first axis, rounded alike in whatever order the terms come."""
+    """Sum over the first axis, with the same rounding in any order of the terms."""
     total: NDArray[np.float64] = np.sort(terms, axis=0).sum(axis=0)
     return total

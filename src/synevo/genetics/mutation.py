@@ -1,8 +1,9 @@
-"""Mutation: synapses that grow anew in an offspring, so that what an ancestor lost can come back where it is of use.
+"""Mutation: grow new synapses in an offspring, so that a lost synapse can come back where it is of use.
 
-A new synapse joins two units that live, starts at the parent's weight, which is zero where the parent had none, and has
-to prove itself: the next generation's encoding gives a weak synapse little chance. The papers have no such operator; it
-is the regrowth of sparse training (Mocanu et al., arXiv 1707.04780), and off unless a plan asks for it.
+A new synapse joins two units that live. It starts at the parent's weight, which is zero where the parent had none. The
+next generation's encoding gives a weak synapse little chance, so it must become strong in training. The papers have no
+such operator; it is the regrowth of sparse training (Mocanu et al., arXiv 1707.04780), and off unless a plan asks for
+it.
 """
 
 import jax
@@ -15,7 +16,7 @@ from synevo.wiring.units import Layer, Wiring, survives
 
 
 def regrow(key: Array, wiring: Wiring, masks: Masks, units: NDArray[np.bool_], count: int) -> Masks:
-    """`masks` with `count` more living synapses between living `units` [units], or all that there is room for.
+    """Return `masks` with `count` more living synapses between living `units` [units], or all that there is room for.
 
     All dead synapses between living units are equally likely.
     """
@@ -36,5 +37,5 @@ def regrow(key: Array, wiring: Wiring, masks: Masks, units: NDArray[np.bool_], c
 
 
 def _between(layer: Layer, fates: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which places [inputs, outputs, 1] of a layer join what survives."""
+    """Return which places [inputs, outputs, 1] of a layer join surviving units."""
     return survives(layer.inputs, fates)[:, None, None] & survives(layer.outputs, fates)[None, :, None]

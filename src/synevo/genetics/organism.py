@@ -1,4 +1,4 @@
-"""An organism: one individual as its network, its masks and its units; and what all of a lineage share."""
+"""An organism is one individual: its network, masks and units. A species is the part that all of a lineage share."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from synevo.wiring.masks import Masks
 
 @dataclass(frozen=True)
 class Species:
-    """What all individuals of a lineage share: the ancestor's anatomy, and its network before any training."""
+    """The shared parts of all individuals of a lineage: the ancestor's anatomy and its untrained network."""
 
     anatomy: Anatomy
     template: Network
@@ -28,9 +28,9 @@ class Species:
 class Organism:
     """One individual: its network at its physical size, its `masks` in the ancestor's shapes, its `units` [units].
 
-    However small it is, masks and units keep their places in the ancestor: the gene tags of 1811.07966. Of an
-    offspring, `expected_synapses` is what the environment let the encoding expect to survive, `sampled_synapses` what
-    was sampled, both before unviable parts were trimmed.
+    However small it is, masks and units keep their places in the ancestor: the gene tags of 1811.07966. For an
+    offspring, `expected_synapses` is the expected number of surviving synapses, `sampled_synapses` the number sampled,
+    both before unviable parts were trimmed.
     """
 
     species: Species
@@ -44,9 +44,9 @@ class Organism:
     def of(
         cls, model: nnx.Module | linen.Module, example: Any, *, variables: dict[str, Any] | None = None
     ) -> "Organism":
-        """Return a model as an ancestor, of which all is alive; the model itself stays as it is.
+        """Return a model as an ancestor with all synapses alive; the model itself stays as it is.
 
-        `example` says what the model is called with, as for `synevo.compact`; a Linen module comes with its
+        `example` describes the arguments of the model, as for `synevo.compact`; a Linen module comes with its
         `variables`.
 
         Raises:
@@ -66,7 +66,7 @@ class Organism:
 
     @classmethod
     def left(cls, species: Species, weights: Network, alive: Masks, units: Flags) -> "Organism":
-        """Return what these masks and units leave of `weights`; all are in the ancestor's shapes."""
+        """Return the organism that these masks and units leave of `weights`; all are in the ancestor's shapes."""
         return cls(species, cut(masks.apply(alive, weights), species.anatomy.wiring, units), alive, units)
 
     @property
@@ -81,22 +81,22 @@ class Organism:
 
     @property
     def inputs(self) -> Inputs:
-        """What the network is called with, as shapes and dtypes for two examples."""
+        """The arguments of the network, as shapes and dtypes for two examples."""
         return self.species.anatomy.inputs
 
     @property
     def synapses(self) -> int:
-        """How many synapses live."""
+        """The number of living synapses."""
         return sum(int(mask.sum()) for mask in self.masks.values())
 
     @property
     def efficiency(self) -> float:
-        """The synaptic efficiency: the ancestor's synapses, for each that lives."""
+        """The synaptic efficiency: the ancestor's synapses divided by the living ones."""
         return sum(mask.size for mask in self.masks.values()) / self.synapses
 
     @property
     def model(self) -> nnx.Module:
-        """The network as an nnx.Module in evaluation mode; its arrays are its own."""
+        """The network as an nnx.Module in evaluation mode; its arrays are copies."""
         model: nnx.Module = put_together(self.network.map(lambda _, array: array.copy()))
         return model
 

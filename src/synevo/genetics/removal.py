@@ -1,8 +1,8 @@
-"""Removal: what the loss gains when a filter is removed, measured one filter at a time.
+"""Removal: measure the increase of the loss without each filter, one filter at a time.
 
-The sizes of weights say little about which filters of a narrow layer can go, and nothing about which layer can spare
-one; what happens without a filter says both. A measure costs one pass over `EXAMPLES` examples a filter, so it gets
-cheaper as a lineage shrinks.
+The sizes of weights are a poor guide to which filters of a narrow layer can be removed, and none to which layer can
+lose one; this measure shows both. It costs one pass over `EXAMPLES` examples a filter, so it gets cheaper as a lineage
+shrinks.
 """
 
 from functools import partial
@@ -19,17 +19,17 @@ from synevo.wiring.masks import Masks
 from synevo.wiring.units import PERMANENT, Wiring, survives
 
 EXAMPLES = 512
-"""The training examples, the first ones, over which the loss is averaged."""
+"""The number of training examples, the first ones, over which the loss is averaged."""
 
 Presence = dict[str, tuple[NDArray[np.bool_], ...]]
 
 
 def measure(network: Network, wiring: Wiring, masks: Masks, task: Task, examples: Examples) -> NDArray[np.float64]:
-    """Return what the mean loss gains without each filter, for each living synapse that goes with it.
+    """Return the increase of the mean loss without each filter, for each living synapse that goes with it.
 
-    One number for each unit, and behind them for each derived unit, [units + derived]: negative where the loss falls, 0
-    for what no layer makes. `wiring` and `masks` are those of `network`. Without a unit, everything that knows it is
-    zero, as it is before compaction cuts it out.
+    One number for each unit, followed by one for each derived unit, [units + derived]: negative where the loss falls, 0
+    for units that no layer makes. `wiring` and `masks` are those of `network`. A unit is measured with all its arrays
+    set to zero, as they are before compaction cuts it out.
     """
     batch = jax.tree.map(jnp.asarray, first(examples, EXAMPLES))
     made = [layer.outputs[layer.outputs != PERMANENT] for layer in wiring.layers]
@@ -43,7 +43,7 @@ def measure(network: Network, wiring: Wiring, masks: Masks, task: Task, examples
 
 
 def _presence(wiring: Wiring, absent: int) -> Presence:
-    """Which places along each axis of each array are left without one unit; all without the permanent one."""
+    """Return which places along each axis of each array are left without one unit; all without the permanent one."""
     fates = wiring.fates(np.arange(wiring.units) != absent)
     if absent >= wiring.units:
         fates[absent] = False
@@ -51,15 +51,15 @@ def _presence(wiring: Wiring, absent: int) -> Presence:
 
 
 def _count(masks: Masks, presence: Presence) -> int:
-    """The living synapses that are left."""
+    """Count the living synapses that are left."""
     return sum(int(mask[np.ix_(*presence[name])].sum()) for name, mask in masks.items())
 
 
 @partial(jax.jit, static_argnums=1)
 def _loss(network: Network, task: Task, presence: Presence, batch: Batch) -> Array:
-    def silence(name: str, array: Array) -> Array:
+    def masked(name: str, array: Array) -> Array:
         for axis, left in enumerate(presence[name]):
             array = array * left.reshape([-1 if a == axis else 1 for a in range(array.ndim)]).astype(array.dtype)
         return array
 
-    return task.loss(network.map(silence)(*task.inputs(batch)), batch).mean()
+    return task.loss(network.map(masked)(*task.inputs(batch)), batch).mean()

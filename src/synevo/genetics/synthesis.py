@@ -2,9 +2,9 @@
 
     P(H_g | H_{g-1}, R_g) = Π_c [ P(s_c | W, R^c) · Π_{j∈c} P(s_j | w_j, R^s) ]        1709.02043 eq. 2
 
-Clusters are sampled first; a synapse survives if its cluster and itself are drawn. The whole network is one program on
-the device. Everything is computed in double precision from counter-based random bits, so that the rounding of one
-backend or another does not decide what lives.
+Clusters are sampled first; a synapse survives if both its cluster and the synapse itself are drawn. The whole network
+is one program on the device. Everything is computed in double precision from counter-based random bits, so that the
+rounding of a backend does not decide what lives.
 """
 
 from collections.abc import Callable
@@ -30,16 +30,16 @@ from synevo.wiring.units import Wiring
 
 @dataclass(frozen=True)
 class Sample:
-    """The sampled masks, and how many synapses the environment let the encoding expect."""
+    """The sampled masks, and the expected number of surviving synapses."""
 
     masks: Masks
     expected_synapses: float
 
 
 class _Layer(NamedTuple):
-    """What is known of a layer's synapses [inputs, outputs, places], and of which cluster each is.
+    """The synapses of a layer [inputs, outputs, places], and the cluster of each.
 
-    That is number `group[input], place[output]` of the clusters of its tie.
+    The cluster of a synapse is number `group[input], place[output]` of the clusters of its tie.
     """
 
     weights: Any
@@ -49,9 +49,9 @@ class _Layer(NamedTuple):
 
 
 class _Tie(NamedTuple):
-    """What is known of the clusters [groups of inputs, count] of layers that share them, beside their synapses.
+    """The clusters [groups of inputs, count] of layers that share them.
 
-    `spared` ones survive for certain; `gains` is what the loss gains without each, where that was measured.
+    `spared` ones survive for certain; `gains` is the increase of the loss without each, where that was measured.
     """
 
     spared: Any
@@ -81,10 +81,10 @@ def synthesise(
     encoding_plan: EncodingPlan,
     environment: Environment,
 ) -> Sample:
-    """Sample an offspring of the parent with these `masks`, whose synapses and clusters are worth so much.
+    """Sample an offspring of the parent with these `masks` (1709.02043 eq. 2), by the `worth` of synapses and clusters.
 
-    Arrays of both are by layer name and in the layers' shapes. The offspring's masks have the parent's shapes and are a
-    subset of the parent's. Where clusters were measured, filters that can never be removed survive.
+    Arrays of synapses are by layer name and in the layers' shapes. The offspring's masks have the parent's shapes and
+    are a subset of the parent's. If clusters were measured, filters that can never be removed survive.
     """
     kinds = [clusters(layer, encoding_plan.cluster) for layer in wiring.layers]
     tied = ties(wiring, encoding_plan.cluster)
@@ -129,7 +129,7 @@ def _sample(
     plan: EncodingPlan,
     scopes: tuple[Scope, Scope],
 ) -> tuple[list[Array], Array]:
-    """Masks [inputs, outputs, places] of every layer, and the expected number of surviving synapses."""
+    """Sample masks [inputs, outputs, places] of every layer; also return the expected number of surviving synapses."""
     heredity = HEREDITIES[plan.heredity]
     certain = heredity.sharpness == inf
     press, sharpen = (select, 1.0) if certain else (soften, heredity.sharpness)
@@ -147,7 +147,7 @@ def _sample(
     of_synapses = _encode_synapses(layers, _scopes(len(layers), scopes[1]), plan, sharpen)
 
     def spread(clusters: list[Array], number: int) -> Array:
-        """What is known of each cluster, at each synapse [inputs, outputs, 1] of a layer."""
+        """Return the value of each cluster at each synapse [inputs, outputs, 1] of a layer."""
         layer = layers[number]
         return clusters[layout.tie_of[number]][layer.group][:, layer.place, None]
 
@@ -177,7 +177,7 @@ def _sample(
 
 
 def _gather_clusters(layers: list[tuple[_Layer, int]], count: int, truncation: float) -> tuple[Array, Array]:
-    """Σ⌊w⌋ and size of each cluster [groups of inputs, count] of layers that share them; all their synapses count.
+    """Return Σ⌊w⌋ and size of each cluster [groups of inputs, count] of layers that share them, over all these layers.
 
     Each layer comes with its number of groups of inputs.
     """
@@ -198,7 +198,7 @@ def _encode_clusters(
     plan: EncodingPlan,
     sharpen: float,
 ) -> list[Array]:
-    """P of every cluster, from Σ⌊w⌋ and size of each, or from the `gains` where they were measured."""
+    """Return P of every cluster, from Σ⌊w⌋ and size of each, or from the `gains` where they were measured."""
     sharpness = sharpen * plan.cluster_sharpness
     measured = [gain for gain in gains if gain is not None]
     if not measured:
@@ -215,7 +215,7 @@ def _encode_clusters(
 
 
 def _encode_synapses(layers: list[_Layer], sharing: list[list[int]], plan: EncodingPlan, sharpen: float) -> list[Array]:
-    """P of every synapse: z is its layer's or, where worths compare, that of all layers that share a factor."""
+    """Return P of every synapse; z is its layer's or, if worths compare, that of all layers with the same factor."""
     sharpness = sharpen * plan.synapse_sharpness
     if not HEREDITIES[plan.heredity].comparable:
         return [
@@ -231,7 +231,7 @@ def _encode_synapses(layers: list[_Layer], sharing: list[list[int]], plan: Encod
 
 
 def _share(sharing: list[list[int]], encode: Callable[[list[int]], list[Array]]) -> list[Array]:
-    """What `encode` gives for the members of each group, in the members' order."""
+    """Return the results of `encode` for the members of each group, in the members' order."""
     shared: dict[int, Array] = {}
     for members in sharing:
         shared |= dict(zip(members, encode(members), strict=True))
@@ -239,7 +239,7 @@ def _share(sharing: list[list[int]], encode: Callable[[list[int]], list[Array]])
 
 
 def _scopes(count: int, scope: Scope) -> list[list[int]]:
-    """Which of `count` layers (or sets of layers that share clusters) share one environmental factor."""
+    """Group `count` layers (or sets of layers that share clusters) by the environmental factor that they share."""
     return [list(range(count))] if scope == "network" else [[i] for i in range(count)]
 
 
@@ -248,7 +248,7 @@ def _total(parts: list[Array]) -> Array:
 
 
 def _draw(key: Array, probabilities: list[Array]) -> list[Array]:
-    """True with the given probabilities, from 32 random bits an element."""
+    """Draw True with the given probabilities, from 32 random bits an element."""
     sizes = [p.size for p in probabilities]
     bits = jax.random.bits(key, (sum(sizes),), jnp.uint32)
     parts = jnp.split(bits, np.cumsum(sizes)[:-1])
@@ -258,7 +258,7 @@ def _draw(key: Array, probabilities: list[Array]) -> list[Array]:
 
 
 def _redraw(key: Array, drawn: list[Array], among: list[Array]) -> list[Array]:
-    """Redraw: each array keeps its number of true entries, at random places where `among` allows one."""
+    """Redraw each array: it keeps its number of true entries, at random places where `among` allows one."""
     moved = []
     for number, (chosen, able) in enumerate(zip(drawn, among, strict=True)):
         bits = jax.random.bits(jax.random.fold_in(key, number), chosen.shape, jnp.uint32).astype(jnp.int64)

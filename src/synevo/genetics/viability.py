@@ -1,10 +1,10 @@
-"""Viability: a signal must reach every output, and what carries no signal is no part of the network.
+"""Viability: a signal must reach every output, and parts without a signal are removed.
 
-A unit carries a signal if one of its living synapses comes from a unit that does, and serves if one of its living
-synapses leads to a unit that does. What does not both carry and serve is trimmed away, except that one unit of every
+A unit carries a signal if one of its living synapses comes from a unit that carries one. It serves if one of its living
+synapses leads to a unit that serves. Units that do not both carry and serve are trimmed away, but one unit of every
 axis stays. If a filter that is never removed (a class of the classifier, above all) is left without a signal, its
-parent's widest path to it is restored: the path whose weakest synapse, relative to the strongest of its layer, is
-strongest. The inherited weights then still hold that path.
+parent's widest path to it is restored. This is the path whose weakest synapse, relative to the strongest of its layer,
+is strongest. The inherited weights still hold this path.
 """
 
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ from synevo.wiring.signal import touched, trim
 from synevo.wiring.units import PERMANENT, Layer, Wiring, survives
 
 _FAINT = 1e-30
-"""The strength of a living synapse that has none, such as one without influence: the last that a path would take."""
+"""The strength of a living synapse with weight or influence 0: a path takes it last."""
 
 Path = tuple[tuple[int, int, int, int], ...]
-"""Synapses: the number of the layer, the input, the output, and the place in the window."""
+"""A path as its synapses: the number of the layer, the input, the output, and the place in the window."""
 
 
 def make_viable(
     wiring: Wiring, weights: Mapping[str, Any], parent: Masks, offspring: Masks
 ) -> tuple[Masks, Flags, int]:
-    """The masks of the offspring, trimmed and repaired, the units [units] that live, and how many paths were restored.
+    """Return the offspring's masks, trimmed and repaired, its living units [units], and the number of restored paths.
 
     Raises:
         ViabilityError: where even the parent has no path to an output.
@@ -65,7 +65,7 @@ def _keep(wiring: Wiring, kept: Flags, axis: NDArray[np.int64], place: int) -> N
 
 
 def _silent_filters(wiring: Wiring, masks: Masks) -> list[tuple[int, int]]:
-    """Filters that are never removed and have no living synapse left."""
+    """Return the filters that are never removed and have no living synapse left, as (layer, filter)."""
     return [
         (number, int(filter_))
         for number, layer in enumerate(wiring.layers)
@@ -76,14 +76,14 @@ def _silent_filters(wiring: Wiring, masks: Masks) -> list[tuple[int, int]]:
 
 
 def _empty_axes(wiring: Wiring, alive: Flags) -> list[NDArray[np.int64]]:
-    """The axes of which nothing is left."""
+    """Return the axes of which nothing is left."""
     fates = wiring.fates(alive)
     return [axis for axis in wiring.axes if len(axis) and not survives(axis, fates).any()]
 
 
 @dataclass(frozen=True)
 class _Routes:
-    """The widest path to every unit in the parent: its width [units], and its links; also to the derived `cells`."""
+    """The widest path to every unit in the parent: its `width` [units], its synapses, and widths of derived `cells`."""
 
     wiring: Wiring
     weights: Mapping[str, Any]
@@ -93,25 +93,25 @@ class _Routes:
     cells: dict[int, float]
 
     def to_filter(self, number: int, filter_: int) -> Path:
-        """The widest path to a filter of a layer."""
+        """Return the widest path to a filter of a layer; ViabilityError where there is none."""
         entries = self.widths(self.wiring.layers[number])[:, filter_]
         if entries.max(initial=0) == 0:
             raise _unreachable(self.wiring.layers[number].name, filter_)
         return self.through(number, int(entries.argmax()), filter_)
 
     def to_any(self, axis: NDArray[np.int64]) -> tuple[int, Path]:
-        """The place of an axis that the widest of all paths leads to, and the path."""
+        """Return the place of an axis with the widest path of all, and this path."""
         place = int(self.width_of(axis).argmax())
         return place, self.to_unit(int(axis[place]))
 
     def to_unit(self, unit: int) -> Path:
-        """The widest path to a unit: to all its parts, where it is derived and no layer makes it."""
+        """Return the widest path to a unit: to all its parts, where it is derived and no layer makes it."""
         if unit in self.paths:
             return self.paths[unit]
         return tuple(link for part in self.wiring.parts(unit) for link in self.paths.get(part, ()))
 
     def through(self, number: int, source: int, filter_: int) -> Path:
-        """The widest path to a filter by one of its inputs, and by the strongest synapse between them."""
+        """Return the widest path to a filter by one of its inputs, and by the strongest synapse between them."""
         layer = self.wiring.layers[number]
         before = self.to_unit(int(layer.inputs[source]))
         if layer.groups is not None:
@@ -122,7 +122,7 @@ class _Routes:
         return (*dict.fromkeys(before), (number, source, filter_, place))
 
     def width_of(self, axis: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The width at each place of an axis: where it is derived and no layer makes it, that of its narrowest part."""
+        """Return the width at each place of an axis; a derived unit without a layer has that of its narrowest part."""
         derived = [
             self.cells.get(unit, min(self.width[list(parts)]))
             for unit, parts in enumerate(self.wiring.derived, self.wiring.units)
@@ -131,13 +131,13 @@ class _Routes:
         return widths
 
     def strengths(self, layer: Layer) -> NDArray[np.float64]:
-        """The strength of each of the parent's synapses [inputs, outputs, places]: above 0 if alive, -1 if dead."""
+        """Return the strength of the parent's synapses [inputs, outputs, places]: above 0 if alive, -1 if dead."""
         sizes = np.maximum(np.abs(by_unit(layer, np.asarray(self.weights[layer.name]))), _FAINT)
         strengths: NDArray[np.float64] = np.where(by_unit(layer, self.parent[layer.name]), sizes, -1)
         return strengths
 
     def widths(self, layer: Layer) -> NDArray[np.float64]:
-        """The width of the widest path that enters each filter by each input: [inputs, outputs]."""
+        """Return the width of the widest path that enters each filter by each input: [inputs, outputs]."""
         strengths = np.maximum(self.strengths(layer), 0)
         relative = strengths.max(axis=2, initial=0) / max(float(strengths.max(initial=0)), 1e-30)
         if layer.groups is None:
@@ -148,7 +148,7 @@ class _Routes:
         return widths
 
     def meeting(self, unit: int, group: int) -> int:
-        """The derived unit of a place within a group; permanent where there is none."""
+        """Return the derived unit of a place within a group; permanent where there is none."""
         parts = {*self.wiring.parts(unit), *self.wiring.parts(group)}
         known = (n for n, own in enumerate(self.wiring.derived, self.wiring.units) if set(own) == parts)
         return next(known, PERMANENT)
@@ -162,7 +162,7 @@ def _unreachable(name: str, filter_: int) -> ViabilityError:
 
 
 def _find_routes(wiring: Wiring, weights: Mapping[str, Any], parent: Masks) -> _Routes:
-    """The widest paths of the parent, layer by layer in the order of the signal."""
+    """Find the widest paths of the parent, layer by layer in the order of the signal."""
     routes = _Routes(wiring, weights, parent, np.where(touched(wiring, "outputs"), 0.0, 1.0), {}, {})
     for number, layer in enumerate(wiring.layers):
         entries = routes.widths(layer)
@@ -186,7 +186,7 @@ def _find_routes(wiring: Wiring, weights: Mapping[str, Any], parent: Masks) -> _
 
 
 def _restore(wiring: Wiring, offspring: Masks, path: Path) -> None:
-    """Give an offspring back a path of its parent."""
+    """Restore a path of the parent in its offspring, in place."""
     for number, *place in path:
         layer = wiring.layers[number]
         view = by_unit(layer, offspring[layer.name]).copy()

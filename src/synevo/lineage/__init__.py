@@ -1,1 +1,1 @@
-"""Who descended from whom, and what comes next."""
+"""The lineage: the record of its individuals, and what comes next."""

@@ -1,12 +1,12 @@
-"""The course of a lineage: which offspring comes next, how hard the environment presses it, and when to stop.
+"""The course of a lineage: which offspring comes next, under which pressure of the environment, and when to stop.
 
-It is decided from the lineage and the plan alone, on the validation split, so a lineage that is taken up again goes on
-as if it had never stopped. An environment that keeps a share k of the parent keeps k^p of it under *pressure* p. An
-adaptive lineage presses harder while accuracy holds; where an offspring falls below the budget it goes back to the last
-parents and presses half as hard, and it stops where that would hardly change the network any more.
+It is decided from the lineage and the plan alone, on the validation split, so a resumed lineage continues as if it had
+never stopped. An environment that keeps a share k of the parent keeps k^p of it under *pressure* p. An adaptive lineage
+raises the pressure while accuracy holds. If an offspring falls below the budget, the lineage goes back to the last
+parents and halves the pressure; it stops where such a step would hardly change the network any more.
 
-The parents of a generation are the best of the one before that are within the budget, as many as the plan wants or as
-there are. The ancestor is the only parent of generation 2.
+The parents of a generation are the best of the generation before it that are within the budget: as many as the plan
+wants, or as there are. The ancestor is the only parent of generation 2.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from synevo.lineage.individuals import Individual, Lineage
 from synevo.plan.fields import EvolutionPlan, Plan
 
 HARDER, SOFTER = 1.25, 0.5
-"""How the pressure of an adaptive lineage changes."""
+"""The factors by which an adaptive lineage raises and lowers its pressure."""
 
 HOLDS = 0.25
-"""Accuracy holds where this share of the budget, or less, is spent."""
+"""Accuracy holds if at most this share of the budget is spent."""
 
 HARDEST = 2.0
 """The highest pressure."""
 
 AIM = 0.97
-"""How much of the wanted synapses the last step aims at: chance and repair leave a few more than are expected."""
+"""The share of the wanted synapses that the last step aims at: chance and repair leave a few more than are expected."""
 
 BYTES = 4
 """Bytes of a stored number."""
@@ -34,7 +34,7 @@ BYTES = 4
 
 @dataclass(frozen=True)
 class Conception:
-    """What is to be conceived next: offspring `number` of its generation, under a `pressure`."""
+    """The offspring to conceive next: `number` of its generation, under a `pressure`."""
 
     generation: int
     number: int
@@ -42,7 +42,7 @@ class Conception:
 
 
 def next_conception(lineage: Lineage, plan: Plan) -> Conception | None:
-    """The next offspring of a lineage with an ancestor; None where it has ended."""
+    """Return the next offspring of a lineage with an ancestor; None where the lineage has ended."""
     limits = plan.evolution
     last = lineage.last
     brood = lineage.brood(last.generation)
@@ -63,15 +63,15 @@ def next_conception(lineage: Lineage, plan: Plan) -> Conception | None:
 
 
 def choose_parents(lineage: Lineage, generation: int, plan: Plan) -> tuple[Individual, ...]:
-    """Whose offspring a `generation` is, the best on the validation split first: one at least, whatever the budget."""
+    """Return the parents of a `generation`, the best on validation first: at least one, whatever the budget."""
     limits = plan.evolution
     ranked = lineage.ranked(generation - 1)
     within = tuple(one for one in ranked if lineage.within_budget(one, limits.max_drop))
     return within[: limits.parents] or ranked[:1]
 
 
-def state(lineage: Lineage, plan: Plan) -> str:
-    """One word or two: empty, ancestor, evolving, finished, over budget, failed."""
+def status(lineage: Lineage, plan: Plan) -> str:
+    """Return the status of a lineage: empty, ancestor, evolving, finished, over budget or failed."""
     if not lineage.individuals:
         return "empty"
     if next_conception(lineage, plan) is not None:
@@ -83,7 +83,7 @@ def state(lineage: Lineage, plan: Plan) -> str:
 
 
 def _pressure(lineage: Lineage, head: Individual, limits: EvolutionPlan) -> float:
-    """The pressure on the offspring of `head`, which is within the budget."""
+    """Return the pressure on the offspring of `head`, which is within the budget."""
     if not limits.adaptive:
         return 1.0
     holds = head.number <= limits.population and lineage.within_budget(head, HOLDS * limits.max_drop)
@@ -91,7 +91,7 @@ def _pressure(lineage: Lineage, head: Individual, limits: EvolutionPlan) -> floa
 
 
 def _aimed(pressure: float, parents: tuple[Individual, ...], plan: Plan) -> float:
-    """The pressure, or less where it would leave far fewer synapses than are wanted of what the mean parent has."""
+    """Return the pressure, lowered where it would leave far fewer synapses than are wanted, given the mean parent's."""
     wanted, keep = plan.evolution.target_synapses, plan.environment.of(parents[0].generation + 1).keep_synapses
     synapses = fmean(one.counts.synapses if one.counts else 0 for one in parents)
     if wanted is None or wanted >= synapses or keep == 1:
@@ -100,7 +100,7 @@ def _aimed(pressure: float, parents: tuple[Individual, ...], plan: Plan) -> floa
 
 
 def _reached(head: Individual, limits: EvolutionPlan) -> bool:
-    """Whether an individual is as small and fast as all targets that are given; False where none is."""
+    """Return whether an individual meets every given target; False if none is given."""
     if head.counts is None:
         return False
     wanted = (

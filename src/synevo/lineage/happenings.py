@@ -1,4 +1,4 @@
-"""Happenings: what a run yields while it works, for whoever shows it."""
+"""Happenings: the events that a run yields while it works, to be shown."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from synevo.lineage.individuals import Individual, Lineage
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch of offspring `number` of a generation has ended, which took `seconds` for `images` images."""
+    """The event that an epoch of offspring `number` of a generation has ended, after `seconds` for `images` images."""
 
     generation: int
     number: int
@@ -20,7 +20,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Grown:
-    """An individual has been added to the lineage."""
+    """The event that an individual was added to the lineage."""
 
     individual: Individual
     lineage: Lineage

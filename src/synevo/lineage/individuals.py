@@ -1,6 +1,6 @@
-"""A lineage: who descended from whom, what each is made of and how well it does.
+"""A lineage: the ancestry of its individuals, their counts and their scores.
 
-Light and printable: plain numbers that go to JSON and back, no arrays and no files.
+It holds plain numbers that go to JSON and back, and neither arrays nor files.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class LayerCount:
-    """What is left of one layer: living `synapses` among its dense `stored_weights`, and what one image costs."""
+    """The counts of one layer: living `synapses` among dense `stored_weights`, and `multiply_adds` of one image."""
 
     name: str
     inputs: int
@@ -24,7 +24,7 @@ class LayerCount:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a network is made of; `parameters` are all numbers that are stored, biases and statistics included.
+    """The counts of a network; `parameters` are all numbers that are stored, biases and statistics included.
 
     The family of papers leaves the classifier (the last layer) out of its counts; synevo counts it and prints both.
     """
@@ -44,7 +44,7 @@ class Counts:
 
     @property
     def stored_weights(self) -> int:
-        """Synapses as stored densely, dead ones included."""
+        """Weights as stored densely, dead synapses included."""
         return sum(layer.stored_weights for layer in self.layers)
 
     @property
@@ -65,9 +65,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a network does, in the units of its task; decisions use the validation split only.
+    """The scores of a network, in the units of its task; decisions use the validation split only.
 
-    `name` is what the task calls its score, `better` says which way it improves.
+    `name` is the task's name for its score, `better` the direction in which it improves.
     """
 
     validation: float
@@ -76,18 +76,18 @@ class Scores:
     better: Literal["higher", "lower"] = "higher"
 
     def drop(self, ancestor: "Scores") -> float:
-        """Return by how much validation is worse than the ancestor's; negative where it is better."""
+        """Return by how much the validation score is worse than the ancestor's; negative where it is better."""
         return worse_by(self.validation, ancestor.validation, self.better)
 
 
 @dataclass(frozen=True)
 class Individual:
-    """One network of a lineage. `counts` and `scores` are None where it failed to grow; `problem` then says why.
+    """One network of a lineage. If its training failed, `counts` and `scores` are None, and `problem` is the reason.
 
     `number` tells it from the others of its generation; `parents` are names, the best first (older versions kept
     generations: see `Lineage.parents_of`). The environment kept k^`pressure` where the plan keeps k.
-    `expected_synapses` is what the environment let the encoding expect to survive, before unviable parts were trimmed;
-    `sampled_synapses` is what was sampled. `learning_rate` is the one that worked. Latencies are in milliseconds.
+    `expected_synapses` is the expected number of surviving synapses, `sampled_synapses` the number sampled, both before
+    unviable parts were trimmed. `learning_rate` is that of the last attempt. Latencies are in milliseconds.
     """
 
     generation: int
@@ -111,13 +111,13 @@ class Individual:
 
     @property
     def label(self) -> str:
-        """What people call it: 7, or 7-2 for the second of generation 7."""
+        """The short name to show: 7, or 7-2 for the second of generation 7."""
         return label_of(self.name)
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The individuals of a run in the order of their births; the first is the ancestor."""
+    """The individuals of a run in the order in which they were made; the first is the ancestor."""
 
     individuals: tuple[Individual, ...] = ()
 
@@ -128,11 +128,11 @@ class Lineage:
 
     @property
     def last(self) -> Individual:
-        """The youngest individual."""
+        """The individual that was made last."""
         return self.individuals[-1]
 
     def add(self, individual: Individual) -> "Lineage":
-        """The lineage with one more individual."""
+        """Return the lineage with one more individual."""
         return Lineage((*self.individuals, individual))
 
     def within_budget(self, individual: Individual, max_drop: float) -> bool:
@@ -142,19 +142,19 @@ class Lineage:
         return within(individual.scores.drop(self.ancestor.scores), max_drop)
 
     def brood(self, generation: int) -> tuple[Individual, ...]:
-        """All individuals of a generation, in the order of their births."""
+        """Return all individuals of a generation, in the order in which they were made."""
         return tuple(one for one in self.individuals if one.generation == generation)
 
     def head(self, generation: int) -> Individual:
-        """The individual of a generation that does best on the validation split: the (first) parent of the next one."""
+        """Return the best individual of a generation on validation: the (first) parent of the next generation."""
         return self.ranked(generation)[0]
 
     def ranked(self, generation: int) -> tuple[Individual, ...]:
-        """The individuals of a generation, the best on the validation split first; of equals, the first-born."""
+        """Return the individuals of a generation, the best on validation first; of equals, the earlier one."""
         return tuple(sorted(self.brood(generation), key=_rank))
 
     def parents_of(self, individual: Individual) -> tuple[str, ...]:
-        """The names of the parents of an individual; a generation, as older versions kept it, means its head."""
+        """Return the names of an individual's parents; a generation, as older versions kept it, means its head."""
         return tuple(self._name_of(parent) for parent in individual.parents)
 
     def _name_of(self, parent: str | int) -> str:
@@ -168,34 +168,38 @@ class Lineage:
         return tuple(self.head(generation) for generation in sorted({one.generation for one in self.individuals}))
 
     def best(self, max_drop: float) -> Individual | None:
-        """The last of the line that is within the budget, or None where there is no ancestor yet."""
+        """Return the last of the line that is within the budget; None where there is none."""
         within = [individual for individual in self.line if self.within_budget(individual, max_drop)]
         return within[-1] if within else None
 
 
 def name_of(generation: int, number: int = 1) -> str:
-    """The name of an individual: g07, or g07-2 for the second of generation 7."""
+    """Return the name of an individual: g07, or g07-2 for the second of generation 7."""
     return f"g{generation:02d}" if number == 1 else f"g{generation:02d}-{number}"
 
 
 def label_of(name: str) -> str:
-    """What people call the individual of a name: 7 for g07, 7-2 for g07-2."""
+    """Return the short name to show for a name: 7 for g07, 7-2 for g07-2."""
     return name.removeprefix("g").lstrip("0")
 
 
 _SCORES = {"validation_accuracy": "validation", "test_accuracy": "test"}
-"""What older versions, which knew accuracies alone, called the scores."""
+"""The names of the scores in older versions, which had accuracies only."""
 
 
 def to_table(individual: Individual) -> dict[str, Any]:
-    """An individual as plain JSON values."""
+    """Return an individual as plain JSON values."""
     return asdict(individual)
 
 
 def from_table(table: Mapping[str, Any]) -> Individual:
-    """Return the individual of `to_table`; KeyError or TypeError where the table is not one."""
+    """Return the individual of `to_table`.
+
+    Raises:
+        KeyError, TypeError: where the table is not an individual.
+    """
     counts, scores = table["counts"], table["scores"]
-    known = {name: value for name, value in table.items() if name != "chosen"}  # which older versions kept
+    known = {name: value for name, value in table.items() if name != "chosen"}  # older versions kept it
     return Individual(
         **{
             **known,
@@ -207,17 +211,17 @@ def from_table(table: Mapping[str, Any]) -> Individual:
 
 
 def worse_by(score: float, than: float, better: Literal["higher", "lower"]) -> float:
-    """Return by how much a score is worse than another; negative where it is better."""
+    """Return by how much a score is worse than another (`than`); negative where it is better."""
     return than - score if better == "higher" else score - than
 
 
 def within(drop: float, max_drop: float) -> bool:
-    """Return whether a score that is worse by `drop` is within a budget."""
+    """Return whether a score that is worse by `drop` is within the budget `max_drop`, up to rounding."""
     return drop <= max_drop + 1e-12
 
 
 def _rank(individual: Individual) -> float:
-    """What individuals are sorted by, the best first; those without scores last."""
+    """Return the number by which individuals are sorted, the best first; those without scores come last."""
     scores = individual.scores
     if scores is None:
         return inf
@@ -225,5 +229,5 @@ def _rank(individual: Individual) -> float:
 
 
 def ratio(whole: float, part: float) -> float | None:
-    """How many times `part` goes into `whole`; None where that is unknown."""
+    """Return how many times `part` goes into `whole`; None where `part` is 0."""
     return whole / part if part else None

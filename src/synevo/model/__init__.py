@@ -1,1 +1,1 @@
-"""A network: arrays that know how they run."""
+"""A network: its arrays, and the model that runs them."""

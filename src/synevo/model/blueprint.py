@@ -1,4 +1,4 @@
-"""A blueprint: how a model runs, without its arrays. It never changes as a network evolves, but for its sizes."""
+"""A blueprint: a model without its arrays. As a network evolves, only the sizes in its blueprint change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from jax import Array
 
 @dataclass(frozen=True)
 class Blueprint:
-    """The static part of a model: its graph in training and in evaluation mode, and what each of its paths holds.
+    """The static part of a model: its graph in training and in evaluation mode, and the paths of its arrays.
 
-    `paths` are those of the arrays by their names; `streams` are the random-number state: each path, and whether it
-    is a key. Hashable, so that it selects the compiled program.
+    `paths` maps the name of each array to its path. `streams` are the paths of the random-number state, each with
+    whether it is a key. A blueprint is hashable, so that it selects the compiled program.
     """
 
-    training: Any
-    evaluation: Any
-    paths: Mapping[str, tuple[Any, ...]] = field(compare=False)
+    training: Any = field(repr=False)
+    evaluation: Any = field(repr=False)
+    paths: Mapping[str, tuple[Any, ...]] = field(compare=False, repr=False)
     streams: tuple[tuple[tuple[Any, ...], bool], ...]
 
     def model(self, arrays: Mapping[str, Any], key: Array | None) -> Any:

@@ -1,9 +1,9 @@
 """Fitting: a blueprint for arrays of other sizes, so that the user's own model runs with them unchanged.
 
-Most of Flax's layers take their sizes from their arrays. Some also state them, in attributes that are read when the
-model runs (groups of a convolution, heads of an attention) or by people who look (`in_features`). `refit` sets them to
-what the arrays now are; a layer that it does not know stays as it is, and if its code insists on a size, the comparison
-with the prediction finds it.
+Most of Flax's layers take their sizes from their arrays. Some also state sizes in attributes. The model reads some of
+these when it runs (groups of a convolution, heads of an attention); others are only informative (`in_features`).
+`refit` sets them from the arrays. It does not change other layers; if the code of one needs a certain size, the
+comparison with the predicted program finds it.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 def refit(blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Blueprint:
-    """Return the blueprint of a model with these arrays, whose kernels are divided in so many `groups`."""
+    """Return the blueprint for arrays of other sizes; `groups` is the number of groups of each kernel, by name."""
     graphs = [_refit(graph, blueprint, arrays, groups) for graph in (blueprint.training, blueprint.evaluation)]
     return replace(blueprint, training=graphs[0], evaluation=graphs[1])
 

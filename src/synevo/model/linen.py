@@ -1,10 +1,10 @@
 """Flax Linen modules as nnx.Modules, which run with arrays of any size.
 
 A Linen module has no arrays of its own. `Linen` holds it beside its variables, each under its path (`Conv_0/kernel`),
-and hands them over at every call, so that whatever works on an nnx.Module works on it. Linen states sizes in code
-(`nn.Dense(64)`) and insists on them. Under `Linen.fit`, an interceptor of Linen's methods, a parameter is what it was
-given, and the few sizes that Linen's layers compute with (groups of a convolution, heads of an attention) follow from
-the parameters. Where the user's own code states a size, the comparison with the prediction finds it, as in any model.
+and passes them at every call, so it can be used like any nnx.Module. Linen states sizes in code (`nn.Dense(64)`) and
+checks them. `Linen.fit` intercepts Linen's methods: then a parameter keeps the shape that it was given, and the few
+sizes that Linen's layers compute with (groups of a convolution, heads of an attention) are read from the parameters.
+Where the user's own code states a size, the comparison with the predicted program finds it, as in any model.
 """
 
 import inspect
@@ -25,7 +25,7 @@ from jax import Array
 from synevo.errors import AncestorError
 
 MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
-"""The names by which a Linen module is told its mode, and what each of them is in training."""
+"""The arguments that set the mode of a Linen module, and the value of each in training."""
 
 _KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 _PASSING = {"intermediates", "perturbations"}
@@ -35,10 +35,11 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """What stays as a Linen module evolves; compared by identity, because Linen modules need not be hashable.
+    """The parts of a Linen module that never change; compared by identity, because Linen modules need not be hashable.
 
-    `calls` are the module and the keywords of a call in evaluation and in training, `leaves` the collection and path of
-    each variable, `group_sizes` the channels in a group of each normalisation that states how many groups it has.
+    `calls` are the module and the keywords of a call, in evaluation and in training. `leaves` are the collection and
+    path of each variable. `group_sizes` is the number of channels in a group, for each normalisation with a stated
+    number of groups.
     """
 
     calls: tuple[tuple[nn.Module, Mapping[str, bool]], ...]
@@ -47,7 +48,7 @@ class Origin:
 
 
 class Linen(nnx.Module):
-    """A Linen module and its variables: a callable of what the module takes."""
+    """A Linen module with its variables, called like the module itself."""
 
     def __init__(self, origin: Origin, variables: Mapping[Path, Array], rngs: nnx.Rngs) -> None:
         self.origin = origin
@@ -60,7 +61,7 @@ class Linen(nnx.Module):
             setattr(self, name, nnx.data(branch))
 
     def __call__(self, *inputs: Any) -> Any:
-        """Run the module; in training mode it gets random keys, and its statistics are updated."""
+        """Run the module; in training mode, give it random keys and update its statistics."""
         training = not self.deterministic
         module, keywords = self.origin.calls[training]
         statistics = sorted({path[0] for path in self.origin.leaves} - {"params"})
@@ -75,11 +76,11 @@ class Linen(nnx.Module):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables as Linen takes them: `{"params": …, "batch_stats": …}`."""
+        """The variables in Linen's form: `{"params": …, "batch_stats": …}`."""
         return unflatten_dict({path: self._variable(path).get_value() for path in self.origin.leaves})
 
     def fit(self, method: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        """For `nn.intercept_methods`: under it, Linen's own `apply` runs with these `variables`."""
+        """Intercept Linen's methods (`nn.intercept_methods`), so that Linen's `apply` runs with these `variables`."""
         module = context.module
         if module.scope is not None:
             object.__setattr__(module, "param", partial(_param, module))
@@ -89,7 +90,7 @@ class Linen(nnx.Module):
         return method(*args, **kwargs)
 
     def _sizes(self, module: nn.Module, *inputs: Any) -> dict[str, Any]:
-        """The attributes with which a Linen layer computes, as its parameters and inputs have them."""
+        """Return the attributes that a Linen layer computes with, read from its parameters and inputs."""
         own = module.variables.get("params", {})
         match module:
             case nn.Conv(feature_group_count=groups) if groups > 1:
@@ -119,9 +120,9 @@ def as_nnx(
     variables: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs | None = None,
 ) -> Linen:
-    """Return a Linen module as an nnx.Module that runs on `inputs`, with these variables or freshly initialised ones.
+    """Return a Linen module as an nnx.Module that runs on `inputs`, with the given or freshly initialised `variables`.
 
-    `inputs` are the arguments of a call, arrays or their shapes and dtypes alone; the first axis counts examples.
+    `inputs` are the arguments of a call, as arrays or as their shapes and dtypes; the first axis counts examples.
 
     Raises:
         AncestorError: where it does not run on them alone, or the variables are not its own.
@@ -151,7 +152,7 @@ def as_nnx(
 
 
 def _call(module: nn.Module, *, training: bool) -> tuple[nn.Module, dict[str, bool]]:
-    """The module and the keywords of its call in a mode, of which it is told in its call or in its fields."""
+    """Return the module and the keywords of its call in a mode; the mode is set in the call or in the fields."""
     modes = {name: value == training for name, value in MODES.items()}
     taken, stated = inspect.signature(module.__call__).parameters, {field.name for field in fields(module)}
     own = {name for name in stated & modes.keys() if name not in taken or getattr(module, name) is not None}
@@ -160,13 +161,13 @@ def _call(module: nn.Module, *, training: bool) -> tuple[nn.Module, dict[str, bo
 
 
 def _leaves(variables: Mapping[str, Any]) -> dict[Path, Array]:
-    """The arrays among variables by collection and path, without what a call leaves behind only to be looked at."""
+    """Return the arrays among variables by collection and path, without those stored for inspection only."""
     leaves = flatten_dict(meta.unbox({name: tree for name, tree in variables.items() if name not in _PASSING}))
     return {path: value for path, value in leaves.items() if hasattr(value, "dtype")}
 
 
 def _measure(group_sizes: dict[Path, int], method: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Intercepts Linen's methods to note the sizes of groups that are stated by their number."""
+    """Intercept Linen's methods; note the group size of each normalisation with a stated number of groups."""
     module = context.module
     if isinstance(module, nn.GroupNorm) and module.num_groups and context.method_name == "__call__":
         group_sizes[module.path] = (*args, *kwargs.values())[0].shape[-1] // module.num_groups
@@ -174,7 +175,7 @@ def _measure(group_sizes: dict[Path, int], method: Any, args: Any, kwargs: Any, 
 
 
 def _param(module: nn.Module, name: str, initialise: Any, *args: Any, **kwargs: Any) -> Any:
-    """`nn.Module.param` without its comparison with the shape that `initialise` would give."""
+    """Call `nn.Module.param` without its comparison with the shape that `initialise` would give."""
     if not module.has_variable("params", name):
         return nn.Module.param(module, name, initialise, *args, **kwargs)
     given = module.get_variable("params", name)
@@ -182,7 +183,7 @@ def _param(module: nn.Module, name: str, initialise: Any, *args: Any, **kwargs: 
 
 
 def _sizes_of(inputs: tuple[Any, ...]) -> str:
-    """What is said of inputs: their shapes, without the axis of examples where there is only one array."""
+    """Describe the shapes of inputs, without the axis of examples where there is only one array."""
     leaves = jax.tree.leaves(inputs)
     if len(leaves) == 1:
         return f"inputs of {tuple(leaves[0].shape[1:])}"
@@ -190,7 +191,11 @@ def _sizes_of(inputs: tuple[Any, ...]) -> str:
 
 
 def _try(model: Linen, inputs: tuple[Any, ...]) -> None:
-    """Trace a model in both modes; whatever the user's code raises, or TypeError where results count no examples."""
+    """Trace a model in both modes.
+
+    Raises:
+        TypeError: where the first axis of a result does not count examples; otherwise, whatever the user's code raises.
+    """
     examples = jax.tree.leaves(inputs)[0].shape[:1]
     for mode in ("train", "eval"):
         getattr(model, mode)()

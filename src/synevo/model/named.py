@@ -1,18 +1,18 @@
-"""Named: a user's own function, found by its name `package.module:function`."""
+"""Find a user's own function by its name `package.module:function`."""
 
 import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from synevo.errors import SynevoError
+from synevo.errors import SynevoError, did_you_mean
 
 
 def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..., Any]:
-    """Return the callable of a name `package.module:function`; the working directory is searched, too.
+    """Return the callable with a name `package.module:function`; the working directory is searched, too.
 
     Raises:
-        SynevoError: as an `error` that calls it the `what`, where it cannot be imported or is not callable.
+        SynevoError: the class `error`, where it cannot be imported or is not callable; `what` names it in the text.
     """
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path:
@@ -31,6 +31,11 @@ def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..
         ) from problem
     found = getattr(module, attribute, None)
     if not callable(found):
-        raise error(f"{module_name} has no callable {attribute!r}.", remedy=f"Name {what} as package.module:function.")
+        near = did_you_mean(
+            attribute, [one for one, value in vars(module).items() if callable(value) and one[:1] != "_"]
+        )
+        raise error(
+            f"{module_name} has no callable {attribute!r}.{near}", remedy=f"Name {what} as package.module:function."
+        )
     named: Callable[..., Any] = found
     return named

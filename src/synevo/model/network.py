@@ -1,12 +1,12 @@
-"""A network that runs itself: flat arrays, and with them how they run. What every other part of the science works on.
+"""A network: flat arrays, together with the blueprint that runs them.
 
     logits = network(images)                          evaluation
     logits, network = network.train(key, images)      training; the network with its statistics updated
     smaller = network.like(arrays)                    the same model with other arrays, of other sizes too
 
-The arrays are what is inherited, masked and sliced; they are named by their path in the model, such as `conv1/kernel`,
-and their shapes follow Flax: kernels are [height, width, in, out], matrices [in, out]. A network is a pytree of its
-arrays alone. Its blueprint is static, so that a compiled function of a network is compiled once for each blueprint.
+The arrays are inherited, masked and sliced. They are named by their path in the model, such as `conv1/kernel`, and
+their shapes follow Flax: kernels are [height, width, in, out], matrices [in, out]. A network is a pytree of its arrays
+alone. Its blueprint is static, so that a compiled function of a network is compiled once for each blueprint.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,18 +32,21 @@ Inputs = tuple[Any, ...]
 @partial(jax.tree_util.register_dataclass, data_fields=["parameters", "statistics"], meta_fields=["blueprint"])
 @dataclass(frozen=True)
 class Network:
-    """A model as trained `parameters`, `statistics` that it keeps itself (such as running means), and its blueprint."""
+    """A model: its trained `parameters`, its `statistics` (such as running means), and its blueprint."""
 
     parameters: Arrays
     statistics: Arrays
     blueprint: Blueprint
 
     def __call__(self, *inputs: Any) -> Any:
-        """Return what the model makes of its inputs in evaluation mode."""
+        """Return the model's outputs for these inputs, in evaluation mode."""
         return put_together(self)(*inputs)
 
     def train(self, key: Array, *inputs: Any) -> tuple[Any, "Network"]:
-        """Return what the model makes of its inputs in training mode, and the network with its statistics updated."""
+        """Return the model's outputs in training mode, and the network with its statistics updated.
+
+        `key` is the source of randomness, as for dropout.
+        """
         model = self.blueprint.model(self.arrays, key)
         outputs = model(*inputs)
         if not self.statistics:
@@ -65,10 +68,13 @@ class Network:
         )
 
     def like(self, arrays: Mapping[str, Any], *, groups: Mapping[str, int] | None = None) -> "Network":
-        """Return the same model with other arrays, named as its own, and the sizes that they have.
+        """Return the same model with other arrays, named as its own; their sizes may differ.
 
-        `groups` says in how many groups the kernels of grouped convolutions are divided, by their names; it matters
-        only where sizes change. KeyError where an array is missing.
+        `groups` is the number of groups of each grouped convolution's kernel, by name; it matters only where sizes
+        change.
+
+        Raises:
+            KeyError: where an array is missing.
         """
         parameters, statistics = ({name: arrays[name] for name in own} for own in (self.parameters, self.statistics))
         same = all(jnp.shape(array) == jnp.shape(arrays[name]) for name, array in self.arrays.items())
@@ -81,7 +87,7 @@ call = jax.jit(Network.__call__)
 
 
 def take_apart(model: nnx.Module) -> Network:
-    """Return the network of a model in memory, which is left as it was."""
+    """Return the network of a model in memory; the model stays as it is."""
     graphs = {}
     copy = nnx.clone(model)
     for mode in ("eval", "train"):
@@ -108,10 +114,12 @@ def put_together(network: Network) -> Any:
 
 
 def build(make: Callable[[nnx.Rngs], Any], inputs: Inputs, key: Array) -> Network:
-    """Return a freshly initialised network: of the model that `make` gives for an nnx.Rngs, run on `inputs`.
+    """Build the model that `make` returns for an nnx.Rngs; return it as a freshly initialised network.
+
+    `inputs` are the arguments of a call, on which a Linen module is initialised.
 
     Raises:
-        AncestorError: where it cannot be built, or is no Flax module.
+        AncestorError: where it cannot be built, or is not a Flax module.
     """
     rngs = nnx.Rngs(key)
     try:
@@ -133,8 +141,14 @@ def build(make: Callable[[nnx.Rngs], Any], inputs: Inputs, key: Array) -> Networ
 
 
 def outline(make: Callable[[nnx.Rngs], Any], inputs: Inputs) -> Network:
-    """Return the network of `build` as shapes alone: nothing is initialised where that can be; errors are the same."""
+    """Return the network of `build` as shapes and dtypes alone.
+
+    Nothing is initialised, unless the factory reads its own numbers.
+
+    Raises:
+        AncestorError: as in `build`.
+    """
     try:
         return jax.eval_shape(lambda: build(make, inputs, jax.random.key(0)))
-    except AncestorError:  # the factory looks at its numbers
+    except AncestorError:  # the factory reads its numbers
         return build(make, inputs, jax.random.key(0))

@@ -1,1 +1,1 @@
-"""Every knob of a run: its fields, how a plan is composed, the presets and what was measured with them."""
+"""The plan of a run: its fields, how it is composed, and the presets with their measured results."""

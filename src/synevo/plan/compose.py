@@ -1,18 +1,22 @@
-"""Composing a plan: a preset, then the options of the command line, then `--set section.field=value`, in that order."""
+"""Compose a plan from a preset, the options of the command line and `--set section.field=value`, in that order."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
-from synevo.errors import PlanError
+from synevo.errors import PlanError, did_you_mean
 from synevo.plan.fields import MANY, ONE, Plan, Section
 from synevo.plan.presets import preset_table
 
 
 def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
-    """The plan of a preset, changed by dotted `options` whose value is not None, then by `section.field=value` texts.
+    """Compose a plan: a preset, changed by dotted `options`, then by `section.field=value` texts.
+
+    Options whose value is None change nothing.
 
     Raises:
         PlanError: for an unknown preset or field, or a value out of range.
@@ -38,13 +42,21 @@ def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = No
 
 
 def change(plan: Plan, *, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
-    """`plan` with dotted `options` and `section.field=value` texts laid over it; PlanError as in `compose`."""
+    """Return `plan`, changed by dotted `options` and `section.field=value` texts.
+
+    Raises:
+        PlanError: as in `compose`.
+    """
     flat = {name: value for name, value in flatten(plan).items() if name != "format"}
     return compose(options={**flat, **{k: v for k, v in (options or {}).items() if v is not None}}, sets=sets)
 
 
 def validate(table: Mapping[str, Any]) -> Plan:
-    """The plan in a nested table; PlanError names each unknown field and each value out of range."""
+    """Return the plan in a nested table.
+
+    Raises:
+        PlanError: names each unknown field and each value out of range.
+    """
     try:
         return Plan.model_validate(table)
     except ValidationError as error:
@@ -55,7 +67,7 @@ def validate(table: Mapping[str, Any]) -> Plan:
 
 
 def flatten(plan: Section, prefix: str = "") -> dict[str, Any]:
-    """Every field of a plan as `section.field → value`, in the order of declaration."""
+    """Return every field of a plan as `section.field → value`, in the order of declaration."""
     flat: dict[str, Any] = {}
     for name in type(plan).model_fields:
         value = getattr(plan, name)
@@ -66,15 +78,20 @@ def flatten(plan: Section, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def describe(section: type[Section] = Plan, prefix: str = "") -> dict[str, str]:
-    """What every field means, as `section.field → description`."""
-    meanings: dict[str, str] = {}
+def plan_fields(section: type[Section] = Plan, prefix: str = "") -> dict[str, FieldInfo]:
+    """Return every field as `section.field → its type, range and description`, in the order of declaration."""
+    found: dict[str, FieldInfo] = {}
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            meanings |= describe(field.annotation, f"{prefix}{name}.")
+            found |= plan_fields(field.annotation, f"{prefix}{name}.")
         else:
-            meanings[prefix + name] = field.description or ""
-    return meanings
+            found[prefix + name] = field
+    return found
+
+
+def describe() -> dict[str, str]:
+    """Return the meaning of every field, as `section.field → description`."""
+    return {name: field.description or "" for name, field in plan_fields().items()}
 
 
 def _flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -97,7 +114,7 @@ def _put(table: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _parse(text: str) -> Any:
-    """The TOML value of a text, or the text itself where it is none (so that strings need no quotes)."""
+    """Return the TOML value of a text, or the text itself where it is not TOML (so that strings need no quotes)."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -107,6 +124,22 @@ def _parse(text: str) -> Any:
 def _describe(detail: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in detail["loc"] if part not in (ONE, MANY))
     if detail["type"] == "extra_forbidden":
-        return f"{name}: there is no such field."
+        return f"{name}: there is no such field.{_near_field(name)}"
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return f"{name} = {detail['input']!r}: {message}." if name else f"{message}."
+    return f"{name} = {detail['input']!r}: {message}.{_near_value(detail)}" if name else f"{message}."
+
+
+def _near_field(name: str) -> str:
+    """Return the question "Did you mean …?" for an unknown field; fields of the same section come before others."""
+    section, _, word = name.rpartition(".")
+    dotted = [*Plan.model_fields, *plan_fields()]
+    within = [one for one in dotted if one.startswith(f"{section}.")]
+    known = {one.rpartition(".")[2]: one for one in [*dotted, *within]}
+    return did_you_mean(word, known, in_full=known)
+
+
+def _near_value(detail: Mapping[str, Any]) -> str:
+    """Return the question "Did you mean …?" for an unknown choice; empty where no choice is like the value."""
+    if detail["type"] != "literal_error":
+        return ""
+    return did_you_mean(str(detail["input"]), re.findall("'([^']+)'", detail["ctx"]["expected"]))

@@ -1,18 +1,33 @@
-"""Every knob of a run, once: frozen, validated, written to the run before any work starts.
+"""Every setting of a run, once: frozen, validated, written to the run before any work starts.
 
-A plan is composed of a preset (`presets/*.toml`), the options of the command line and `--set section.field=value`, in
-that order, and holds only resolved values: what a run did can be read from its plan alone. Symbols are those of the
-paper (arXiv 1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
+A plan is composed of a preset (`tables/*.toml`), the options of the command line and `--set section.field=value`, in
+that order. It holds only resolved values, so a plan alone tells what a run did. Symbols are those of the paper (arXiv
+1609.01360) as restated in arXiv 1709.02043, eqs. 2, 6 and 7.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 FORMAT = 1
 
 CLASSIFICATION = "classification"
-"""The task of telling images apart, whose data synevo reads itself."""
+"""The task of classifying images; synevo reads their data itself."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """Mark a field as an option of the command line: `--name`, or `--yes/--no` of a flag."""
+
+    name: str
+    metavar: str | None = None
+
+
+def _listed(value: Any) -> Any:
+    """Return the parts of a text such as "0.8,0.9" as a list, and anything else as it is."""
+    return value.split(",") if isinstance(value, str) and "," in value else value
+
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -23,11 +38,15 @@ _ONE_OR_MANY = Discriminator(lambda value: MANY if isinstance(value, (list, tupl
 Scope = Literal["layer", "network"]
 
 Shares = Annotated[
-    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
+    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)],
+    _ONE_OR_MANY,
+    BeforeValidator(_listed),
 ]
 
 Scopes = Annotated[
-    Annotated[Scope, Tag(ONE)] | Annotated[tuple[Scope, ...], Field(min_length=1), Tag(MANY)], _ONE_OR_MANY
+    Annotated[Scope, Tag(ONE)] | Annotated[tuple[Scope, ...], Field(min_length=1), Tag(MANY)],
+    _ONE_OR_MANY,
+    BeforeValidator(_listed),
 ]
 
 Count = Annotated[int, Field(ge=1)]
@@ -46,12 +65,16 @@ class Section(BaseModel):
 
 
 class DataPlan(Section):
-    """Which images, how they are split, and how they are brought to the size that the network expects."""
+    """The images, their split, and how they are brought to the size that the network expects."""
 
-    dataset: str = Field(
-        "digits", min_length=1, description="digits, a TFDS name, an .npz file or a folder of class folders"
+    dataset: Annotated[str, Option("--dataset")] = Field(
+        "digits",
+        min_length=1,
+        description="the images: digits, a TFDS name, an .npz file or a folder of class folders",
     )
-    data_dir: str | None = Field(None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset")
+    data_dir: Annotated[str | None, Option("--data-dir", "DIR")] = Field(
+        None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset"
+    )
     validation: float = Field(
         0.1, gt=0, lt=0.9, description="share of the training images held out, stratified by class"
     )
@@ -67,19 +90,23 @@ class DataPlan(Section):
 class AncestorPlan(Section):
     """The dense network of generation 1."""
 
-    name: str = Field("lenet5", min_length=1, description="a built-in ancestor, or package.module:factory")
+    name: Annotated[str, Option("--ancestor")] = Field(
+        "lenet5",
+        min_length=1,
+        description="the network of generation 1, H_1: a built-in name, or package.module:factory",
+    )
 
 
 class TaskPlan(Section):
-    """What the network is for."""
+    """The task of the network."""
 
-    name: str = Field(
+    name: Annotated[str, Option("--task")] = Field(
         CLASSIFICATION, min_length=1, description="classification (of the images of data), or package.module:problem"
     )
 
 
 class TrainingPlan(Section):
-    """How one network is trained: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
+    """The training of one network: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
 
     epochs: Count = Field(10, description="passes over the training images")
     growth: float = Field(
@@ -102,10 +129,10 @@ class TrainingPlan(Section):
 class EncodingPlan(Section):
     """The genetic encoding P(H_g | H_{g-1}, R_g) of a parent's weights (1709.02043 eqs. 2, 6, 7)."""
 
-    heredity: HeredityName = Field(
+    heredity: Annotated[HeredityName, Option("--heredity")] = Field(
         "cluster", description="what decides who survives: the paper's clusters, or a rival or control"
     )
-    cluster: Literal["kernel", "filter"] = Field(
+    cluster: Annotated[Literal["kernel", "filter"], Option("--cluster")] = Field(
         "kernel", description="c: the set of synapses that lives or dies together"
     )
     truncation: float = Field(
@@ -131,7 +158,7 @@ class EncodingPlan(Section):
 
 
 class Environment(NamedTuple):
-    """R = (R^c, R^s) as one generation meets it: shares of its parent that it is expected to keep."""
+    """R = (R^c, R^s) of one generation (1709.02043 eq. 2): the shares of its parent that it is expected to keep."""
 
     keep_clusters: float
     keep_synapses: float
@@ -139,11 +166,11 @@ class Environment(NamedTuple):
     synapse_scope: Scope = "layer"
 
     def under(self, pressure: float) -> "Environment":
-        """The environment that keeps k^pressure where this one keeps the share k."""
+        """Return the environment that keeps k^pressure where this one keeps the share k."""
         return self._replace(keep_clusters=self.keep_clusters**pressure, keep_synapses=self.keep_synapses**pressure)
 
     def narrowed(self, *, clusters: float, synapses: float) -> "Environment":
-        """The environment that keeps these shares of what this one keeps."""
+        """Return the environment that keeps these shares of what this one keeps."""
         return self._replace(keep_clusters=clusters * self.keep_clusters, keep_synapses=synapses * self.keep_synapses)
 
 
@@ -153,10 +180,10 @@ class EnvironmentPlan(Section):
     Any value may be a list: one for generation 2, one for generation 3 and so on, the last one for all that follow.
     """
 
-    keep_clusters: Shares = Field(
+    keep_clusters: Annotated[Shares, Option("--keep-clusters", "SHARE[,SHARE…]")] = Field(
         0.95, description="R^c: expected share of the parent's clusters that survives, or a list by generation"
     )
-    keep_synapses: Shares = Field(
+    keep_synapses: Annotated[Shares, Option("--keep-synapses", "SHARE[,SHARE…]")] = Field(
         0.67, description="R^s: expected share of the parent's synapses that survives, or a list by generation"
     )
     cluster_scope: Scopes = Field(
@@ -167,27 +194,33 @@ class EnvironmentPlan(Section):
     )
 
     def of(self, generation: int) -> Environment:
-        """The environment of the offspring of a `generation`, 2 or later."""
+        """Return the environment of the offspring in a `generation`, 2 or later."""
         values = [getattr(self, name) for name in Environment._fields]
         return Environment(*(v[min(generation - 2, len(v) - 1)] if isinstance(v, tuple) else v for v in values))
 
     @property
     def changes(self) -> int:
-        """How many generations, from the second on, have an environment of their own."""
+        """The number of generations, from the second on, with an environment of their own."""
         values = [getattr(self, name) for name in Environment._fields]
         return max(len(value) if isinstance(value, tuple) else 1 for value in values)
 
 
 class EvolutionPlan(Section):
-    """How long a lineage goes on."""
+    """The length and the targets of a lineage, its population and its parents."""
 
-    generations: Count = Field(13, description="g: the generation to reach; the ancestor is generation 1")
-    max_drop: float = Field(0.03, ge=0, le=1, description="stop this far below the ancestor's validation accuracy")
+    generations: Annotated[Count, Option("--generations")] = Field(
+        13, description="g: the generation to reach; the ancestor is generation 1"
+    )
+    max_drop: Annotated[float, Option("--max-drop")] = Field(
+        0.03, ge=0, le=1, description="stop this far below the ancestor's validation accuracy"
+    )
     retries: int = Field(
         2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently"
     )
-    population: int = Field(1, ge=1, le=64, description="offspring a generation; the best on validation is the parent")
-    parents: int = Field(
+    population: Annotated[int, Option("--population")] = Field(
+        1, ge=1, le=64, description="offspring a generation; the best on validation is the parent"
+    )
+    parents: Annotated[int, Option("--parents")] = Field(
         1, ge=1, le=64, description="m: so many of the best of a generation are mated for the next one"
     )
     mating: Mating = Field(
@@ -195,7 +228,7 @@ class EvolutionPlan(Section):
     )
     dominance: Share = Field(1.0, description="α: the weight of a parent in that of the next better one; 1: all alike")
     tag_share: Share = Field(0.5, description="χ: a cluster is synthesised where this share of the parents hold it")
-    adaptive: bool = Field(
+    adaptive: Annotated[bool, Option("--adaptive/--constant")] = Field(
         False, description="press harder while accuracy holds; over the budget, go back and press half as hard"
     )
     finest: Share = Field(
@@ -212,18 +245,26 @@ class EvolutionPlan(Section):
         ge=0,
         description="offspring start from the ancestor's weights after so many epochs, not from their parent's",
     )
-    target_synapses: int | None = Field(None, ge=1, description="stop once so few synapses are left")
-    target_macs: int | None = Field(None, ge=1, description="stop once an image costs so few multiply-adds")
-    target_kb: float | None = Field(None, gt=0, description="stop once the weights take so few kilobytes (1024 bytes)")
-    target_latency: float | None = Field(None, gt=0, description="stop once an image takes so few milliseconds")
+    target_synapses: Annotated[int | None, Option("--target-synapses")] = Field(
+        None, ge=1, description="stop once so few synapses are left"
+    )
+    target_macs: Annotated[int | None, Option("--target-macs")] = Field(
+        None, ge=1, description="stop once an image costs so few multiply-adds"
+    )
+    target_kb: Annotated[float | None, Option("--target-kb")] = Field(
+        None, gt=0, description="stop once the weights take so few kilobytes (1024 bytes)"
+    )
+    target_latency: Annotated[float | None, Option("--target-latency")] = Field(
+        None, gt=0, description="stop once an image takes so few milliseconds"
+    )
 
 
 class Plan(Section):
-    """Every knob of a run."""
+    """Every setting of a run."""
 
     format: int = Field(FORMAT, description="version of the run's files")
     preset: str = Field("default", description="the preset that this plan started from")
-    seed: int = Field(0, ge=0, lt=2**32, description="the only source of randomness")
+    seed: Annotated[int, Option("--seed")] = Field(0, ge=0, lt=2**32, description="the only source of randomness")
     task: TaskPlan = TaskPlan()
     data: DataPlan = DataPlan()
     ancestor: AncestorPlan = AncestorPlan()

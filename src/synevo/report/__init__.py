@@ -1,1 +1,1 @@
-"""The report: a lineage as tables and as JSON. It computes ratios, means and deviations of what was written."""
+"""The report shows a lineage as tables and as JSON. It computes ratios, means and deviations from the run's files."""

@@ -1,4 +1,4 @@
-"""Budgets: what replicates reach within each budget, in the generations that the validation split chooses."""
+"""Budgets: the results of replicates within each budget, in the generations that the validation split chooses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ Summary = dict[str, Any]
 Row = dict[str, Any]
 
 USUAL = (0.005, 0.01, 0.02, 0.03, 0.05)
-"""The budgets that are summarised where none is named, as far as the plans' own."""
+"""The default budgets; only those below the plans' own are used."""
 
 REACHED = (
     *("generation", "validation_score", "test_score", "test_drop"),
@@ -22,16 +22,16 @@ BUDGETS = (
     "accuracy; epochs, training: of whole lineages. unspent: ended within the budget, and might have gone further."
 )
 REPEATED = "Seeds that occur more than once: {}. Runs of one seed are no replicates; deviations are too small."
-"""What tables of budgets mean by their words."""
+"""Explanations of the words in tables of budgets."""
 
 ENDED = {"finished", "over budget", "failed"}
 
 
 def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float] = ()) -> list[Row]:
-    """A row a budget: mean, deviation and range of what the replicates that have ended reach within it.
+    """Return a row a budget: mean, deviation and range of the results of all ended replicates within it.
 
-    Costs are those of whole lineages, whatever the budget. `unspent` counts the runs whose youngest generation is
-    within the budget: they might have gone further. Where no `budgets` are named: the plans' own, and usual ones below.
+    Costs are those of whole lineages, whatever the budget. `unspent` counts the runs that ended within the budget: they
+    might have gone further. By default `budgets` are the plans' own and the usual ones below them.
     """
     own = {summary["plan"]["evolution"]["max_drop"] for summary in summaries if summary["plan"]}
     usual = own | {budget for budget in USUAL if budget < max(own, default=0.0)}
@@ -56,7 +56,7 @@ def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float] =
 
 
 def _choice(name: str, summary: Summary, budget: float) -> Row | None:
-    """The last generation of a run that is within a budget; None where its ancestor or a count of it is unknown."""
+    """Return the last generation of a run within a budget; None if the ancestor or a number of it is unknown."""
     line = [row for row in summary["generations"] if row["chosen"] and row["validation_score"] is not None]
     if not line or line[0]["generation"] != 1:
         return None

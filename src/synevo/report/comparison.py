@@ -1,4 +1,4 @@
-"""Comparison: several runs side by side; those whose plans differ in nothing but the seed are replicates of a group."""
+"""Comparison of several runs side by side; runs with the same plan except for the seed are replicates of a group."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,18 +13,19 @@ Plan = dict[str, Any]
 
 _QUANTITIES = ("test_score", "validation_score", "synaptic_efficiency", "cluster_efficiency", "multiply_adds")
 _SHAPES = {"storage_efficiency": "stored-weights", "multiply_add_efficiency": "multiply-adds"}
-"""The efficiencies that are not in a summary, and what there is less of."""
+"""The efficiencies that are not in a summary, and their quantities."""
 _NOT_THE_METHOD = {
     *("seed", "format", "preset", "data.data_dir"),
-    *("evolution.generations", "evolution.max_drop"),  # how far a lineage goes, not what it is
+    *("evolution.generations", "evolution.max_drop"),  # they decide the length of a lineage, not its individuals
 }
 _FEW = 2
 
 
 def compare(summaries: list[Summary], budgets: Sequence[float] = ()) -> Summary:
-    """Groups of replicates with their means, the best of each run, and where the plans differ.
+    """Return groups of replicates with their means, the best of each run, and the differences between plans.
 
-    `budgets` are drops of validation accuracy at which replicates are summarised; usual ones where none is given.
+    `budgets` are drops of validation accuracy (0.01 is one point) at which replicates are summarised; by default the
+    usual ones.
     """
     names = _names(summaries)
     plans = [_flat(summary["plan"]) if summary["plan"] else None for summary in summaries]
@@ -34,6 +35,7 @@ def compare(summaries: list[Summary], budgets: Sequence[float] = ()) -> Summary:
     groups = _groups(plans, [field for field in different if field not in _NOT_THE_METHOD])
     return {
         "runs": names,
+        "score": _shared_score(summaries),
         "groups": [
             _group(name, [names[place] for place in places], [summaries[place] for place in places], budgets)
             for name, places in _named(groups, names, plans)
@@ -47,8 +49,14 @@ def compare(summaries: list[Summary], budgets: Sequence[float] = ()) -> Summary:
     }
 
 
+def _shared_score(summaries: list[Summary]) -> dict[str, str]:
+    """Return the name and the direction of the runs' scores, and a general name if they differ."""
+    found = [summary["score"] for summary in summaries]
+    return dict(found[0]) if all(score == found[0] for score in found) else {"name": "score", "better": "higher"}
+
+
 def _group(name: str, runs: list[str], summaries: list[Summary], budgets: Sequence[float]) -> Summary:
-    """What is said of replicates together."""
+    """Return the numbers of a group of replicates."""
     seeds = [summary["plan"]["seed"] for summary in summaries if summary["plan"]]
     return {
         "name": name,
@@ -64,7 +72,7 @@ def _group(name: str, runs: list[str], summaries: list[Summary], budgets: Sequen
 
 
 def _names(summaries: list[Summary]) -> list[str]:
-    """The runs' names, numbered where two have the same."""
+    """Return the runs' names, with a number added if two are the same."""
     names = [str(summary["run"]) for summary in summaries]
     seen = [names[: place + 1].count(name) for place, name in enumerate(names)]
     return [f"{name} ({time})" if names.count(name) > 1 else name for name, time in zip(names, seen, strict=True)]
@@ -78,7 +86,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _groups(plans: list[Plan | None], fields: list[str]) -> list[tuple[dict[str, Any], list[int]]]:
-    """The runs (by place) whose plans agree in all `fields`, under what they agree in; an unknown plan is alone."""
+    """Return groups of runs (by place) with equal `fields`, each with these fields; an unknown plan is alone."""
     members: dict[str, tuple[dict[str, Any], list[int]]] = {}
     for place, plan in enumerate(plans):
         shared = {field: plan.get(field) for field in fields} if plan else {}
@@ -90,7 +98,7 @@ def _groups(plans: list[Plan | None], fields: list[str]) -> list[tuple[dict[str,
 def _named(
     groups: list[tuple[dict[str, Any], list[int]]], names: list[str], plans: list[Plan | None]
 ) -> list[tuple[str, list[int]]]:
-    """The groups, each named by what sets it apart where that is short, else by its preset, else by its first run."""
+    """Return a name for each group: its differing fields if they are few, else its preset, else its first run."""
     presets = [{repr((plans[place] or {}).get("preset")) for place in places} for _, places in groups]
     telling = all(len(one) == 1 for one in presets) and len(set.union(*presets)) == len(groups)
     named = []
@@ -105,7 +113,7 @@ def _named(
 
 
 def _stem(names: list[str], plans: list[Plan | None]) -> str:
-    """What runs are called together: r-* where they are r-0, r-1, … by their seeds, else by the first of them."""
+    """Return a common name of runs: r-* if they are r-0, r-1, … by their seeds, else the first name and a number."""
     if len(names) == 1:
         return names[0]
     stems = {name.removesuffix(f"-{(plan or {}).get('seed')}") for name, plan in zip(names, plans, strict=True)}
@@ -114,7 +122,7 @@ def _stem(names: list[str], plans: list[Plan | None]) -> str:
 
 
 def _difference(field: str, plans: list[Plan | None], groups: list[list[int]]) -> Summary:
-    """The values of a field, one a run, and of each group the different ones."""
+    """Return the values of a field, one a run, and the different values of each group."""
     values = [plan.get(field) if plan else None for plan in plans]
     of_groups = [
         list(dict.fromkeys(str(values[place]) for place in places if values[place] is not None)) for places in groups
@@ -123,7 +131,7 @@ def _difference(field: str, plans: list[Plan | None], groups: list[list[int]]) -
 
 
 def _means(summaries: list[Summary]) -> list[dict[str, Any]]:
-    """Mean, deviation and range of each quantity, of the runs that reached a generation with whole numbers."""
+    """Return mean, deviation and range of each quantity, a row a generation; rows with unknown numbers are left out."""
     by_generation: dict[int, list[Summary]] = {}
     for summary in summaries:
         for row in summary["generations"]:
@@ -141,13 +149,13 @@ def _means(summaries: list[Summary]) -> list[dict[str, Any]]:
 
 
 def _best_row(summary: Summary) -> Summary:
-    """The best generation of a run; empty where there is none."""
+    """Return the best generation of a run, or an empty row if there is none."""
     rows = (row for row in summary["generations"] if row["chosen"] and row["generation"] == summary["best"])
     return next(rows, dict[str, Any]())
 
 
 def _mean_best(summaries: list[Summary]) -> Summary:
-    """Mean, deviation and range of each quantity over the best generations of the runs that have ended."""
+    """Return mean, deviation and range of each quantity over the best generations of all ended runs."""
     bests = [_best_row(summary) for summary in summaries if summary["state"] in ENDED]
     rows = [row for row in bests if row and all(row[quantity] is not None for quantity in _QUANTITIES)]
     spreads = {quantity: spread([row[quantity] for row in rows]) for quantity in _QUANTITIES} if rows else {}

@@ -1,4 +1,4 @@
-"""The paper family's figures, to stand beside a lineage, each with how sure we are of it.
+"""The paper family's results, for comparison with a lineage, each marked with its certainty.
 
 seen: read in a text of the family; digitised: read off a figure; recalled: from memory, never checked. The family
 leaves the classifier out of its counts.
@@ -65,7 +65,7 @@ CIFAR10: tuple[dict[str, Any], ...] = (
 
 
 def beside(dataset: str) -> list[dict[str, Any]]:
-    """The family's curves for a data set; those of MNIST, named so, where there are none for it."""
+    """Return the family's curves for a data set; if there are none, those of MNIST, with MNIST in their names."""
     if dataset.startswith("cifar10"):
         return list(CIFAR10)
     if dataset == "mnist":

@@ -1,7 +1,7 @@
 """Levels: the accuracy of replicates at equal efficiency, read off the curve of each run.
 
-Generations of two runs rarely have the same efficiency. Between those of one run, accuracy is taken to be linear in the
-logarithm of the efficiency; beyond its last generation nothing is said of it.
+Generations of two runs rarely have the same efficiency. Between the generations of a run, accuracy is interpolated
+linearly in the logarithm of the efficiency; beyond its last generation it is unknown.
 """
 
 from itertools import pairwise
@@ -21,28 +21,28 @@ QUANTITIES = {
     "stored-weights": "weights that a dense network stores",
     "multiply-adds": "multiply-adds of an image",
 }
-"""What a network can have less of, and what that is."""
+"""The quantities of which a network can have fewer, and their meanings."""
 
 LEVELS = (
     "mean test accuracy, %, ± s.d., at so many times fewer {} than the ancestor; between the generations of a run "
     "linear in the logarithm; (n): of n runs, the others ended before."
 )
-"""What a table of levels means by its words."""
+"""The explanation of the words in a table of levels."""
 
 
 def efficiency(row: Row, ancestor: Row, quantity: str) -> float | None:
-    """How many times less of a quantity a generation has than its ancestor; None where either is unknown."""
+    """Return the ancestor's quantity divided by that of a generation, or None if either is unknown or zero."""
     field = quantity.replace("-", "_")
     return ratio(ancestor[field], row[field]) if ancestor[field] and row[field] else None
 
 
 def levels(summaries: list[Row]) -> dict[str, list[Row]]:
-    """For each quantity, a row a level that a run has reached, 1, 2, 4, … times fewer: test accuracy of those there."""
+    """Return for each quantity a row a level (1, 2, 4, … times fewer): the test accuracy of the runs that reach it."""
     return {quantity: _rows([_curve(summary, quantity) for summary in summaries]) for quantity in QUANTITIES}
 
 
 def _curve(summary: Row, quantity: str) -> Curve:
-    """Efficiency and test accuracy of a lineage's generations, the largest first; empty without its ancestor."""
+    """Return efficiency and test accuracy of a lineage's generations, by efficiency; empty without the ancestor."""
     line = [row for row in summary["generations"] if row["chosen"] and row["test_score"] is not None]
     if not line or line[0]["generation"] != 1:
         return []
@@ -58,7 +58,7 @@ def _rows(curves: list[Curve]) -> list[Row]:
 
 
 def _at(curve: Curve, level: float) -> float | None:
-    """The accuracy where a curve first reaches an efficiency; None where it never does."""
+    """Return the accuracy at the place where a curve first reaches an efficiency, or None if it never does."""
     if curve and curve[0][0] == level:
         return curve[0][1]
     for (before, high), (after, low) in pairwise(curve):

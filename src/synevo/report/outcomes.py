@@ -1,4 +1,4 @@
-"""Outcomes: which test images ancestor and best network classify as what, and where they differ."""
+"""Outcomes: the predicted classes of the test images by ancestor and best network, and their differences."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Classes = NDArray[np.int32]
 
 
 def tally(said: Tensors, classes: list[str]) -> dict[str, Any]:
-    """Confusion [true, predicted] of ancestor and best, and how many images only one of them gets right."""
+    """Count confusions [true, predicted] of ancestor and best, and the images that only one of them gets right."""
     labels, ancestor, best = (said[name].astype(np.int32) for name in ("labels", "ancestor", "best"))
     before, after = ancestor == labels, best == labels
     return {
@@ -35,7 +35,7 @@ def _confusion(labels: Classes, predicted: Classes, count: int) -> list[list[int
 
 
 def _examples(said: Tensors, kind: str) -> list[dict[str, int]]:
-    """The stored images of a kind: their place in the test split, their class, and what each network took them for."""
+    """Return the stored images of a kind: their place in the test split, their class, and both predictions."""
     return [
         {
             "image": int(place),

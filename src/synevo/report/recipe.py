@@ -1,4 +1,4 @@
-"""The recipe: the commands that make a run again, from its plan alone."""
+"""The recipe: the commands that repeat a run, from its plan alone."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ _SAID_OTHERWISE = {"format", "preset", "seed", "data.data_dir"}
 
 
 def commands(plan: Plan, name: str) -> list[str]:
-    """The three commands that repeat a run of this plan, as one would type them into a shell."""
+    """Return the three shell commands that repeat a run of this plan as runs/`name`."""
     known = plan.preset in preset_names()
     usual = flatten(compose(preset=plan.preset if known else None))
     words = ["synevo", "train-ancestor", *(["--preset", plan.preset] if known else []), "--seed", str(plan.seed)]

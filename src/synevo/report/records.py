@@ -1,4 +1,4 @@
-"""Records: what was measured with a preset, as a table; the rows are those of the file beside the preset."""
+"""Records: the measurements of a preset as a table, from the file beside the preset."""
 
 from rich.table import Table
 
@@ -12,7 +12,7 @@ _CAPTION = (
 
 
 def record_table(records: list[dict[str, str]]) -> Table:
-    """What was measured with a preset, a row a generation of each run."""
+    """Return a table of the measurements of a preset, a row a generation of each run."""
     table = Table("run", title="Measured", title_justify="left", caption=_CAPTION, caption_justify="left")
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
@@ -27,7 +27,7 @@ def record_table(records: list[dict[str, str]]) -> Table:
 
 
 def _cells(lived: list[dict[str, str]], row: dict[str, str]) -> list[str]:
-    """A generation of a lineage that has `lived` up to it."""
+    """Return the cells of a generation; `lived` are the rows of its lineage up to it."""
     first = lived[0]
     return [
         row.get("label") or row["generation"],

@@ -1,4 +1,4 @@
-"""Scores as the report writes them: accuracies as per cent, those of other tasks as they are, to four figures."""
+"""Scores in the report: accuracies in per cent, the scores of other tasks with four significant digits."""
 
 from synevo.report.numerals import UNKNOWN, percent
 
@@ -6,24 +6,24 @@ ACCURACY = "accuracy"
 
 
 def write(value: float | None, name: str | None) -> str:
-    """Return a score, or a difference of two, in digits."""
+    """Write a score, or a difference of two, in digits; `name` is the name of the score."""
     if name in (ACCURACY, None):
         return percent(value)
     return UNKNOWN if value is None else f"{value:.4g}"
 
 
 def unit(name: str | None) -> str:
-    """Return what stands behind the digits of a score."""
+    """Return the unit to write behind the digits of a score."""
     return " %" if name in (ACCURACY, None) else ""
 
 
 def factor(name: str | None) -> float:
-    """Return by what a score is multiplied where it is drawn."""
+    """Return the factor by which a score is multiplied in figures."""
     return 100.0 if name in (ACCURACY, None) else 1.0
 
 
 def change(value: float, before: float, name: str | None) -> str:
-    """Return by how much a score differs from another one, with its sign."""
+    """Write the difference of a score from the one `before`, with its sign."""
     if name in (ACCURACY, None):
         return f"{100 * (value - before):+.2f} points"
     return f"{value - before:+.4g}"

@@ -1,4 +1,4 @@
-"""The sheet: every number of every generation as CSV, a row an individual; or replicates, a row a budget or a level."""
+"""The sheet: all numbers as CSV, a row an individual; for replicates, a row a budget or a level."""
 
 import csv
 import io
@@ -6,17 +6,17 @@ from typing import Any
 
 
 def write_sheet(summaries: list[dict[str, Any]]) -> str:
-    """The individuals of one or more runs as CSV; what is unknown is empty."""
+    """Write the individuals of one or more runs as CSV; unknown values are empty."""
     return write_rows([_row(summary, row) for summary in summaries for row in summary["generations"]])
 
 
 def write_budgets(groups: list[dict[str, Any]]) -> str:
-    """What each group of replicates reaches within each budget as CSV; an unknown deviation is empty."""
+    """Write the results of each group of replicates within each budget as CSV; an unknown deviation is empty."""
     return write_rows([{"group": group["name"], **_flat(row)} for group in groups for row in group["budgets"]])
 
 
 def write_levels(groups: list[dict[str, Any]], quantities: list[str]) -> str:
-    """The accuracy of each group of replicates at each level of these quantities as CSV."""
+    """Write the accuracy of each group of replicates at each level of these quantities as CSV."""
     return write_rows(
         [
             {"group": group["name"], "quantity": quantity, **_flat(row)}
@@ -28,7 +28,7 @@ def write_levels(groups: list[dict[str, Any]], quantities: list[str]) -> str:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A budget or a level with a column for each mean, deviation, lowest and highest value."""
+    """Return a budget or a level with a column for each mean, deviation, lowest and highest value."""
     flat: dict[str, Any] = {}
     for field, value in row.items():
         if isinstance(value, dict):
@@ -39,7 +39,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_rows(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV, with a column for every name that one of them has; what a row lacks is empty."""
+    """Write rows as CSV, with a column for every name in any of them; a missing value is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Spread: what is said of a few numbers, and how far they lie apart within groups of them."""
+"""Spread: mean, deviation and range of a few numbers, and their deviation within groups."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from math import sqrt
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, sample deviation (n - 1; unknown of a single value) and range."""
+    """Return mean, sample deviation (n - 1; None for a single value), minimum and maximum."""
     return {
         "mean": statistics.fmean(values),
         "deviation": statistics.stdev(values) if len(values) > 1 else None,
@@ -16,7 +16,10 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def pooled(groups: Sequence[Sequence[float]]) -> float | None:
-    """The deviation within groups: √(Σ Σ (x - mean of its group)² / Σ (n - 1)); None where no group has two values."""
+    """Return the deviation within groups: √(Σ Σ (x - mean of its group)² / Σ (n - 1)).
+
+    None if no group has two values.
+    """
     freedom = sum(len(group) - 1 for group in groups if group)
     if freedom == 0:
         return None

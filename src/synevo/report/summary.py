@@ -1,7 +1,7 @@
-"""Summary: all that is reported of a run, as one JSON object.
+"""The summary of a run: all numbers of its report, as one JSON object.
 
-This is an interface that others script against: accuracies are fractions, efficiencies ratios, latencies milliseconds,
-times seconds, and what is unknown is null.
+This is an interface for users' scripts: accuracies are fractions, efficiencies ratios, latencies milliseconds, times
+seconds, and unknown values null.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from synevo.runs.rundir import RunDir
 
 @dataclass
 class _Found:
-    """What could be read of a run, and what is missing: (part, problem)."""
+    """The parts of a run that could not be read, each with its problem."""
 
     missing: list[dict[str, str]] = field(default_factory=list)
 
     def attempt(self, part: str, read: Callable[[], Any], default: Any = None) -> Any:
-        """What `read` returns, or `default` where the part cannot be read, which is noted."""
+        """Return the result of `read`; if the part cannot be read, note its problem and return `default`."""
         try:
             return read()
         except SynevoError as error:
@@ -38,7 +38,11 @@ class _Found:
 
 
 def summarise(run: RunDir) -> dict[str, Any]:
-    """The summary of a run as far as it is whole, and under `missing` what is not; SynevoError where it is no run."""
+    """Return the summary of the undamaged parts of a run; the others are listed under `missing`.
+
+    Raises:
+        RunError: if it is no run.
+    """
     found = _Found()
     if not run.exists():
         run.load_plan()
@@ -72,7 +76,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "machine": found.attempt("machine", run.load_machine, {}),
         "floor": _floor(lineage, plan),
         "cost": _cost(entries),
-        "family": family.beside(plan.data.dataset if plan and plan.task.name == CLASSIFICATION else ""),
+        "family": [] if plan and plan.task.name != CLASSIFICATION else family.beside(plan.data.dataset if plan else ""),
         "survival": alive,
         "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact, architecture)),
         "frozen": found.attempt("frozen", lambda: architecture["frozen"] if architecture else [], []),
@@ -87,7 +91,7 @@ def _all(entries: list[dict[str, Any]]) -> list[Individual]:
 
 
 def _lineage(entries: list[dict[str, Any]], found: _Found) -> Lineage:
-    """The lineage, empty where its ancestor is unknown: nothing can be compared with it then."""
+    """Return the lineage, or an empty one if its ancestor is unknown, because all efficiencies refer to it."""
     individuals = _all(entries)
     if individuals and individuals[0].generation != 1:
         found.note("lineage", "The ancestor cannot be read: efficiencies and the budget are unknown.")
@@ -98,11 +102,11 @@ def _lineage(entries: list[dict[str, Any]], found: _Found) -> Lineage:
 def _state(lineage: Lineage, plan: Plan | None, entries: list[dict[str, Any]]) -> str:
     if plan is None or (entries and not lineage.individuals):
         return "damaged"
-    return course.state(lineage, plan)
+    return course.status(lineage, plan)
 
 
 def _floor(lineage: Lineage, plan: Plan | None) -> float | None:
-    """The validation score beyond which an individual is over the budget."""
+    """Return the worst validation score within the budget, or None if it is unknown."""
     if plan is None or not lineage.individuals or lineage.ancestor.scores is None:
         return None
     scores = lineage.ancestor.scores
@@ -110,13 +114,13 @@ def _floor(lineage: Lineage, plan: Plan | None) -> float | None:
 
 
 def _score(lineage: Lineage) -> dict[str, str]:
-    """What the scores are called, and which way they improve; of an unknown ancestor, as for images of classes."""
+    """Return the name of the scores and their better direction; accuracy if the ancestor is unknown."""
     scores = lineage.ancestor.scores if lineage.individuals else None
     return {"name": scores.name, "better": scores.better} if scores else {"name": "accuracy", "better": "higher"}
 
 
 def _cost(entries: list[dict[str, Any]]) -> dict[str, float]:
-    """What the whole lineage took to train."""
+    """Return the seconds and the epochs of training of the whole lineage."""
     individuals = _all(entries)
     return {
         "seconds": sum(individual.seconds for individual in individuals),
@@ -126,7 +130,7 @@ def _cost(entries: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _lost_weights(run: RunDir, entries: list[dict[str, Any]]) -> list[str]:
-    """Which generations' weights are no longer there; their content is checked where it is read."""
+    """Return a problem for each individual whose weights file is missing; contents are checked when they are read."""
     folders = [
         run.path / "individuals" / one.name for one, entry in zip(_all(entries), entries, strict=True) if entry["files"]
     ]
@@ -135,14 +139,15 @@ def _lost_weights(run: RunDir, entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _outcomes(run: RunDir, compact: dict[str, Any] | None, architecture: dict[str, Any]) -> dict[str, Any] | None:
-    if compact is None or "problem" in compact:
+    if compact is None or "problem" in compact or "classes" not in architecture:
         return None
-    generation = compact["generation"]
-    said, classes = run.load_predictions(generation), architecture["classes"]
+    generation, classes = compact["generation"], architecture["classes"]
+    said = run.load_predictions(generation)
     return None if said is None else {"generation": generation, **outcomes.tally(said, classes)}
 
 
 def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> dict[str, Any]:
+    """Return the row of an individual; without an ancestor or a plan, numbers that need them are None."""
     counts, scores = individual.counts, individual.scores
     ancestor = lineage.ancestor.counts if lineage.individuals else None
     known = plan is not None and bool(lineage.individuals)
@@ -187,7 +192,7 @@ def _efficiencies(counts: Counts | None, ancestor: Counts | None) -> dict[str, A
 
 
 def _layers(lineage: Lineage, best: Individual | None) -> list[dict[str, Any]]:
-    """Each layer of the ancestor beside that of the best network."""
+    """Return the counts of each layer in the ancestor and in the best network."""
     if best is None or not lineage.individuals or best.counts is None or lineage.ancestor.counts is None:
         return []
     pairs = zip(lineage.ancestor.counts.layers, best.counts.layers, strict=True)
@@ -205,9 +210,9 @@ def _layer(layer: LayerCount) -> dict[str, int]:
 
 
 def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The compacted network (of the best generation, or the youngest that there is) and its architecture.
+    """Return the compacted network of the best generation, or else of the youngest one, and its architecture.
 
-    None where there is none; where its files are damaged, its `problem`.
+    None if there is none; with a `problem` alone if its files are damaged.
     """
     made = run.compacted()
     if not made:
@@ -244,7 +249,7 @@ def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[di
 
 
 def _sizes(own: Counts | None, architecture: dict[str, Any]) -> dict[str, int | None]:
-    """What a compacted network is made of: what the individual is, and dead filters where its widths were rounded."""
+    """Return the counts of a compacted network; with rounded widths, dead filters are counted too."""
     names = ("parameters", "synapses", "stored_weights", "kernels", "multiply_adds")
     if architecture.get("round_to", 1) == 1:
         return {name: getattr(own, name, None) for name in names}

@@ -1,6 +1,6 @@
-"""Survival: how many synapses of each filter of the ancestor are alive, generation by generation.
+"""Survival: the number of living synapses in each filter of the ancestor, generation by generation.
 
-Masks are kept in the ancestor's shapes, so a filter is the same place of the last axis in every generation.
+Masks are kept in the ancestor's shapes, so a filter has the same place on the last axis in every generation.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from synevo.runs.rundir import RunDir
 
 
 def survive(run: RunDir, entries: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, list[str]]:
-    """The living synapses of every filter in every generation whose masks are whole, and what is wrong elsewhere."""
+    """Count the living synapses of every filter in every generation; also return the problems of damaged masks."""
     kept: dict[int, Tensors] = {}
     problems = []
     line = Lineage(tuple(from_table(entry["individual"]) for entry in entries)).line
@@ -34,14 +34,14 @@ def survive(run: RunDir, entries: list[dict[str, Any]]) -> tuple[dict[str, Any] 
 
 
 def _in_order(masks: Tensors, entries: list[dict[str, Any]]) -> list[str]:
-    """The layers in the order of the signal, which the counts of an individual have."""
+    """Return the layers in the order of the signal, taken from the counts of an individual."""
     counts = next((entry["individual"]["counts"] for entry in entries if entry["individual"]["counts"]), None)
     named = [layer["name"] for layer in counts["layers"]] if counts else sorted(masks)
     return [name for name in named if name in masks]
 
 
 def _layer(name: str, kept: Mapping[int, Tensors]) -> dict[str, Any]:
-    """`alive` [generations, filters] of a layer, and the synapses of one of its filters in the ancestor."""
+    """Return `alive` [generations, filters] of a layer, and the synapses of one of its filters in the ancestor."""
     rows = [masks[name].reshape(-1, masks[name].shape[-1]) for masks in kept.values()]
     return {
         "name": name,

@@ -1,5 +1,6 @@
-"""The report on a terminal: what a summary says, as tables."""
+"""The report on a terminal: a summary as tables."""
 
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -13,19 +14,19 @@ from synevo.report.budgets import BUDGETS, REPEATED
 from synevo.report.levels import LEVELS, QUANTITIES
 from synevo.report.numerals import around, duration, hundredths, number, percent, ratio, times, whole
 from synevo.report.variation import SEEDS, SHARES, SIBLINGS
-from synevo.runs.shelf import Glance
+from synevo.runs.run_list import Overview
 
 Summary = dict[str, Any]
 
 
 def render(summary: Summary) -> RenderableType:
-    """The whole report of a run."""
+    """Return the whole report of a run, from its summary."""
     parts: list[RenderableType] = [
         _headline(summary),
         lineage_table(summary["generations"], summary["best"], summary["score"]["name"]),
     ]
     if summary["variation"]["siblings"]["groups"]:
-        parts.append(_sibling_table(summary["variation"]))
+        parts.append(_sibling_table(summary["variation"], summary["score"]["name"]))
     if summary["layers"]:
         parts.append(_layer_table(summary["layers"], summary["best"]))
     if summary["compact"] is not None and "problem" not in summary["compact"]:
@@ -52,10 +53,9 @@ def _headline(summary: Summary) -> Text:
 
 
 def lineage_table(generations: list[Summary], best: int | None, score: str = scores.ACCURACY) -> Table:
-    """One row a generation; the best one is marked."""
+    """Return a table with a row an individual; the best one is marked."""
     table = Table(title="Lineage", title_justify="left", caption=_LINEAGE_CAPTION, caption_justify="left")
-    splits = (f"valid{scores.unit(score)}", f"test{scores.unit(score)}")
-    for name in ("gen", *splits, "synapses", "syn ×", "(family)", "kernels", "clu ×", "(family)"):
+    for name in ("gen", *_splits(score), "synapses", "syn ×", "(family)", "kernels", "clu ×", "(family)"):
         table.add_column(name, justify="right", no_wrap=True)
     mated = any(len(row["parents"]) > 1 for row in generations)
     for name in ("mult-adds", "ms", "time", *(["parents"] if mated else [])):
@@ -89,7 +89,7 @@ def _is_best(row: Summary, best: int | None) -> bool:
 
 
 def _lives_on(row: Summary) -> bool:
-    """Whether an individual is the best of its generation, or a parent of the next one."""
+    """Return True if an individual is the best of its generation, or a parent of the next one."""
     return bool(row["chosen"] or row["parent"])
 
 
@@ -113,6 +113,7 @@ def _layer_table(layers: list[Summary], best: int) -> Table:
 
 
 def _compact_part(compact: Summary) -> RenderableType:
+    """Return a table of the compacted network beside its ancestor: sizes, latencies, and the proof below."""
     table = Table(title=f"Compacted generation {compact['generation']}", title_justify="left")
     for name in ("", "ancestor", "masked", "compact", "ancestor / compact"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
@@ -144,10 +145,10 @@ def _agreement(proof: Summary) -> str:
     return "" if agreement is None else f"; top-1 agreement {100 * agreement:.2f} %"
 
 
-def _sibling_table(variation: Summary) -> Table:
-    """How far the siblings of one run lie apart, a row a generation."""
+def _sibling_table(variation: Summary, score: str) -> Table:
+    """Return a table of the standard deviations among the siblings of one run, a row a generation."""
     table = Table(title="Standard deviation among siblings", title_justify="left", caption_justify="left")
-    for name in ("gen", "siblings", "d.f.", "valid %", "test %", "synapses", "synapses %"):
+    for name in ("gen", "siblings", "d.f.", *_splits(score), "synapses", "synapses %"):
         table.add_column(name, justify="right", no_wrap=True)
     rows = [(str(row["generation"]), row["siblings"]) for row in variation["generations"]]
     for name, row in (*rows, ("all", variation["siblings"])):
@@ -155,27 +156,36 @@ def _sibling_table(variation: Summary) -> Table:
             table.add_section()
         if row["groups"]:
             freedom = number(row["degrees_of_freedom"])
-            table.add_row(name, number(row["individuals"]), freedom, *_deviations(row), percent(row["synapses_share"]))
+            table.add_row(
+                name, number(row["individuals"]), freedom, *_deviations(row, score), percent(row["synapses_share"])
+            )
     table.caption = f"{SIBLINGS} {SHARES}"
     return table
 
 
-def _deviations(row: Summary) -> list[str]:
-    return [percent(row["validation_score"]), percent(row["test_score"]), whole(row["synapses"])]
+def _deviations(row: Summary, score: str) -> list[str]:
+    found = [scores.write(row[split], score) for split in ("validation_score", "test_score")]
+    return [*found, whole(row["synapses"])]
+
+
+def _splits(score: str) -> tuple[str, str]:
+    """Return the titles of the columns of scores."""
+    return f"valid{scores.unit(score)}", f"test{scores.unit(score)}"
 
 
 def print_comparison(console: Console, comparison: Summary) -> None:
     """Print several runs side by side."""
     table = Table(title="The best of each run", title_justify="left")
-    for name in ("run", "state", "best", "valid %", "test %", "syn ×", "clu ×", "mult-adds", "epochs", "training"):
+    score = comparison["score"]["name"]
+    for name in ("run", "state", "best", *_splits(score), "syn ×", "clu ×", "mult-adds", "epochs", "training"):
         table.add_column(name, justify="left" if name in ("run", "state") else "right", no_wrap=True)
     for row in comparison["bests"]:
         table.add_row(
             Text(row["run"]),
             row["state"],
             number(row["generation"]),
-            percent(row["validation_score"]),
-            percent(row["test_score"]),
+            scores.write(row["validation_score"], score),
+            scores.write(row["test_score"], score),
             ratio(row["synaptic_efficiency"]),
             ratio(row["cluster_efficiency"]),
             number(row["multiply_adds"]),
@@ -185,8 +195,8 @@ def print_comparison(console: Console, comparison: Summary) -> None:
     console.print(table)
     for group in comparison["groups"]:
         _print_title(console, group)
-        console.print(_budget_table(group["budgets"]), _group_table(group), sep="\n")
-        _print_variation(console, group["variation"])
+        console.print(_budget_table(group["budgets"], score), _group_table(group, score), sep="\n")
+        _print_variation(console, group["variation"], score)
     differences = Table()
     for name in ("field", *(group["name"] for group in comparison["groups"])):
         differences.add_column(Text(name))
@@ -200,11 +210,12 @@ def print_comparison(console: Console, comparison: Summary) -> None:
 
 
 def print_summary(console: Console, comparison: Summary) -> None:
-    """Print what replicates reach together, and no more."""
+    """Print only the results of groups of replicates."""
+    score = comparison["score"]["name"]
     for group in comparison["groups"]:
         _print_title(console, group)
-        console.print(_budget_table(group["budgets"]))
-        _print_variation(console, group["variation"])
+        console.print(_budget_table(group["budgets"], score))
+        _print_variation(console, group["variation"], score)
     _print_missing(console, comparison)
 
 
@@ -217,7 +228,8 @@ def print_levels(console: Console, comparison: Summary, quantities: list[str]) -
         for group in comparison["groups"]:
             table.add_column(Text(group["name"]), justify="right")
         of_groups = [
-            [_level(row, len(group["runs"])) for row in group["levels"][quantity]] for group in comparison["groups"]
+            [_level(row, len(group["runs"]), comparison["score"]["name"]) for row in group["levels"][quantity]]
+            for group in comparison["groups"]
         ]
         for power, cells in enumerate(zip_longest(*of_groups, fillvalue="")):
             table.add_row(f"{2**power}×", *cells)
@@ -225,8 +237,10 @@ def print_levels(console: Console, comparison: Summary, quantities: list[str]) -
     _print_missing(console, comparison)
 
 
-def _level(row: Summary, runs: int) -> str:
-    return around(row["test_score"], percent) + ("" if row["runs"] == runs else f" ({row['runs']})")
+def _level(row: Summary, runs: int, score: str) -> str:
+    return around(row["test_score"], partial(scores.write, name=score)) + (
+        "" if row["runs"] == runs else f" ({row['runs']})"
+    )
 
 
 def _print_title(console: Console, group: Summary) -> None:
@@ -240,18 +254,29 @@ def _print_missing(console: Console, comparison: Summary) -> None:
         console.print(Text(f"Missing ({gap['run']}, {gap['part']}): {gap['problem']}", style="yellow"))
 
 
-def _budget_table(budgets: list[Summary]) -> Table:
-    """What replicates reach within each budget."""
+def _budget_table(budgets: list[Summary], score: str) -> Table:
+    """Return a table of the results of replicates, a row a budget."""
     table = Table(caption=BUDGETS, caption_justify="left")
-    for name in ("budget", "runs", "gen", "test %", "drop", "syn ×", "clu ×", "mult-adds", "epochs", "training"):
+    for name in (
+        "budget",
+        "runs",
+        "gen",
+        _splits(score)[1],
+        "drop",
+        "syn ×",
+        "clu ×",
+        "mult-adds",
+        "epochs",
+        "training",
+    ):
         table.add_column(name, justify="right")
     for row in budgets:
         table.add_row(
-            percent(row["max_drop"]),
+            scores.write(row["max_drop"], score),
             f"{row['runs']} ({row['unspent']} unspent)" if row["unspent"] else str(row["runs"]),
             around(row["generation"], ratio),
-            around(row["test_score"], percent),
-            around(row["test_drop"], percent),
+            around(row["test_score"], partial(scores.write, name=score)),
+            around(row["test_drop"], partial(scores.write, name=score)),
             around(row["synaptic_efficiency"], ratio),
             around(row["cluster_efficiency"], ratio),
             around(row["multiply_adds"], whole),
@@ -261,16 +286,16 @@ def _budget_table(budgets: list[Summary]) -> Table:
     return table
 
 
-def _group_table(group: Summary) -> Table:
-    """Mean and deviation of a group of replicates, a row a generation."""
+def _group_table(group: Summary, score: str) -> Table:
+    """Return a table of mean and deviation of a group of replicates, a row a generation."""
     table = Table()
-    for name in ("gen", "runs", "test %", "syn ×", "clu ×", "mult-adds"):
+    for name in ("gen", "runs", _splits(score)[1], "syn ×", "clu ×", "mult-adds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in group["generations"]:
         table.add_row(
             str(row["generation"]),
             str(row["runs"]),
-            around(row["test_score"], percent),
+            around(row["test_score"], partial(scores.write, name=score)),
             around(row["synaptic_efficiency"], hundredths),
             around(row["cluster_efficiency"], hundredths),
             around(row["multiply_adds"], whole),
@@ -278,33 +303,33 @@ def _group_table(group: Summary) -> Table:
     return table
 
 
-def _print_variation(console: Console, variation: Summary) -> None:
-    """Print how far siblings lie apart, and beside it how far replicates do, where there are siblings."""
+def _print_variation(console: Console, variation: Summary, score: str) -> None:
+    """Print the standard deviations of siblings beside those of replicates, if there are siblings."""
     if not variation["siblings"]["groups"]:
         return
     table = Table(title="Standard deviations", title_justify="left", caption_justify="left")
-    names = ("d.f.", "valid %", "test %", "synapses %")
+    names = ("d.f.", *_splits(score), "synapses %")
     for name in ("gen", *(f"siblings: {name}" for name in names), *(f"seeds: {name}" for name in names)):
         table.add_column(name, justify="right")
     for row in variation["generations"]:
-        table.add_row(str(row["generation"]), *_apart(row["siblings"]), *_apart(row["seeds"]))
+        table.add_row(str(row["generation"]), *_apart(row["siblings"], score), *_apart(row["seeds"], score))
     table.add_section()
-    table.add_row("all", *_apart(variation["siblings"]), *(["–"] * len(names)))
+    table.add_row("all", *_apart(variation["siblings"], score), *(["–"] * len(names)))
     table.caption = f"{SIBLINGS} {SEEDS} {SHARES}"
     console.print(table)
 
 
-def _apart(row: Summary) -> list[str]:
-    fields = ("validation_score", "test_score", "synapses_share")
-    return [number(row["degrees_of_freedom"]), *(percent(row[field]) for field in fields)]
+def _apart(row: Summary, score: str) -> list[str]:
+    found = [scores.write(row[split], score) for split in ("validation_score", "test_score")]
+    return [number(row["degrees_of_freedom"]), *found, percent(row["synapses_share"])]
 
 
-def runs_table(glances: list[Glance]) -> Table:
-    """One row a run: state, best generation, age, and who is working on it."""
+def runs_table(overviews: list[Overview]) -> Table:
+    """Return a table with a row a run: its state, its best generation, its age, and its writer."""
     table = Table()
     for name in ("run", "state", "gens", "best", "syn ×", "test", "changed", "written by"):
         table.add_column(name, justify="right" if name in ("gens", "best", "syn ×", "test", "changed") else "left")
-    for one in glances:
+    for one in overviews:
         table.add_row(
             Text(one.path),
             one.state,

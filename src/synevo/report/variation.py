@@ -1,11 +1,11 @@
-"""Variation: how far siblings lie apart, and apart from that, how far replicates do.
+"""Variation: the standard deviations among siblings, and those among replicates.
 
-Siblings have one parent and came under one pressure: what they differ in is what synthesis drew for each, and the
-randomness of its training. An offspring that was tried again under another pressure is no sibling of the first. The
-heads of the replicates of one generation differ in the seed, and so in everything that is random, the validation split
-and the ancestor's first weights included; only heads are compared whose lines came under the same pressures. Deviations
-have n - 1 degrees of freedom and are pooled over broods. Those between seeds are not pooled over generations, because a
-lineage that is ahead in one is ahead in the next.
+Siblings have the same parents and the same pressure: they differ by the randomness of synthesis and of training alone.
+An offspring that was tried again under another pressure is no sibling of the first. The heads of replicates in one
+generation differ in the seed, so in all randomness, the validation split and the ancestor's first weights included.
+Heads are compared only if their lines had the same pressures. Deviations have n - 1 degrees of freedom and are pooled
+over broods. Those between seeds are not pooled over generations, because a lineage that is better in one generation is
+usually better in the next.
 """
 
 from collections import defaultdict
@@ -26,15 +26,15 @@ SEEDS = (
     "differ in all that is random, the validation split included."
 )
 SHARES = "d.f.: degrees of freedom; synapses %: of the mean of those compared."
-"""What tables of variation mean by their words."""
+"""Explanations of the words in tables of variation."""
 
 _QUANTITIES = ("validation_score", "test_score", "synapses")
 
 
 def vary(lineages: Sequence[Sequence[Row]]) -> Row:
-    """Deviations among siblings and between seeds, of the individuals of replicates; a row a generation has both.
+    """Return the deviations among siblings and between seeds for the individuals of replicates, a row a generation.
 
-    `synapses_share` is that of synapses as shares of their group's mean, which can be pooled over generations.
+    `synapses_share` is the deviation of synapses divided by their group's mean, which can be pooled over generations.
     """
     broods = [brood for lineage in lineages for brood in _broods(lineage)]
     heads = _heads(lineages)
@@ -59,7 +59,7 @@ def _broods(lineage: Iterable[Row]) -> Groups:
 
 
 def _heads(lineages: Iterable[Iterable[Row]]) -> Groups:
-    """The heads of each generation, of lineages that came under the same pressures so far."""
+    """Return groups of heads of one generation whose lineages had the same pressures so far."""
     found = []
     for lineage in lineages:
         pressures: tuple[float, ...] = ()
@@ -70,7 +70,7 @@ def _heads(lineages: Iterable[Iterable[Row]]) -> Groups:
 
 
 def _groups(pairs: Iterable[tuple[Hashable, Row]]) -> Groups:
-    """The individuals that were counted and scored, by what they share, where there are two or more that do."""
+    """Return groups of two or more individuals with equal keys; those without counts or scores are left out."""
     found: dict[Hashable, list[Row]] = defaultdict(list)
     for shared, row in pairs:
         if all(row[quantity] is not None for quantity in _QUANTITIES):

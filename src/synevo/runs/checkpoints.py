@@ -1,6 +1,7 @@
-"""Checkpoints: the training in progress, kept with Orbax so that an interruption costs at most an epoch.
+"""Checkpoints of the training in progress, written with Orbax so that little is lost when it is interrupted.
 
-One folder an epoch, `g07-1-a0-e003`; Orbax writes it under a temporary name and renames it, then older ones go.
+Each checkpoint is a folder such as `g07-1-a0-e003` (generation 7, first offspring, attempt 0, epoch 3). Orbax writes it
+under a temporary name and renames it; then the older ones are removed.
 """
 
 import errno
@@ -16,13 +17,14 @@ from pathlib import Path
 import orbax.checkpoint as ocp
 from jax import Array
 
-from synevo.evolution import Resumption, Training
+from synevo.evolution import Training
+from synevo.genetics.archive import Resumption
 
 _NAME = re.compile(r"g(\d+)-(\d+)-a(\d+)-e(\d+)")
 
 
 def save(folder: Path, training: Training) -> None:
-    """Keep the state after an epoch, and no older one."""
+    """Write the state after an epoch, and remove the older ones; raise OSError if the disk is full."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"g{training.generation:02d}-{training.number}-a{training.attempt}-e{training.state.epoch:03d}"
     leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
@@ -30,7 +32,7 @@ def save(folder: Path, training: Training) -> None:
         with _undisturbed():
             try:
                 _write((folder / name).resolve(), leaves)
-            except TimeoutError:  # by the clock on the wall: the machine slept meanwhile, or its clock was set
+            except TimeoutError:  # Orbax measures by the system clock: it was changed, or the machine was suspended
                 _write((folder / name).resolve(), leaves)
     except ValueError as error:
         if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
@@ -48,7 +50,7 @@ def _write(path: Path, leaves: dict[str, Array]) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold back Ctrl-C until a checkpoint is whole: a tenth of a second, in which Orbax's threads complain loudly."""
+    """Hold back Ctrl-C until a checkpoint is whole, about 0.1 s: Orbax's threads print errors when interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -63,7 +65,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def load(folder: Path, *, generation: int, number: int = 1) -> Resumption | None:
-    """The latest state that was kept of an individual; None where there is none that can be read."""
+    """Return the latest readable checkpoint of an individual, or None if there is none."""
     found = [match for path in folder.glob("g*") if (match := _NAME.fullmatch(path.name))]
     for match in sorted(found, key=lambda match: match[0], reverse=True):
         if (int(match[1]), int(match[2])) == (generation, number):
@@ -77,5 +79,5 @@ def load(folder: Path, *, generation: int, number: int = 1) -> Resumption | None
 
 
 def clear(folder: Path) -> None:
-    """Forget the training in progress: it has ended."""
+    """Remove all checkpoints, after the training has ended."""
     shutil.rmtree(folder, ignore_errors=True)

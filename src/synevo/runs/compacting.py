@@ -1,4 +1,4 @@
-"""Compacting a generation of a run: prove it, time it beside its ancestor, and write it."""
+"""Compacting a generation of a run: the network is proven, timed beside its ancestor, and written."""
 
 from dataclasses import asdict
 from typing import Any
@@ -22,17 +22,22 @@ from synevo.training.evaluation import outputs_of
 from synevo.wiring.cutting import round_up
 
 PROVEN = 1000
-"""Test examples on which a compacted network is proven."""
+"""The number of test examples for the proof of a compacted network."""
 
 SHOWN_IMAGES = 24
-"""How many images of each kind are kept beside the predictions, for people to look at."""
+"""The number of images of each kind that are kept beside the predictions, for people to look at."""
 
 
 def compact(run: RunDir, plan: Plan, *, generation: int | None = None, round_to: int = 1) -> dict[str, Any]:
-    """Compact a generation (the best one where unsaid), prove it, time it beside its ancestor, and write it.
+    """Compact a generation (by default the best one), prove it, time it beside its ancestor, and write it.
 
-    Each layer keeps a multiple of `round_to` filters, dead ones among them, or all that the ancestor has. Returns the
+    Each layer keeps a multiple of `round_to` filters, dead ones included, or all of the ancestor's. Return the
     documents that were written: `architecture`, `proof`, `measures`.
+
+    Raises:
+        RunError: if the run has no ancestor yet, another process writes it, or its files are damaged.
+        CompactionError: if there is nothing to remove.
+        ProofError: if the small network does not compute the same as the large one.
     """
     with run.writing():
         lineage = run.load_lineage()
@@ -57,13 +62,13 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None, round_to:
 
 
 def rounded(organism: Organism, multiple: int) -> Organism:
-    """Return an organism with dead units among its living ones, so that the widths of its layers are multiples."""
+    """Return an organism that keeps dead units until the width of each layer is a multiple of `multiple`."""
     units = round_up(organism.species.anatomy.wiring, organism.units, multiple)
     return Organism.left(organism.species, organism.whole, organism.masks, units)
 
 
 def _check_removed(run: RunDir, organism: Organism, generation: int, *, asked: bool) -> None:
-    """CompactionError where nothing is removed, unless this generation was `asked` for and something could be."""
+    """Raise CompactionError if nothing is removed, unless units could be and this generation was `asked` for."""
     wiring = organism.species.anatomy.wiring
     if not wiring.units:
         raise in_memory.nothing_to_remove(f"Generation {generation} of {run.path}", wiring, wiring.frozen)
@@ -78,16 +83,17 @@ def _check_removed(run: RunDir, organism: Organism, generation: int, *, asked: b
 
 
 def prove(context: Context, organism: Organism) -> proof.Proof:
-    """Return the proof of an organism on the first test examples."""
+    """Return the proof of an organism on the first test examples; raise ProofError if it fails."""
     key = keys.derive(keys.root(context.plan.seed), "proof")
     anatomy, inputs = organism.species.anatomy, context.inputs(PROVEN, test=True)
     return proof.prove(key, anatomy, organism.units, masked=organism.whole, compact=organism.network, inputs=inputs)
 
 
 def predictions(context: Context, first: Organism, organism: Organism) -> Tensors | None:
-    """Return what ancestor and organism say to each test image, and some of the images that only one gets right.
+    """Return the predicted classes of ancestor and organism, and some images that only one of them gets right.
 
-    None where the problem is not one of images and classes.
+    Arrays: `labels`, `ancestor` and `best` [images] for the test split, and for the kinds `lost` and `won` their places
+    and pixels. None if the problem is not one of images and classes.
     """
     if context.dataset is None:
         return None
@@ -108,7 +114,7 @@ def _examples(name: str, places: NDArray[np.int64], images: Images) -> Tensors:
 
 
 def architecture(context: Context, organism: Organism, generation: int) -> dict[str, Any]:
-    """Return all that is needed, beside the weights, to run a compacted network."""
+    """Return the document that is needed, beside the weights, to run a compacted network."""
     wiring = organism.species.anatomy.wiring
     return {
         "format": ARCHITECTURE_FORMAT,
@@ -126,7 +132,7 @@ def architecture(context: Context, organism: Organism, generation: int) -> dict[
 
 
 def _interface(context: Context) -> dict[str, Any]:
-    """What a network is called with: images and how they become its input, or its arguments' shapes and dtypes."""
+    """Return the form of a network's input: the images and their normalisation, or each argument's shape and dtype."""
     dataset = context.dataset
     if dataset is None:
         leaves, _ = jax.tree.flatten(context.species.anatomy.inputs)

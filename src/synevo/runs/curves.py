@@ -1,8 +1,9 @@
-"""Curves: a lineage as an event file that TensorBoard reads, written while the lineage grows.
+"""Curves of a lineage as an event file for TensorBoard, written while the lineage grows.
 
-The folder holds one file, and in it no value twice. It is made anew when a command begins, and when training goes back
-to an earlier epoch (resumed, or again more gently): the generations come from the lineage, and the epochs from the file
-before it, up to the one that is trained again. So the generations are whole whichever commands were asked for curves.
+The folder holds one file, and the file holds no value twice. It is written anew when a command begins, and when
+training goes back to an earlier epoch (resumed, or tried again more gently). The generations then come from the
+lineage, and the epochs from the old file, up to the epoch that is trained again. So the file has all generations, even
+if some commands ran without curves.
 """
 
 import struct
@@ -19,11 +20,11 @@ from synevo.runs.rundir import RunDir
 _EPOCH_TAGS = ("epoch/loss", "epoch/images_per_second")
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = 4
-"""Bytes of the checksums after a record's length and after the record."""
+"""Bytes of a checksum; one follows the length of a record, another the record."""
 
 
 def require() -> None:
-    """RunError where event files cannot be written."""
+    """Raise RunError if tensorboardX, which writes event files, is not installed."""
     try:
         import tensorboardX  # noqa: F401, PLC0415  (an extra; loaded here, so that no epoch waits for it)
     except ImportError:
@@ -34,7 +35,7 @@ def require() -> None:
 
 
 def record(run: RunDir, happenings: Iterator[Happening]) -> Iterator[Happening]:
-    """The `happenings` of a run, each written to its event file as it passes."""
+    """Yield the `happenings` of a run, and write each of them to the run's event file."""
     curves, lineage = _Curves(run.tensorboard_folder), None
     try:
         for happening in happenings:
@@ -53,7 +54,7 @@ def record(run: RunDir, happenings: Iterator[Happening]) -> Iterator[Happening]:
 
 
 def read(folder: Path) -> Iterator[Any]:
-    """The events in the files of a folder, the oldest first; a record that was cut short ends its file."""
+    """Yield the events in the files of a folder, the oldest first; a file ends where a record was cut short."""
     from tensorboardX.proto.event_pb2 import Event  # noqa: PLC0415  (an extra)
 
     for path in _files(folder):
@@ -67,7 +68,7 @@ def read(folder: Path) -> Iterator[Any]:
 
 
 class _Curves:
-    """The event file of a run: begun with the first thing that happens, or again where training goes back."""
+    """The event file of a run, begun at the first event, and again when training goes back."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -75,7 +76,7 @@ class _Curves:
         self._last = 0
 
     def add_epoch(self, epoch: Epoch, lineage: Lineage) -> None:
-        """Write an epoch; its step is its number in the whole `lineage`, of which it trains the next generation."""
+        """Write an epoch of the generation after `lineage`; its step is the number of all epochs so far."""
         step = _epochs(lineage) + epoch.epoch
         if self._writer is None or step <= self._last:
             self.begin(lineage, before=step)
@@ -84,7 +85,7 @@ class _Curves:
         self._write(dict(zip(_EPOCH_TAGS, values, strict=True)), step)
 
     def add_individual(self, individual: Individual, lineage: Lineage) -> None:
-        """Write an individual, the youngest of its lineage; of a generation of several, the best is drawn."""
+        """Write the youngest individual of a lineage; of several in one generation, the best is drawn."""
         siblings = [one for one in lineage.individuals if one.generation == individual.generation]
         if self._writer is None or len(siblings) > 1:
             self.begin(lineage)
@@ -92,7 +93,7 @@ class _Curves:
             self._write(_points(individual, lineage), individual.generation)
 
     def begin(self, lineage: Lineage, *, before: int | None = None) -> None:
-        """Write a file anew: the `lineage`, and the epochs of the old file, those that come `before` a step alone."""
+        """Write the file anew: the `lineage`, and the old file's epochs, only those `before` a step if one is given."""
         from tensorboardX import RecordWriter  # noqa: PLC0415  (an extra)
 
         self.close()
@@ -116,7 +117,7 @@ class _Curves:
             path.unlink()
 
     def _open(self, now: float) -> None:
-        """The two events that a file opens with: its version, and that what was shown before is to be forgotten."""
+        """Write the first two events of a file: its version, and a start event, which makes TensorBoard begin anew."""
         from tensorboardX.proto.event_pb2 import Event, SessionLog  # noqa: PLC0415
 
         start = SessionLog(status=SessionLog.START)
@@ -146,12 +147,12 @@ class _Curves:
 
 
 def _epochs(lineage: Lineage) -> int:
-    """How many epochs a lineage has been trained."""
+    """Return the number of epochs of a lineage so far."""
     return sum(individual.epochs for individual in lineage.individuals)
 
 
 def _points(individual: Individual, lineage: Lineage) -> dict[str, float]:
-    """What is drawn of an individual over the generations, by tag."""
+    """Return the values of an individual for the curves over generations, by tag."""
     counts, scores, first = individual.counts, individual.scores, lineage.ancestor.counts
     if counts is None or scores is None or first is None:
         return {}
@@ -169,7 +170,7 @@ def _points(individual: Individual, lineage: Lineage) -> dict[str, float]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The event files of a folder, the oldest first."""
+    """Return the event files of a folder, the oldest first."""
     return sorted(folder.glob(_name("*")), key=_stamp)
 
 
@@ -178,6 +179,6 @@ def _name(stamp: object) -> str:
 
 
 def _stamp(path: Path) -> int:
-    """The number in a file's name: the second in which it was begun, or a larger one."""
+    """Return the number in a file's name: the second of its beginning, or a larger number."""
     number = path.name.split(".")[3]
     return int(number) if number.isdigit() else 0

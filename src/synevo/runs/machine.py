@@ -1,4 +1,4 @@
-"""The machine that a run was made on: what a figure of time or memory depends on."""
+"""The machine of a run; figures of time and memory depend on it."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "te
 
 
 def describe() -> dict[str, Any]:
-    """Versions, device, threads and flags, as JSON values."""
+    """Return versions, device, threads and flags, as JSON values."""
     devices = jax.devices()
     return {
         "synevo": __version__,

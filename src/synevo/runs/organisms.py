@@ -1,4 +1,4 @@
-"""Organisms of a run: from its plan and its files to networks, and back."""
+"""Organisms of a run: they are built from its plan and its files, and turned into arrays for files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from synevo import ancestors, keys
 from synevo.data import datasets
 from synevo.data.datasets import Dataset
 from synevo.data.problems import find_problem
-from synevo.errors import RunError
+from synevo.errors import PlanError, RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics.organism import Organism, Species
 from synevo.model.network import Inputs, Network, build, call
@@ -21,7 +21,7 @@ from synevo.plan.fields import CLASSIFICATION, Plan
 from synevo.runs import stopwatch
 from synevo.runs.machine import describe
 from synevo.runs.rundir import RunDir
-from synevo.tasks.task import Problem, first
+from synevo.tasks.task import Batch, Problem, first
 from synevo.wiring.dissection import dissect
 
 LATENCY_BATCHES = (1, 256)
@@ -31,9 +31,9 @@ _UNITS = ":units"
 
 @dataclass(frozen=True)
 class Context:
-    """What all individuals of a run share: the plan, the problem, and the species.
+    """The plan, the problem and the species, which all individuals of a run share.
 
-    `dataset` is where the problem comes from where it is one of images that synevo reads; None for a user's own.
+    `dataset` is the source of the problem if synevo reads the images; it is None for a user's own problem.
     """
 
     plan: Plan
@@ -48,7 +48,7 @@ class Context:
 
 
 def resolve(plan: Plan) -> Plan:
-    """Return the plan with all that depends on the ancestor and the data filled in."""
+    """Return the plan with the fields filled in that depend on the ancestor and the data; errors as in `prepare`."""
     if plan.task.name != CLASSIFICATION:
         return plan
     data = datasets.resolve(plan.data, native_size=ancestors.native_size(plan.ancestor.name))
@@ -56,28 +56,45 @@ def resolve(plan: Plan) -> Plan:
 
 
 def prepare(plan: Plan) -> Context:
-    """Load the examples of a plan and build its species."""
+    """Load the examples of a plan and build its species.
+
+    Raises:
+        DataError, TaskError, PlanError, AncestorError: if the data, the task, the plan or the ancestor is unfit.
+    """
     dataset = datasets.load(plan.data, seed=plan.seed) if plan.task.name == CLASSIFICATION else None
     problem = dataset.problem if dataset else find_problem(plan.task.name)
     make: Callable[..., Any] = ancestors.find(plan.ancestor.name)
     if dataset is not None:
         make = partial(make, dataset.shape, len(dataset.classes))
-    inputs = problem.task.inputs(jax.tree.map(jnp.asarray, first(problem.train, 2)))
+    batch = first(problem.train, 2)
+    _check_moved(plan, batch)
+    inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
     template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
     return Context(plan, problem, Species(dissect(template, inputs), template), dataset)
 
 
+def _check_moved(plan: Plan, batch: Batch) -> None:
+    """Raise PlanError where the plan moves images, and a batch has none."""
+    moving = [name for name in ("ancestor_training", "training") if (part := getattr(plan, name)).shift or part.flip]
+    if moving and not (isinstance(batch, Mapping) and "image" in batch):
+        still = " ".join(f"--set {name}.shift=0 --set {name}.flip=false" for name in moving)
+        raise PlanError(
+            f"The plan moves images in training, and the batches of the task {plan.task.name} hold none as 'image'.",
+            remedy=f"Leave them where they are: {still}.",
+        )
+
+
 def to_tensors(organism: Organism) -> tuple[Tensors, Tensors]:
-    """Return the weights and the masks of an organism as files hold them; the units are among the masks."""
+    """Return the weights and the masks of an organism for its files; the units are among the masks."""
     weights = {name: np.asarray(array) for name, array in organism.network.arrays.items()}
     return weights, {**organism.masks, _UNITS: organism.units}
 
 
 def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
-    """Return an individual's organism, by name or as the head of a generation.
+    """Return an individual's organism, by its name or by the generation of which it is the head.
 
     Raises:
-        RunError: where there is none, or its files are damaged or are those of another model.
+        RunError: if there is none, its files are damaged, or they belong to another model.
     """
     weights, bits = run.load_individual(which)
     if set(weights) != set(species.template.arrays):
@@ -92,7 +109,7 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
 
 
 def measure(context: Context, networks: Mapping[str, Network]) -> dict[str, Any]:
-    """Return the latency in milliseconds of networks side by side, by batch size: median, quartiles and rounds."""
+    """Return each network's latency in ms by batch size (median, quartiles, rounds), and the machine."""
     rows: dict[str, Any] = {name: {} for name in networks}
     for batch in LATENCY_BATCHES:
         for name, timing in stopwatch.race(calls(context, networks, batch), rounds=50).items():

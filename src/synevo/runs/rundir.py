@@ -1,16 +1,17 @@
-"""A run on disk: every file name and format, written whole or not at all, and checked when read.
+"""A run on disk: the name and format of each file; files are written whole or not at all, and checked when read.
 
     plan.toml                 every knob, before any work
     machine.json              versions, device, threads
     lineage.jsonl             one line an individual, with the hashes of its files
     individuals/g07/          weights.safetensors, masks.safetensors, scores.json
-    training/                 the training in progress (Orbax), gone when it has ended
+    training/                 the training in progress (Orbax), removed when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
     exports/                  files for other software, each with its contract as JSON
     report/                   index.html, report.json
-    tensorboard/              an event file, where one was asked for
+    tensorboard/              an event file, if one was asked for
 
-Nothing here executes what it loads. A file is written under a temporary name and renamed; one process writes at a time.
+Loading executes no code from a file. A file is written under a temporary name and renamed; one process writes at a
+time.
 """
 
 import json
@@ -26,32 +27,32 @@ from typing import Any
 import tomli_w
 from filelock import FileLock, Timeout
 
-from synevo.errors import RunError, damaged
+from synevo.errors import RunError, damaged, did_you_mean
 from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 from synevo.files.writing import canonical, hash_of, pretty, read_checked, read_json, write, write_folder, write_json
 from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
 from synevo.plan.compose import flatten, validate
 from synevo.plan.fields import FORMAT, Plan
-from synevo.runs.holder import holder_file, introduce, who_holds
+from synevo.runs.lock import describe_owner, owner_file, owner_of
 
 RUNS = Path("runs")
 
 ARCHITECTURE_FORMAT = 2
-"""Of architecture.json: 1 stated neither the groups of convolutions nor how images are brought to size."""
+"""The format of architecture.json; format 1 had neither the groups of convolutions nor the fit of images."""
 
 _PREDICTIONS = "predictions.safetensors"
 _CHECKPOINT = re.compile(r"g(\d+)(?:-\d+)?-a\d+-e(\d+)")
 
-# What older versions called the numbers of a proof.
+# The numbers of a proof by the names of older versions, and their names now.
 _RENAMED = {"images": "examples", "random_images": "random_examples", "largest_logit": "largest_output"}
 
-# Fields that may change while a lineage goes on: they say how far it goes, not what it is.
+# Fields that may change while a lineage goes on: they decide its length, not its individuals.
 _OPEN_ENDED = {
     *("format", "preset", "data.data_dir", "evolution.generations", "evolution.max_drop", "evolution.finest"),
     *("evolution.target_synapses", "evolution.target_macs", "evolution.target_kb", "evolution.target_latency"),
 }
 
-# What the ancestor depends on: the rest may change until there is an offspring.
+# The parts of the plan that the ancestor depends on; the others may change until there is an offspring.
 _ANCESTRAL = {"seed", "task", "data", "ancestor", "ancestor_training"}
 
 
@@ -63,30 +64,36 @@ class RunDir:
 
     @property
     def name(self) -> str:
-        """The name by which people call the run."""
+        """The name of the run for people: that of its folder."""
         return self.path.resolve().name
 
     def exists(self) -> bool:
-        """Whether there is a plan: the first thing that a run has."""
+        """Return True if there is a plan, the first file of a run."""
         return (self.path / "plan.toml").is_file()
 
     def require(self) -> None:
-        """RunError where there is no plan."""
+        """Raise RunError if there is no plan."""
         if not self.exists():
             raise RunError(
-                f"{self.path} is not a run: it has no plan.toml.", remedy="Start one with `synevo train-ancestor`."
+                f"{self.path} is not a run: it has no plan.toml.{near_run(self.path)}",
+                remedy="Start one with `synevo train-ancestor`.",
             )
 
     # plan and machine
 
     def save_plan(self, plan: Plan) -> None:
-        """Write the plan, before any work."""
+        """Write the plan, and let `runs/latest` point to this run."""
         table = plan.model_dump(exclude_none=True)
         write(self.path / "plan.toml", tomli_w.dumps(table).encode())
         _point_latest(self.path)
 
     def load_plan(self) -> Plan:
-        """The plan of the run; RunError where it is missing, damaged or of a future version."""
+        """Return the plan of the run.
+
+        Raises:
+            RunError: if it is missing, damaged, or was written by a newer version of synevo.
+            PlanError: if a field is unknown or has a wrong value.
+        """
         self.require()
         try:
             table = tomllib.loads((self.path / "plan.toml").read_text("utf-8"))
@@ -101,22 +108,26 @@ class RunDir:
         return validate(table)
 
     def save_machine(self, machine: Mapping[str, Any]) -> None:
-        """Write what the run was made on."""
+        """Write the description of the machine of the run."""
         write_json(self.path / "machine.json", machine)
 
     def load_machine(self) -> dict[str, Any]:
-        """What the run was made on; empty where that is unknown."""
+        """Return the description of the machine of the run, or an empty one if it is unknown."""
         path = self.path / "machine.json"
         return read_json(path) if path.is_file() else {}
 
     # lineage and individuals
 
     def load_lineage(self) -> Lineage:
-        """The lineage so far; RunError where a line was cut short or changed."""
+        """Return the lineage so far; raise RunError if a line was cut short or changed."""
         return Lineage(tuple(from_table(entry["individual"]) for entry in self.entries()))
 
     def entries(self) -> list[dict[str, Any]]:
-        """The checked lines of the lineage: `individual`, `files` (name → sha256) and `plan` (its fingerprint)."""
+        """Return the lines of the lineage: `individual`, `files` (name → sha256) and `plan` (its fingerprint).
+
+        Raises:
+            RunError: if a line was cut short or changed.
+        """
         path = self.path / "lineage.jsonl"
         if not path.is_file():
             return []
@@ -124,7 +135,7 @@ class RunDir:
         return [_read_entry(path, number, line) for number, line in enumerate(lines, start=1)]
 
     def whole_entries(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """The lines of the lineage that are whole, and what is wrong with the others."""
+        """Return the undamaged lines of the lineage, and a problem in words for each of the others."""
         path = self.path / "lineage.jsonl"
         lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
         whole, problems = [], []
@@ -154,10 +165,10 @@ class RunDir:
         write(path, before + json.dumps(line).encode() + b"\n")
 
     def load_individual(self, which: int | str) -> tuple[Tensors, Tensors]:
-        """Weights and boolean masks of an individual, by its name or as the head of a generation.
+        """Return weights and boolean masks of an individual, by its name or by the generation of which it is the head.
 
         Raises:
-            RunError: where there is none, or a file is missing, cut short or changed.
+            RunError: if there is none, or a file is missing, cut short or changed.
         """
         entries = self.entries()
         lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
@@ -174,14 +185,14 @@ class RunDir:
         )
 
     def load_masks(self, entry: Mapping[str, Any]) -> Tensors:
-        """The boolean masks of the individual of a line of the lineage; RunError as in `load_individual`."""
+        """Return the boolean masks of the individual in a line of the lineage; errors as in `load_individual`."""
         path = self.path / "individuals" / from_table(entry["individual"]).name / "masks.safetensors"
         if path.name not in entry["files"]:
             raise damaged(path, "the lineage has no hash of it")
         return unpack_masks(path, read_checked(path, entry["files"][path.name]))
 
     def check_plan(self, plan: Plan) -> None:
-        """RunError where the lineage was evolved under another plan than this."""
+        """Raise RunError if the lineage was evolved under another plan than this."""
         for entry in self.entries():
             generation = entry["individual"]["generation"]
             if entry["plan"] != fingerprint(plan, generation):
@@ -195,7 +206,7 @@ class RunDir:
     def save_compact(
         self, generation: int, *, weights: Tensors, documents: Mapping[str, Any], predictions: Tensors | None = None
     ) -> Path:
-        """Write a compacted network, its JSON documents (`proof`, …) and its predictions; return its folder."""
+        """Write a compacted network, its JSON documents (`proof`, …) and its predictions, and return its folder."""
         folder = self.compact_folder(generation)
         contents = {"weights.safetensors": pack_tensors(weights)}
         if predictions is not None:
@@ -206,7 +217,7 @@ class RunDir:
         return folder
 
     def load_compact(self, generation: int) -> tuple[Tensors, dict[str, Any]]:
-        """Weights and JSON documents of a compacted network; RunError where it is missing or damaged."""
+        """Return weights and JSON documents of a compacted network; raise RunError if it is missing or damaged."""
         folder = self.compact_folder(generation)
         if not folder.is_dir():
             raise RunError(
@@ -215,83 +226,85 @@ class RunDir:
         return read_compact(folder)
 
     def load_predictions(self, generation: int) -> Tensors | None:
-        """What ancestor and compacted network say to the test images; None where an older version compacted it.
+        """Return the predictions of ancestor and compacted network for the test images.
+
+        None if an older version compacted it, or the task is not one of images and classes.
 
         Raises:
-            RunError: where they are missing or damaged.
+            RunError: if they are missing or damaged.
         """
         folder = self.compact_folder(generation)
         sha = read_json(folder / "hashes.json").get(_PREDICTIONS)
         return None if sha is None else unpack_tensors(folder / _PREDICTIONS, read_checked(folder / _PREDICTIONS, sha))
 
     def compacted(self) -> list[int]:
-        """The generations that have been compacted, oldest first."""
+        """Return the compacted generations, the oldest first."""
         return sorted(
             int(folder.name[1:]) for folder in (self.path / "compact").glob("g*") if folder.name[1:].isdigit()
         )
 
     def compact_folder(self, generation: int) -> Path:
-        """Where a generation's compacted network is kept."""
+        """Return the folder for a generation's compacted network."""
         return self.path / "compact" / f"g{generation:02d}"
 
     def weights_size(self, folder: Path) -> int | None:
-        """The size in bytes of the weights in a folder of this run; None where there are none."""
+        """Return the size in bytes of the weights in a folder of this run, or None if there are none."""
         path = folder / "weights.safetensors"
         return path.stat().st_size if path.is_file() else None
 
     @property
     def report_folder(self) -> Path:
-        """Where the page of the run is kept."""
+        """The folder for the page of the run."""
         return self.path / "report"
 
     @property
     def tensorboard_folder(self) -> Path:
-        """Where the event file of the run is kept."""
+        """The folder for the event file of the run."""
         return self.path / "tensorboard"
 
     @property
     def training_folder(self) -> Path:
-        """Where the training in progress is kept."""
+        """The folder for the training in progress."""
         return self.path / "training"
 
     def training_now(self) -> tuple[int, int] | None:
-        """Generation and epochs of the youngest checkpoint of the training in progress; None where there is none."""
+        """Return generation and epochs of the youngest checkpoint, or None if no training is in progress."""
         found = [match for path in self.training_folder.glob("g*") if (match := _CHECKPOINT.fullmatch(path.name))]
         return max(((int(match[1]), int(match[2])) for match in found), default=None)
 
     def touched(self) -> float:
-        """When the run last changed, in seconds of the epoch."""
+        """Return the time of the last change of the run, in seconds since 1970."""
         places = (self.path / "plan.toml", self.path / "lineage.jsonl", self.training_folder, self.path / "compact")
         return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
 
     def writer(self) -> str | None:
-        """Who is writing the run; None where nobody is."""
-        return who_holds(self.path)
+        """Return the line about the process that writes the run, or None if there is none."""
+        return owner_of(self.path)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the run for writing; RunError where another process does, naming it."""
+        """Lock the run for writing; raise RunError, with the name of the other process, if it is locked."""
         self.path.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(self.path / ".lock"), holder_file(self.path)
+        lock, owner = FileLock(self.path / ".lock"), owner_file(self.path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            who = holder.read_text("utf-8").strip() if holder.is_file() else "another process"
+            who = owner.read_text("utf-8").strip() if owner.is_file() else "another process"
             raise RunError(
                 f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it."
             ) from None
         try:
-            write(holder, introduce())
+            write(owner, describe_owner())
             if self.exists():
                 _point_latest(self.path)
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            owner.unlink(missing_ok=True)
             lock.release()
 
 
 def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Weights and JSON documents of a folder that `save_compact` wrote, wherever it is now; RunError where damaged."""
+    """Return weights and JSON documents of a folder from `save_compact`, or of a copy; raise RunError if damaged."""
     hashes = read_json(folder / "hashes.json")
     files = {name: read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
     weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
@@ -302,14 +315,14 @@ def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
-    """Write the page of a report beside its numbers, and return where the page is."""
+    """Write the page of a report and its numbers, and return the path of the page."""
     write_json(folder / "report.json", summary)
     write(folder / "index.html", page.encode())
     return folder / "index.html"
 
 
 def latest() -> RunDir:
-    """The run that was last written; RunError where there is none."""
+    """Return the run that was written last; raise RunError if there is none."""
     link = RUNS / "latest"
     if not (link / "plan.toml").is_file():
         raise RunError(
@@ -319,10 +332,17 @@ def latest() -> RunDir:
     return RunDir(Path(os.path.relpath(link.resolve())))
 
 
-def fingerprint(plan: Plan, generation: int) -> str:
-    """A hash of what decides what an individual of this generation is: the fields that are not as by default.
+def near_run(path: Path) -> str:
+    """Return " Did you mean 'runs/x'?" for the run in runs/ or beside `path` with the most similar name, if any."""
+    plans = [plan for folder in (RUNS, path.parent) for plan in folder.glob("*/plan.toml")]
+    found = {plan.parent.name: str(plan.parent) for plan in plans}
+    return did_you_mean(path.name, found, in_full=found)
 
-    A field that a later version adds is as by default in the plans of the earlier ones.
+
+def fingerprint(plan: Plan, generation: int) -> str:
+    """Return a hash of the plan's non-default fields that can affect an individual of this generation.
+
+    Fields at their defaults are left out, so that a field of a later version does not change the hash of older plans.
     """
     usual = flatten(Plan())
     decisive = {
@@ -346,7 +366,7 @@ def _read_entry(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _point_latest(path: Path) -> None:
-    """Let `runs/latest` point to a run; not worth failing for."""
+    """Let `runs/latest` point to a run; a failure is ignored."""
     link = RUNS / "latest"
     with suppress(OSError):
         if link.is_symlink() or not link.exists():

@@ -1,8 +1,8 @@
-"""The stages of a run: each reads what the one before it left, does what is still to do, and leaves the result.
+"""The stages of a run: each reads the files of the stage before it, does the remaining work, and writes the result.
 
-A stage that has nothing left to do does nothing, so resuming is running the same command again. Stages yield what
-happens and print nothing. Whatever decides is in the science; this is where it meets the disk and the clock. Parents
-come from the disk even where they were in memory a moment ago: a lineage that was interrupted takes the same way.
+A finished stage does nothing, so a run is resumed by the same command. Stages yield events and print nothing. They make
+no decisions about evolution; they add files and times to it. Parents are read from disk even if they are still in
+memory, so that an interrupted lineage and an uninterrupted one take the same path.
 """
 
 import time
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from synevo import evolution, keys
 from synevo.errors import DivergenceError, RunError
-from synevo.evolution import Birth, Event, Resumption, Training
+from synevo.evolution import Event, Training
+from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.organism import Organism
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.happenings import Epoch, Grown, Happening
@@ -23,26 +24,37 @@ from synevo.runs.organisms import Context, calls, load_organism, prepare, resolv
 from synevo.runs.rundir import RunDir
 
 CHECKPOINT_EVERY = 2.0
-"""Seconds: epochs shorter than this are not worth a checkpoint each."""
+"""The least time between two checkpoints, in seconds."""
 
 
 def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
-    """Train generation 1 of a new run, or go on training it; nothing where it is trained."""
+    """Train generation 1 of a new run, or go on training it; do nothing if it is trained.
+
+    Raises:
+        DivergenceError: if the ancestor could not be trained.
+        RunError: if another process writes the run, or its files are damaged.
+    """
+    if run.load_lineage().individuals:
+        return
     plan = resolve(plan)
+    context = prepare(plan)  # before anything is written, so that an error leaves no run
     with run.writing():
         if run.load_lineage().individuals:
             return
         run.save_plan(plan)
         run.save_machine(describe())
-        archive = _Run(run, prepare(plan))
+        archive = _Run(run, context)
         resume = archive.resumption(Conception(1, 1, 1.0))
-        context = archive.context
         events = evolution.trained_ancestor(keys.root(plan.seed), context.species, context.problem, plan, resume=resume)
         yield from archive.follow(archive.keep(event) if isinstance(event, Birth) else event for event in events)
 
 
 def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening]:
-    """Start a run with the ancestor of another one, trained as that run's plan says."""
+    """Start a run with the trained ancestor of another run, and take the fields of its plan that made it.
+
+    Raises:
+        RunError: if the other run has no ancestor yet, or the files of a run are damaged.
+    """
     first = source.load_lineage()
     if not first.individuals:
         raise RunError(
@@ -62,7 +74,11 @@ def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happenin
 
 
 def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
-    """Evolve a run up to the plan's last generation, from wherever it is."""
+    """Evolve a run from its youngest generation to the plan's last one.
+
+    Raises:
+        RunError: if there is no ancestor yet, the lineage has another plan, or a file is damaged.
+    """
     with run.writing():
         lineage = run.load_lineage()
         if not lineage.individuals:
@@ -80,7 +96,7 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
 
 @dataclass
 class _Run:
-    """The archive of a lineage on disk, and the clock beside it."""
+    """The archive of a lineage on disk; it also measures times."""
 
     run: RunDir
     context: Context
@@ -91,15 +107,15 @@ class _Run:
         return self.run.load_lineage()
 
     def organism(self, name: str) -> Organism:
-        """Return an individual's organism; RunError where its files are damaged or are those of another model."""
+        """Return an individual's organism; raise RunError if its files are damaged or belong to another model."""
         return load_organism(self.run, self.context.species, name)
 
     def resumption(self, conception: Conception) -> Resumption | None:
-        """Return where the training of an individual was interrupted."""
+        """Return the state of an individual's interrupted training, or None if there is none."""
         return checkpoints.load(self.run.training_folder, generation=conception.generation, number=conception.number)
 
     def keep(self, birth: Birth) -> Birth:
-        """Write an individual with the time that it took; DivergenceError for an ancestor that could not be trained."""
+        """Write an individual with its time and latency; raise DivergenceError if the ancestor could not be trained."""
         individual = replace(birth.individual, seconds=time.monotonic() - self.began)
         if birth.organism is None and individual.generation == 1:
             raise DivergenceError(
@@ -116,7 +132,7 @@ class _Run:
         return Birth(individual, birth.organism)
 
     def follow(self, events: Iterator[Event]) -> Iterator[Happening]:
-        """Say what happens, and keep the training in progress every now and then."""
+        """Yield a happening for each event, and write a checkpoint of the training from time to time."""
         epoch_began = saved = time.monotonic()
         for event in events:
             now = time.monotonic()

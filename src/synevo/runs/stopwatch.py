@@ -1,7 +1,7 @@
-"""Stopwatch: how long something takes, side by side with what it is compared to.
+"""The stopwatch times several functions side by side.
 
-The contestants take turns, so that a machine whose speed drifts is fair to all of them; the first rounds warm up and
-are not counted. What is reported is the median and the quartiles of the counted rounds.
+They are called in turns, so that a change in the machine's speed affects all of them alike. The first rounds warm up
+and are not counted. The result is the median and the quartiles of the counted rounds.
 """
 
 import time
@@ -25,7 +25,7 @@ class Timing:
 def race(
     contestants: Mapping[str, Callable[[], object]], *, rounds: int = 30, warm_up: int = 3, patience: float = 20.0
 ) -> dict[str, Timing]:
-    """The timing of every contestant, called in turns; fewer rounds (at least 5) once `patience` seconds are over."""
+    """Return the timing of each function, called in turns; after `patience` seconds, 5 counted rounds are enough."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     began = time.perf_counter()
     for round_ in range(warm_up + rounds):

@@ -1,7 +1,7 @@
-"""Verification: every number of the report, computed again from the files.
+"""Verification computes every number of the report again from the files.
 
-The quick part reads and hashes; the whole one also loads the networks, counts them, classifies all images again and
-repeats the proof of every compacted network.
+The quick part reads the files and compares hashes. The full one also loads the networks, counts and scores them again,
+and repeats the proof of every compacted network.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from synevo.runs.rundir import RunDir
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was checked, whether it holds, and what was found where it does not."""
+    """The result of a check: its subject, True if it holds, and the finding if it does not."""
 
     subject: str
     holds: bool
@@ -25,7 +25,7 @@ class Check:
 
 
 def verify_files(run: RunDir) -> Iterator[Check]:
-    """Plan, lineage, and the hashes of the files of every individual and every compacted network."""
+    """Check plan, lineage, and the hashes of the files of every individual and every compacted network."""
     try:
         run.check_plan(run.load_plan())
     except SynevoError as error:
@@ -41,7 +41,7 @@ def verify_files(run: RunDir) -> Iterator[Check]:
 
 
 def verify_numbers(run: RunDir) -> Iterator[Check]:
-    """Check counts, scores, heredity and proofs of a run whose files are whole."""
+    """Check counts, scores, heredity and proofs of a run; its files must be undamaged."""
     from synevo import evolution  # noqa: PLC0415  (loads JAX, which the quick part does without)
     from synevo.genetics import census  # noqa: PLC0415
     from synevo.runs import organisms  # noqa: PLC0415

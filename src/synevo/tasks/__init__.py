@@ -1,1 +1,1 @@
-"""What a network is for."""
+"""Tasks: the inputs, the loss and the score of a network."""

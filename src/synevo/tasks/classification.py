@@ -1,4 +1,4 @@
-"""Classification of images: uint8 pixels and one of several classes each, the share that is right as the score.
+"""Classification of images: uint8 pixels with one class each; the score is the share of right answers.
 
 A batch is `{"image": uint8 [n, height, width, channels], "label": int32 [n]}`. Pixels stay uint8 until the step that
 uses them, so that a whole data set fits on the device.
@@ -20,7 +20,7 @@ Numbers = tuple[float, ...]
 
 @cache
 def classification(mean: Numbers, deviation: Numbers) -> Task:
-    """Return the task of telling images apart, whose pixels are normalised a channel at a time (see `normalise`)."""
+    """Return the task of classifying images; `mean` and `deviation` normalise each channel (see `normalise`)."""
     return Task(
         inputs=partial(_inputs, mean=mean, deviation=deviation),
         loss=_cross_entropy,
@@ -31,7 +31,7 @@ def classification(mean: Numbers, deviation: Numbers) -> Task:
 
 
 def normalise(pixels: Array, mean: Numbers, deviation: Numbers) -> Array:
-    """Return images as a network sees them: float32 (pixel / 255 - mean) / deviation.
+    """Normalise images for a network: return float32 (pixel / 255 - mean) / deviation.
 
     `pixels` are uint8 [n, height, width, channels]; `mean` and `deviation` have one entry a channel, in units of the
     full range.
@@ -42,9 +42,9 @@ def normalise(pixels: Array, mean: Numbers, deviation: Numbers) -> Array:
 
 @cache
 def moved(task: Task, *, shift: int, flip: bool) -> Task:
-    """Return a task of images whose training images are moved by up to `shift` pixels and mirrored at random.
+    """Return a task with training images moved by up to `shift` pixels and, with `flip`, mirrored at random.
 
-    Its batches hold them under `image` [n, height, width, channels].
+    Its batches hold the images under `image` [n, height, width, channels].
     """
     if not shift and not flip:
         return task
@@ -54,7 +54,7 @@ def moved(task: Task, *, shift: int, flip: bool) -> Task:
 
 
 def augment(key: Array, pixels: Array, *, shift: int, flip: bool) -> Array:
-    """Move each image [n, height, width, channels] by up to `shift` pixels and mirror it with probability ½."""
+    """Move each image [n, height, width, channels] by up to `shift` pixels; if `flip`, mirror it with probability ½."""
     if shift:
         padded = jnp.pad(pixels, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
         corners = jax.random.randint(derive(key, "shift"), (len(pixels), 2), 0, 2 * shift + 1)

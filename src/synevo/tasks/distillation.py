@@ -1,6 +1,6 @@
-"""Distillation: a task whose loss also asks for the answers of a teacher (Hinton et al., arXiv 1503.02531).
+"""Distillation: a task whose loss also compares outputs with a teacher's (Hinton et al., arXiv 1503.02531).
 
-The teacher's answers are one more leaf of the batch, so nothing else in training knows of it:
+The teacher's answers are one more leaf of the batch, so the rest of training stays the same:
 
     examples = taught(examples, answers)                             the batch and the teacher's outputs for it
     task = distilled(task, share=0.5, temperature=4.0)
@@ -20,7 +20,7 @@ from synevo.tasks.task import Batch, Examples, InMemory, Outputs, Task
 
 
 class Taught(NamedTuple):
-    """A batch, and what a teacher says to it."""
+    """A batch, and a teacher's outputs for it."""
 
     batch: Batch
     answers: Outputs
@@ -39,7 +39,7 @@ class _TaughtExamples:
 
 
 def taught(examples: Examples, answers: Outputs) -> Examples:
-    """Return the examples with a teacher's `answers` for them: its outputs, the first axis of which counts examples."""
+    """Return the examples with a teacher's outputs for them, the `answers` [n, …]."""
     if isinstance(examples, InMemory):
         return InMemory(Taught(examples.arrays, answers))
     return _TaughtExamples(examples, answers)
@@ -47,9 +47,9 @@ def taught(examples: Examples, answers: Outputs) -> Examples:
 
 @cache
 def distilled(task: Task, *, share: float, temperature: float) -> Task:
-    """Return the task of `taught` examples: its loss has a `share` of the teacher's answers, softened by `temperature`.
+    """Return the task of `taught` examples: a `share` of its loss is the distance from the teacher's answers.
 
-    An augmented example has the answers for its original.
+    `temperature` softens both answers (see `distance`). An augmented example has the answers for its original.
     """
 
     def loss(outputs: Outputs, taught: Taught) -> Array:
@@ -68,7 +68,7 @@ def distilled(task: Task, *, share: float, temperature: float) -> Task:
 
 
 def _distance(outputs: Outputs, answers: Outputs, temperature: float) -> Array:
-    """The distance [n] of outputs from a teacher's answers, the sum over their leaves."""
+    """Return the distance [n] of outputs from a teacher's answers, the sum over their leaves."""
     pairs = zip(jax.tree.leaves(outputs), jax.tree.leaves(answers), strict=True)
     parts = [distance(output, answer, temperature=temperature) for output, answer in pairs]
     return sum(parts[1:], start=parts[0])
@@ -77,8 +77,8 @@ def _distance(outputs: Outputs, answers: Outputs, temperature: float) -> Array:
 def distance(logits: Array, answers: Array, *, temperature: float) -> Array:
     """Return T² · KL(answers || logits) [n] of logits [n, …, k] softened by T, the mean over all axes between.
 
-    Outputs that are one number each have no classes to soften: they are compared by half their squared difference, to
-    which T² · KL tends as T grows.
+    Outputs of one number each have no classes to soften. They are compared by half their squared difference; T² · KL
+    tends to it as T grows. T is the temperature of arXiv 1503.02531.
     """
     if logits.ndim < 2 or logits.shape[-1] == 1:  # noqa: PLR2004
         squares = jnp.square(logits - answers) / 2

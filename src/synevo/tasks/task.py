@@ -1,8 +1,8 @@
-"""A task: what a network is for, as three pure functions of a batch; nothing else in synevo knows what a batch is.
+"""A task: the purpose of a network, as three pure functions of a batch. The rest of synevo does not look into a batch.
 
 A batch is any pytree of arrays with one row an example: `{"image": …, "label": …}`, a tuple, a single array. A task
-says what of it the model is called with (`inputs`), what training lowers (`loss`) and what decisions look at (`score`).
-Tasks are values, and compose as Optax's transformations do: see `synevo.tasks.distillation`.
+computes from it the model's arguments (`inputs`), the value that training lowers (`loss`) and the value that decisions
+use (`score`). Tasks are values, and compose as Optax's transformations do: see `synevo.tasks.distillation`.
 
     def problem() -> Problem:
         task = Task(
@@ -28,7 +28,7 @@ Batch: TypeAlias = Any
 """A pytree of arrays whose first axis counts examples."""
 
 Outputs: TypeAlias = Any
-"""What a network makes of a batch: a pytree of arrays [n, …]."""
+"""The outputs of a network for a batch: a pytree of arrays [n, …]."""
 
 
 def _itself(mean: Array) -> Array:
@@ -42,13 +42,12 @@ def _unchanged(key: Array, batch: Batch) -> Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """What a network is for. To add a task, write `inputs`, `loss` and `score`.
+    """The purpose of a network. To add a task, write `inputs`, `loss` and `score`.
 
-    `inputs` gives the arguments of the model for a batch, as a tuple. `loss` [n] is a value an example, of which
-    training lowers the mean. `score` [n] or [n, k] is what decisions look at: the mean over all examples, or what
-    `overall` makes of it, such as a root or a ratio of its k parts. `augment` changes a batch before a step of
-    training. Reports call the score by its `name`; `better` says which way it improves. All are pure and can be
-    compiled.
+    `inputs` gives the arguments of the model for a batch, as a tuple. `loss` gives one value for each example [n];
+    training lowers their mean. Decisions use `score`, [n] or [n, k]: its mean over all examples, or `overall` of that
+    mean, such as a root or a ratio of its k parts. `augment` changes a batch before a step of training. Reports call
+    the score by its `name`; `better` is the direction in which it improves. All functions are pure and can be compiled.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -91,7 +90,7 @@ class InMemory:
 
 
 class Problem(NamedTuple):
-    """A task and its examples: those to train on, those that decide, and those that are only reported."""
+    """A task and its examples: `train` to train on, `validation` to decide by, `test` only to report."""
 
     task: Task
     train: Examples

@@ -1,1 +1,1 @@
-"""Fit a network's living synapses and evaluate it; it knows neither genetics nor wiring."""
+"""Training: fit a network's living synapses, and evaluate it. It knows neither genetics nor wiring."""

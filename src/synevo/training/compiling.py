@@ -1,8 +1,8 @@
-"""How XLA compiles the step that a CPU runs thousands of times: with its own convolutions.
+"""Compile the training step for a CPU with XLA's own convolutions.
 
-On a CPU, XLA gives convolutions without padding to YNNPACK, and with them most gradients of kernels. Its own are faster
-there: by default a training step of `lenet5-caffe` took 1.8 times as long (`make bench` measures it for any run). All
-else that YNNPACK is given by default stays with it.
+On a CPU, XLA gives convolutions without padding to YNNPACK, and with them most gradients of kernels. XLA's own are
+faster there: with the default, a training step of `lenet5-caffe` took 1.8 times as long (`make bench` measures it for
+any run). All other work that YNNPACK does by default stays with it.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ _OWN_CONVOLUTIONS = {
 
 @cache
 def options() -> dict[str, str]:
-    """What to hand to `jax.jit` as `compiler_options` on a CPU; nothing where this XLA does not know the option."""
+    """Return the `compiler_options` of `jax.jit` for a CPU; empty where this XLA does not know the option."""
     try:
         jax.jit(lambda x: x, compiler_options=_OWN_CONVOLUTIONS)(0.0)
     except jax.errors.JaxRuntimeError:

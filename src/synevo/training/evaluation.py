@@ -1,4 +1,4 @@
-"""Evaluation: what a network makes of examples, and how well it does. There is one way to ask, for all tasks."""
+"""Evaluation: the outputs of a network for examples, and its score on them, in one way for all tasks."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +13,7 @@ from synevo.model.network import Network
 from synevo.tasks.task import Batch, Examples, Outputs, Task
 
 BATCH = 256
-"""Examples that are evaluated at once."""
+"""The number of examples that are evaluated at once."""
 
 
 def evaluate(network: Network, task: Task, examples: Examples) -> float:
@@ -23,13 +23,13 @@ def evaluate(network: Network, task: Task, examples: Examples) -> float:
 
 
 def outputs_of(network: Network, task: Task, examples: Examples) -> Outputs:
-    """Return what a network makes of all examples: NumPy arrays [n, …]."""
+    """Return a network's outputs for all examples: NumPy arrays [n, …]."""
     parts = list(_parts(_outputs, network, task, examples))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def _parts(function: Any, network: Network, task: Task, examples: Examples) -> Iterator[Any]:
-    """What a compiled `function` gives for each batch of examples; the last one is filled up, and cut again."""
+    """Yield the results of a compiled `function` for each batch; the last batch is filled up, and its result cut."""
     for first in range(0, len(examples), BATCH):
         places = np.arange(first, first + BATCH)
         batch = examples[np.minimum(places, len(examples) - 1)]

@@ -1,11 +1,11 @@
 """Training: fit a network's living synapses to a task.
 
-One step is one pure function. How it is driven depends on the backend and is decided in `drive` alone: on an
-accelerator an epoch is one scan; on a CPU the step is dispatched from Python, because convolutions inside a loop lose
-XLA's multi-threaded path there (measured at 14 to 18 times slower). Examples in memory stay on the device; others are
-read a batch at a time.
+One step is one pure function. How it is driven depends on the backend and is decided in `fit` alone. On an accelerator
+an epoch is one scan. On a CPU the step is dispatched from Python, because convolutions inside a loop lose XLA's
+multi-threaded path there (measured at 14 to 18 times slower). Examples in memory stay on the device; others are read a
+batch at a time.
 
-Dead synapses are exactly zero after every step: the optimiser starts fresh and its updates are masked.
+Dead synapses are exactly zero after every step, because the masks are applied after each update.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,12 +25,11 @@ from synevo.model.network import Arrays, Network
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.task import Batch, Examples, InMemory, Task
 from synevo.training import compiling
-from synevo.training.keep_dead import keep_dead
 
 
 @dataclass(frozen=True)
 class State:
-    """A training in progress: after `epoch` epochs, with the mean loss of the last one."""
+    """A training in progress: its state after `epoch` epochs, with the mean loss of the last one."""
 
     network: Network
     optimiser: Any
@@ -38,12 +37,12 @@ class State:
     loss: float
 
     def leaves(self) -> list[Array]:
-        """Return all arrays of the state, in an order that `filled` knows."""
+        """Return all arrays of the state, in the order that `filled` expects."""
         leaves: list[Array] = jax.tree.leaves((self.network, self.optimiser))
         return leaves
 
     def filled(self, leaves: Sequence[Any], *, epoch: int) -> "State":
-        """Return this state with the arrays of another one of its shapes; ValueError where they do not fit."""
+        """Return this state with the arrays of another one of the same shapes; ValueError where they do not fit."""
         own = self.leaves()
         if [np.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in own]:
             raise ValueError("these are the arrays of another network")
@@ -69,8 +68,8 @@ class _Constants(NamedTuple):
 
 
 def start(network: Network, plan: TrainingPlan) -> State:
-    """Return a network before its first epoch, with a fresh optimiser."""
-    return State(network, _optimiser(plan, 1, {}).init(network.parameters), 0, float("nan"))
+    """Return the state of a network before its first epoch, with a fresh optimiser."""
+    return State(network, _optimiser(plan, steps=1).init(network.parameters), 0, float("nan"))
 
 
 def fit(
@@ -83,11 +82,11 @@ def fit(
     masks: Mapping[str, Any],
     scanned: bool | None = None,
 ) -> Iterator[State]:
-    """Train from `state` to the plan's last epoch, yielding the state after each; resuming from any is exact.
+    """Train from `state` to the plan's last epoch; yield the state after each epoch. Resuming from any state is exact.
 
     `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive. The next
-    epoch reuses the memory of the state before it: copy what is to be kept. Whether an epoch of examples in memory is
-    one `scanned` program follows from the backend where it is not said.
+    epoch reuses the memory of the state before it: copy what is to be kept. With `scanned`, an epoch of examples in
+    memory is one compiled program; by default the backend decides.
 
     Raises:
         DivergenceError: when the loss is no longer finite.
@@ -117,7 +116,7 @@ def fit(
 def _dispatched(
     recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, examples: Examples, places: Array
 ) -> tuple[Network, Any, float]:
-    """One epoch over the examples at `places` [steps, batch], a step at a time, and its mean loss."""
+    """Train for one epoch on the examples at `places` [steps, batch], a step at a time; also return its mean loss."""
     resident = isinstance(examples, InMemory)
     step, total = _compiled(resident=resident), jnp.zeros(())
     for number, batch in enumerate(np.asarray(places)):
@@ -130,20 +129,18 @@ def _dispatched(
 def _scanned(
     recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, examples: Any, places: Array
 ) -> tuple[Network, Any, float]:
-    """One epoch over the examples at `places` [steps, batch] as one program, and its mean loss."""
+    """Train for one epoch on the examples at `places` [steps, batch], as one program; also return its mean loss."""
     network, optimiser, losses = _scan(recipe, network, optimiser, constants, examples.arrays, places)
     return network, optimiser, float(losses.mean())
 
 
-def _optimiser(plan: TrainingPlan, steps: int, masks: Mapping[str, Any]) -> optax.GradientTransformation:
-    """Adam with a warm-up of 5 % of all steps and a cosine decay to 1 % of the peak; what is dead stays dead."""
-    peak, total = plan.learning_rate, max(2, steps * plan.epochs)  # the least that Optax's schedule decays over
+def _optimiser(plan: TrainingPlan, steps: int) -> optax.GradientTransformation:
+    """Return Adam with a warm-up of 5 % of all steps and a cosine decay to 1 % of the peak."""
+    peak, total = plan.learning_rate, max(2, steps * plan.epochs)  # Optax's schedule needs at least 2 steps
     schedule = optax.warmup_cosine_decay_schedule(peak * 0.1, peak, max(1, total // 20), total, peak * 0.01)
     if plan.weight_decay:
-        adam = optax.adamw(schedule, weight_decay=plan.weight_decay, mask=_is_matrix)
-    else:
-        adam = optax.adam(schedule)
-    return optax.chain(adam, keep_dead(masks))
+        return optax.adamw(schedule, weight_decay=plan.weight_decay, mask=_is_matrix)
+    return optax.adam(schedule)
 
 
 def _is_matrix(parameters: Arrays) -> dict[str, bool]:
@@ -153,7 +150,7 @@ def _is_matrix(parameters: Arrays) -> dict[str, bool]:
 def _step(
     recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, batch: Batch, number: Array
 ) -> tuple[Network, Any, Array]:
-    """Step `number` of an epoch, on a batch: the network and optimiser after it, and its loss."""
+    """Take step `number` of an epoch, on a batch; return the network and optimiser after it, and its loss."""
     task, key = recipe.task, jax.random.fold_in(constants.key, number)
     batch = task.augment(derive(key, "augment"), batch)
 
@@ -163,16 +160,17 @@ def _step(
         return task.loss(outputs, batch).mean(), updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(network.parameters)
-    transformation = _optimiser(recipe.plan, recipe.steps, constants.masks)
-    updates, optimiser = transformation.update(gradient, optimiser, network.parameters)
+    updates, optimiser = _optimiser(recipe.plan, recipe.steps).update(gradient, optimiser, network.parameters)
     parameters = optax.apply_updates(network.parameters, updates)
+    alive = constants.masks  # masking the update itself would round living synapses differently
+    parameters = {name: jnp.where(alive[name], p, 0) if name in alive else p for name, p in parameters.items()}
     return replace(network, parameters=parameters, statistics=updated.statistics), optimiser, loss
 
 
 def _resident_step(
     recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, source: tuple[Batch, Array], number: Array
 ) -> tuple[Network, Any, Array]:
-    """`_step` on the examples at some places of arrays that are on the device: `source` is both."""
+    """Take a `_step` on some examples of arrays that are on the device: `source` is the arrays and the places."""
     arrays, places = source
     batch = jax.tree.map(lambda array: array[places], arrays)
     return _step(recipe, network, optimiser, constants, batch, number)
@@ -180,7 +178,7 @@ def _resident_step(
 
 @cache
 def _compiled(*, resident: bool) -> Any:
-    """The step as it is dispatched, with the options that suit a CPU; it reuses the memory of network and optimiser."""
+    """Compile the step with the options for a CPU; it reuses the memory of network and optimiser."""
     step = _resident_step if resident else _step
     return jax.jit(step, static_argnums=0, donate_argnums=(1, 2), compiler_options=compiling.options())
 
@@ -189,8 +187,11 @@ def _compiled(*, resident: bool) -> Any:
 def _scan(
     recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, arrays: Batch, places: Array
 ) -> tuple[Network, Any, Array]:
+    bits, impl = jax.random.key_data(constants.key), jax.random.key_impl(constants.key)
+
     def body(carry: tuple[Network, Any], item: tuple[Array, Array]) -> tuple[tuple[Network, Any], Array]:
-        network, optimiser, loss = _resident_step(recipe, *carry, constants, (arrays, item[0]), item[1])
+        own = constants._replace(key=jax.random.wrap_key_data(bits, impl=impl))  # a loop's key counts as used up
+        network, optimiser, loss = _resident_step(recipe, *carry, own, (arrays, item[0]), item[1])
         return (network, optimiser), loss
 
     (network, optimiser), losses = jax.lax.scan(body, (network, optimiser), (places, jnp.arange(len(places))))

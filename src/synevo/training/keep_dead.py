@@ -1,4 +1,4 @@
-"""Keeping the dead dead: an Optax transformation to chain behind any optimiser."""
+"""Keep dead synapses at zero, by an Optax transformation to chain behind any optimiser."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import optax
 
 
 def keep_dead(masks: Mapping[str, Any]) -> optax.GradientTransformation:
-    """Return a transformation after which synapses that are dead and zero stay exactly zero.
+    """Return an Optax transformation that keeps dead synapses, once zero, at exactly zero.
 
         optimiser = optax.chain(optax.adamw(1e-3), synevo.keep_dead(organism.living))
 
@@ -43,6 +43,6 @@ def keep_dead(masks: Mapping[str, Any]) -> optax.GradientTransformation:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """The name of a parameter: the parts of its path, without what a Variable adds to it."""
+    """Return the name of a parameter: the parts of its path, without the one that a Variable adds."""
     parts = [str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part)))) for part in path]
     return "/".join(parts[:-1] if parts[-1:] == ["value"] else parts)

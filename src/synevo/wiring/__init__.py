@@ -1,1 +1,1 @@
-"""What of a network lives and dies together, found by tracing it."""
+"""Wiring: find which units of a network live and die together, by tracing it."""

@@ -1,8 +1,8 @@
-"""Prediction: the program that a network has once some of its units are cut out, compared with the one it really has.
+"""Compare the program predicted for a network, after some units are cut out, with the program that it really has.
 
 Only sizes may change: those of reshapes and broadcasts, the limits of slices, the sizes of splits and gathers, and the
-number of groups of a convolution; and each must change to what the wiring predicts. All else must be as it was, literal
-numbers included: code that divides by a width, or that states one, is caught here.
+number of groups of a convolution. Each must change as the wiring predicts. All else must stay the same, literal numbers
+included, so code that divides by a width, or states one, is found here.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,9 +20,9 @@ _IMMATERIAL = {"sharding", "out_sharding", "name"}
 
 
 def compare_programs(predicted: Program, survivors: Survivors, found: Program) -> int:
-    """The number of steps of the program `found`, after checking that it is the predicted one.
+    """Check that the program `found` is the predicted one; return its number of steps.
 
-    `survivors` are the places that are left along each axis of each value of `predicted`.
+    `survivors` flags the places that are left along each axis of each value of `predicted`.
 
     Raises:
         ProofError: where they differ, with the line of the user's model.
@@ -53,7 +53,7 @@ def _compare_until_they_part(predicted: Program, survivors: Survivors, found: Pr
 
 
 def _match_constants(predicted: Program, found: Program) -> dict[int, int]:
-    """Arrays that the model's code makes never change with its widths."""
+    """Match the arrays that the model's code makes; they must not change with its widths."""
     for old, new in zip(predicted.constants, found.constants, strict=False):
         if not _equal(predicted.constants[old], found.constants[new]):
             raise _mismatch("an array that the model computes from its widths has changed", "a constant of the model")
@@ -76,7 +76,7 @@ def _compare_step(before: Step, after: Step, numbers: Mapping[int, int], survivo
 
 
 def _expected(step: Step, name: str, value: Any, survivors: Survivors) -> Any:
-    """What a parameter of a step must be: sizes follow from the survivors, all else stays."""
+    """Return the predicted parameter of a step: sizes follow from the survivors, all else stays."""
     rule = _SIZES.get((step.primitive, name))
     return value if rule is None or value is None else rule(step, value, survivors)
 
@@ -96,7 +96,7 @@ def _result_shape(step: Step, value: Any, survivors: Survivors) -> Any:
 
 
 def _places(step: Step, value: Any, survivors: Survivors) -> Any:
-    """Places along each axis, counted among the survivors."""
+    """Return places along each axis, counted among the survivors."""
     axes = _of_operand(step, survivors)
     return tuple(int(axis[:place].sum()) for axis, place in zip(axes, value, strict=True))
 
@@ -148,7 +148,7 @@ def _equal(old: Any, new: Any) -> bool:
         return False
     try:
         return bool(np.array_equal(np.asarray(old), np.asarray(new)))
-    except TypeError:  # random keys are no numbers
+    except TypeError:  # random keys are not numbers
         return str(old) == str(new)
 
 

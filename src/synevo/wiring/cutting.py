@@ -1,4 +1,4 @@
-"""Cutting: a network without its dead units, its masks likewise, and the way back to the shapes that it had."""
+"""Cut the dead units out of a network and its masks, and restore the original shapes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from synevo.wiring.units import Wiring, survives
 
 
 def cut(network: Network, wiring: Wiring, alive: Flags) -> Network:
-    """Return the network without the units that are not `alive` [units]; `wiring` is that of `network`."""
+    """Return `network` without the units that are not `alive` [units]; `wiring` is its own."""
     fates = wiring.fates(alive)
     left = {
         name: jnp.asarray(_slice(np.asarray(array), wiring.slots[name], fates))
@@ -24,13 +24,16 @@ def cut(network: Network, wiring: Wiring, alive: Flags) -> Network:
 
 
 def cut_masks(masks: Masks, wiring: Wiring, alive: Flags) -> Masks:
-    """Return the masks of the network that `cut` makes."""
+    """Cut masks in the way that `cut` cuts their network."""
     fates = wiring.fates(alive)
     return {name: _slice(mask, wiring.slots[name], fates) for name, mask in masks.items()}
 
 
 def round_up(wiring: Wiring, alive: Flags, multiple: int) -> Flags:
-    """Revive dead units until the width of every layer is a multiple of `multiple`, or all that it ever had."""
+    """Revive dead units until the width of every layer is a multiple of `multiple`, or its full width.
+
+    Returns the flags [units] of the units that are alive then.
+    """
     alive = alive.copy()
     for layer in wiring.layers:
         living = survives(layer.outputs, wiring.fates(alive))
@@ -41,12 +44,12 @@ def round_up(wiring: Wiring, alive: Flags, multiple: int) -> Flags:
 
 
 def uncut(network: Network, wiring: Wiring, alive: Flags, like: Network) -> Network:
-    """Return the masked network in the shapes of `like`, of which `cut` left `network`; `wiring` is that of `like`."""
+    """Undo `cut`: return the masked network in the shapes of `like`; `wiring` is that of `like`."""
     return like.like(uncut_arrays(network.arrays, wiring, alive, like))
 
 
 def uncut_arrays(small: Mapping[str, Any], wiring: Wiring, alive: Flags, like: Network) -> dict[str, Array]:
-    """Return the arrays `small`, named as those of `like`, in its shapes, with zeros where units are not `alive`."""
+    """Undo `cut` for arrays: return `small` in the shapes of `like`, with zeros for units that are not `alive`."""
     fates = wiring.fates(alive)
     return {
         name: jnp.asarray(_scatter(np.asarray(array), like.arrays[name], wiring.slots[name], fates))

@@ -1,16 +1,16 @@
-"""Wiring: which slices of which arrays of a network live and die together.
+"""Dissect a network: find which slices of which arrays live and die together.
 
 Every element of every axis of every array gets an identity. The rules (`synevo.wiring.rules.follow`) follow the
-identities through the traced program and unite those that must share a fate: a filter, its bias, its normalisation, the
-rows of the next layer that a flatten spreads it over, both sides of a residual sum. A set of identities that may be
-removed is a *unit*. A set that reaches the output, or meets a primitive without a rule, is frozen: never removed, and
-named with its reason. So is a family of units that the model's own code would not let go: a trial half of every family
-is removed, and what does not run as predicted is found out.
+identities through the traced program, and unite those that must be removed together: a filter, its bias, its
+normalisation, the rows of the next layer over which a flatten spreads it, both sides of a residual sum. A set of
+identities that may be removed is a *unit*. A set that reaches the output, or meets a primitive without a rule, is
+frozen: never removed, and named with its reason. A family of units is frozen, too, if the model's own code does not run
+as predicted without some of them. Trials find this out: they remove a share of every family, half of it at first.
 
 A layer is an array that is contracted with a signal; its elements are the synapses of the paper. Units are numbered
 once, in the ancestor, and keep their number however small the network becomes: the number is the gene tag of
-1811.07966. Where two kinds of units meet on one axis, such as heads and the places within a head, its elements are
-*derived* from several units and numbered behind them.
+1811.07966. Two kinds of units can meet on one axis, such as heads and the places within a head. The elements of this
+axis are *derived* from several units, and numbered after them.
 """
 
 import traceback
@@ -28,19 +28,20 @@ from synevo.wiring.comparison import Survivors, compare_programs
 from synevo.wiring.identities import Axis, Flags, Identities, Numbers
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
-from synevo.wiring.tracing import UNKNOWN, Program, line, trace
+from synevo.wiring.tracing import EXAMPLES, UNKNOWN, Program, line, trace
 from synevo.wiring.units import PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 from synevo.wiring.walking import Contraction
 
 _TRIALS = (1 / 2, 0, 0.8, 0.3, 0, 1 / 2, 0.8, 0, 0.3, 0.9)
-"""The shares of every family that trials remove; where units are derived, code may fail for some and not for others."""
+"""The shares of every family that trials remove. With derived units, code may fail with some shares only."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The traced program of a network, the unit of every place of every axis of every value in it, and the wiring.
+    """The traced program of a network, its wiring, and the unit at each place of each axis of each value.
 
-    `inputs` are the arguments of the network as shapes and dtypes, for two examples: one would elide broadcasts.
+    `inputs` are the arguments of the network as shapes and dtypes for two examples: with one, broadcasts would be
+    missing.
     """
 
     program: Program
@@ -49,7 +50,7 @@ class Anatomy:
     inputs: Inputs
 
     def survivors(self, alive: Flags) -> Survivors:
-        """What is left of each axis of each value when only the `alive` units [units] are."""
+        """Return flags of what is left along each axis of each value with only the `alive` units [units]."""
         fates = self.wiring.fates(alive)
         return {value: tuple(survives(axis, fates) for axis in axes) for value, axes in self.units.items()}
 
@@ -57,18 +58,20 @@ class Anatomy:
 def example_of(inputs: Any) -> Inputs:
     """Return the arguments of a network as shapes and dtypes, for two examples.
 
-    `inputs` is the shape of one float32 array without its first axis, such as (height, width, channels), or a tuple of
-    arguments: pytrees of arrays, or of their shapes and dtypes, whose first axis counts examples.
+    `inputs` is the shape of one float32 array without its first axis, such as (height, width, channels); or it is a
+    tuple of arguments: pytrees of arrays, or of their shapes and dtypes, whose first axis counts examples. A single
+    array is the only argument.
     """
-    if all(isinstance(size, int) for size in inputs):
-        return (jax.ShapeDtypeStruct((2, *inputs), jnp.float32),)
-    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype), tuple(inputs))
+    inputs = (inputs,) if hasattr(inputs, "shape") else inputs
+    if all(isinstance(size, int | np.integer) for size in inputs):
+        return (jax.ShapeDtypeStruct((EXAMPLES, *inputs), jnp.float32),)
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((EXAMPLES, *array.shape[1:]), array.dtype), tuple(inputs))
 
 
 def dissect(network: Network, inputs: Inputs) -> Anatomy:
     """Trace a network on `inputs` (see `example_of`), and follow its units through the program.
 
-    The anatomy is that of evaluation; training must be able to lose the same units.
+    The anatomy is that of evaluation. Units that the training program cannot lose are frozen, too.
     """
     inputs = example_of(inputs)
     program = program_of(network, inputs)
@@ -91,7 +94,7 @@ def program_of(network: Network, inputs: Inputs) -> Program:
 
 
 def _training_program(network: Network, inputs: Inputs) -> tuple[Program, dict[int, str]]:
-    """The program of a network in training mode, and which of its outputs are the statistics for the next step."""
+    """Return the program of a network in training mode, and the names of the statistics in its outputs by position."""
 
     def run(arrays: dict[str, Any], key: Any, *inputs: Any) -> Any:
         outputs, updated = network.like(arrays).train(key, *inputs)
@@ -107,12 +110,12 @@ def _abstract(network: Network) -> dict[str, Any]:
 
 
 def check(network: Network, anatomy: Anatomy, alive: Flags) -> int:
-    """Check that the model's own code runs without the units that are not `alive` [units]; return how many steps it is.
+    """Check that the model's own code runs without the units that are not `alive` [units]; return its number of steps.
 
     Only the shapes of the ancestor's `network` matter.
 
     Raises:
-        ProofError: where the model's code does anything but what the wiring predicts.
+        ProofError: where the model's code does not run as the wiring predicts.
     """
     survivors = anatomy.survivors(alive)
 
@@ -143,7 +146,7 @@ def _line(error: Exception) -> str:
 def _try(
     network: Network, inputs: Inputs, program: Program, identities: Identities, contractions: list[Contraction]
 ) -> Anatomy:
-    """The anatomy, after freezing the families of units that the model's own code would not let go."""
+    """Return the anatomy, after freezing the families of units without which the model's own code does not run."""
 
     def problem(families: list[list[int]]) -> str | None:
         try:
@@ -175,7 +178,7 @@ def _try(
 
 
 def _without(wiring: Wiring, families: list[list[int]], share: float, seed: int) -> Flags:
-    """Flags [units] for a trial: this share of each family is removed, at least one, and no axis becomes empty."""
+    """Remove a share of each family for a trial, at least one unit, and empty no axis; return the flags [units]."""
     alive = np.ones(wiring.units, bool)
     random = np.random.default_rng(seed)
     for family in families:
@@ -184,7 +187,7 @@ def _without(wiring: Wiring, families: list[list[int]], share: float, seed: int)
 
 
 def _number_units(program: Program, identities: Identities) -> dict[int, int]:
-    """Unit numbers of the atomic sets, counted in the order in which the arrays first meet a signal."""
+    """Assign unit numbers to the atomic sets, in the order in which the arrays first meet a signal."""
     order = [operand for step in program.steps for operand in step.operands if isinstance(operand, int)]
     arrays = set(program.arrays.values())
     numbers: dict[int, int] = {}
@@ -199,7 +202,10 @@ def _number_units(program: Program, identities: Identities) -> dict[int, int]:
 def _anatomy(
     program: Program, identities: Identities, contractions: list[Contraction], numbers: Mapping[int, int]
 ) -> tuple[dict[int, tuple[Numbers, ...]], Wiring]:
-    """The unit of every place of every axis of every value, and the wiring."""
+    """Return the unit at each place of each axis of each value, and the wiring.
+
+    A place is permanent if its identity has no parts, a unit if it has one, and a derived unit if it has several.
+    """
     derived: dict[tuple[int, ...], int] = {}
     known: dict[frozenset[int], tuple[int, ...]] = {}
 
@@ -235,7 +241,7 @@ def _anatomy(
 def _layers(
     contractions: list[Contraction], program: Program, identities: Identities, number: Callable[[Axis], Numbers]
 ) -> tuple[Layer, ...]:
-    """One layer an array, at its first use; an array that is used again is used more often."""
+    """Make one layer of each array, at its first use; every later use adds to its positions."""
     layers: dict[str, Layer] = {}
     for found in contractions:
         if found.array in layers:

@@ -1,10 +1,10 @@
-"""Identities: who shares a fate. Every element of every axis of every value of a traced program carries one.
+"""Identities: every element of every axis of every value of a traced program has one; united ones are removed together.
 
 Identities are united where one cannot be removed without the other (union-find). A set of them is one of three kinds:
-*atomic*, removed or kept as a whole; *frozen*, never removed, for a reason; or *derived* from other sets, gone as soon
-as any of these is. Axes (heads, width) that become one axis hold derived identities; an axis that is split defines its
-identities as derived from fresh ones of each new axis. That device covers flattening, packed queries, heads, groups of
-channels and channel shuffles.
+*atomic*, removed or kept as a whole; *frozen*, never removed, for a reason; or *derived* from other sets, removed as
+soon as one of these is. When axes (heads, width) become one axis, it holds derived identities. When an axis is split,
+its identities become derived from fresh ones of each new axis. In this way flattening, packed queries, heads, groups of
+channels and channel shuffles can be followed.
 """
 
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 STAYS = 0
-"""The identity of everything that never dies: inputs, batches, places in a picture."""
+"""The identity of everything that is never removed: inputs, batches, places in a picture."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The identities along an axis [size], and the number that is found at its dead places: None where unknown.
+    """The identities along an axis [size], and the value at its dead places (`dead`): None where unknown.
 
-    A masked network holds zero in every array of a dead unit; `dead` says what its signals are there.
+    In a masked network every array of a dead unit is zero; `dead` is the value of its signals.
     """
 
     ids: Numbers
@@ -35,7 +35,7 @@ class Axis:
         return len(self.ids)
 
     def take(self, places: slice) -> "Axis":
-        """Some places of the axis."""
+        """Return some places of the axis."""
         return Axis(self.ids[places], self.dead)
 
 
@@ -43,13 +43,13 @@ Axes = tuple[Axis, ...]
 
 
 def stays(size: int) -> Axis:
-    """An axis that never dies."""
+    """Return an axis that is never removed."""
     return Axis(np.full(size, STAYS, np.int64))
 
 
 @dataclass
 class Identities:
-    """Sets of identities that share a fate, and the identities of every axis of every value."""
+    """Sets of identities that are removed together, and the identities of every axis of every value."""
 
     axes: dict[int, Axes] = field(default_factory=dict)
     _parents: list[int] = field(default_factory=lambda: [STAYS])
@@ -59,7 +59,7 @@ class Identities:
     _births: list[tuple[int, int]] = field(default_factory=list)
 
     def fresh(self, size: int, dead: float | None = 0.0) -> Axis:
-        """New identities for one axis; an axis of one element never dies."""
+        """Return new identities for one axis; an axis of one element is never removed."""
         if size == 1:
             return Axis(stays(1).ids, dead)
         start = len(self._parents)
@@ -68,14 +68,14 @@ class Identities:
         return Axis(np.arange(start, start + size), dead)
 
     def root(self, identity: int) -> int:
-        """The representative of the set of an identity."""
+        """Return the representative of the set of an identity."""
         while self._parents[identity] != identity:
             self._parents[identity] = self._parents[self._parents[identity]]
             identity = self._parents[identity]
         return identity
 
     def parts(self, identity: int) -> tuple[int, ...]:
-        """The atomic sets whose deaths are an identity's: itself, what it is derived from, or none where frozen."""
+        """Return the atomic sets that an identity depends on: itself, those it is derived from, or none if frozen."""
         root = self.root(identity)
         if root in self._reasons:
             return ()
@@ -84,7 +84,7 @@ class Identities:
         return tuple(dict.fromkeys(atom for part in self._parts[root] for atom in self.parts(part)))
 
     def derive(self, identities: Iterable[int]) -> int:
-        """The identity that is dead as soon as any of the given ones is."""
+        """Return the identity that is removed as soon as one of the given ones is."""
         given = [int(identity) for identity in identities]
         parts = tuple(dict.fromkeys(atom for identity in given for atom in self.parts(identity)))
         if not parts:
@@ -98,12 +98,12 @@ class Identities:
         return self._derived[parts]
 
     def unite(self, first: Axis, second: Axis) -> None:
-        """Let the identities of two axes share their fates, place by place."""
+        """Tie the identities of two axes, place by place, so that they are removed together."""
         for a, b in zip(first.ids, second.ids, strict=True):
             self.tie(int(a), int(b))
 
     def tie(self, a: int, b: int) -> None:
-        """Let two identities share their fates."""
+        """Tie two identities, so that they are removed together."""
         low, high = sorted((self.root(a), self.root(b)))
         if low == high:
             return
@@ -121,7 +121,7 @@ class Identities:
             self._reasons.setdefault(to, self._reasons[root])
 
     def _equate(self, low: int, high: int) -> None:
-        """Tie two sets of which at least one is derived: what they do not share must share its fate."""
+        """Tie two sets, at least one of them derived: the parts that they do not share are tied, or frozen."""
         left, right = self.parts(low), self.parts(high)
         if not left or not right:
             for part in (*left, *right):
@@ -141,11 +141,11 @@ class Identities:
                 self._freeze(part, "an axis that is divided in two ways")
 
     def _define(self, atom: int, parts: tuple[int, ...]) -> None:
-        """Let an atomic set be derived from others, which it is none of."""
+        """Derive an atomic set from other sets; it is none of them."""
         self._parents[atom] = self.derive(parts)
 
     def freeze(self, axis: Axis, reason: str) -> None:
-        """Never remove the identities of an axis."""
+        """Freeze the identities of an axis: they are never removed, for this reason."""
         for root in np.unique(self.roots(axis)):
             self._freeze(int(root), reason)
 
@@ -154,22 +154,22 @@ class Identities:
             self._reasons.setdefault(part, reason)
 
     def roots(self, axis: Axis) -> Numbers:
-        """The representative of each identity of an axis."""
+        """Return the representative of each identity of an axis."""
         return np.array([self.root(int(identity)) for identity in axis.ids], np.int64)
 
     def is_frozen(self, identity: int) -> bool:
-        """Whether an identity is never removed."""
+        """Return whether an identity is never removed."""
         return not self.parts(identity)
 
     def reason(self, identity: int) -> str:
-        """Why an identity is never removed; of a derived one, why the last of its parts is not."""
+        """Return why an identity is never removed; for a derived one, the reason of its last part."""
         root = self.root(identity)
         if root in self._reasons:
             return self._reasons[root]
         return next((self.reason(part) for part in reversed(self._parts.get(root, ()))), "never made by the network")
 
     def families(self) -> list[list[int]]:
-        """The atomic sets that are found on axes of the same kind: all heads, all channels of a stage."""
+        """Return the atomic sets, grouped by the kind of axis that they are on: all heads, all channels of a stage."""
         family = Identities()
         members: dict[int, int] = {}
         for start, end in self._births:
@@ -183,10 +183,10 @@ class Identities:
         return list(found.values())
 
     def freeze_sets(self, roots: Iterable[int], reason: str) -> None:
-        """Never remove these sets."""
+        """Freeze these sets: they are never removed."""
         for root in roots:
             self._freeze(root, reason)
 
     def all_frozen(self, axis: Axis) -> bool:
-        """Whether nothing of an axis can be removed, as far as is known."""
+        """Return whether nothing of an axis can be removed, as far as is known."""
         return all(self.is_frozen(int(identity)) for identity in np.unique(axis.ids))

@@ -1,7 +1,7 @@
 """Masks: which synapses of a network are alive.
 
-A mask is one boolean array a layer, in the shape that the layer has now. The science works on its view [inputs,
-outputs, places in the window] (`by_unit`), in which a convolution and a matrix are alike.
+A mask is one boolean array a layer, in the layer's current shape. Most code works on its view [inputs, outputs, places
+in the window] (`by_unit`), in which a convolution and a matrix are alike.
 """
 
 import math
@@ -35,7 +35,7 @@ def apply(masks: dict[str, Any], network: Network) -> Network:
 
 
 def by_unit(layer: Layer, array: Any) -> Any:
-    """An array of a layer as [inputs, outputs, places in the window]."""
+    """Return an array of a layer as [inputs, outputs, places in the window]."""
     inputs, outputs = axes_of(layer)
     moved = (jnp if isinstance(array, Array) else np).moveaxis(
         array, (*inputs, *outputs), tuple(range(len(inputs) + len(outputs)))
@@ -45,7 +45,7 @@ def by_unit(layer: Layer, array: Any) -> Any:
 
 
 def from_units(layer: Layer, view: Any, shape: tuple[int, ...]) -> Any:
-    """The inverse of `by_unit`: an array [inputs, outputs, places] in the layer's own shape."""
+    """Undo `by_unit`: return an array [inputs, outputs, places] in the layer's own shape."""
     inputs, outputs = axes_of(layer)
     order = (*inputs, *outputs, *(axis for axis in range(len(shape)) if axis not in (*inputs, *outputs)))
     backend = jnp if isinstance(view, Array) else np
@@ -53,6 +53,6 @@ def from_units(layer: Layer, view: Any, shape: tuple[int, ...]) -> Any:
 
 
 def axes_of(layer: Layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes of a layer's array that are its inputs, and those that are its outputs."""
+    """Return the axes of a layer's array that are its inputs, and those that are its outputs."""
     first, second = ((axis,) if isinstance(axis, int) else axis for axis in (layer.input_axis, layer.output_axis))
     return first, second

@@ -1,4 +1,4 @@
-"""Signal: which units carry one from the inputs to the outputs; the rest is no part of the network."""
+"""Signal: find the units that carry a signal from the inputs to the outputs; all others can be removed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,35 +8,38 @@ from synevo.wiring.masks import Masks, by_unit, from_units
 from synevo.wiring.units import Layer, Wiring, survives
 
 
-def trim(wiring: Wiring, masks: Masks, *, loud: Flags | None = None, kept: Flags | None = None) -> tuple[Masks, Flags]:
+def trim(
+    wiring: Wiring, masks: Masks, *, constant: Flags | None = None, kept: Flags | None = None
+) -> tuple[Masks, Flags]:
     """Trim the synapses that carry no signal to any output; return the masks and the units [units] that are left.
 
-    `loud` units [units] count as signals of their own: they say something even where nothing reaches them. `kept` units
-    [units] are left whatever they carry. Trimming repeats until nothing changes: a derived unit hides which of its
-    synapses are left.
+    `constant` units [units] count as signals of their own: they have a value even where nothing reaches them. `kept`
+    units [units] are left whatever they carry. With derived units, trimming is repeated until nothing changes, because
+    one pass can leave some of their synapses.
     """
     kept = np.zeros(wiring.units, bool) if kept is None else kept
-    masks, alive = _trim_once(wiring, masks, kept, loud)
+    masks, alive = _trim_once(wiring, masks, kept, constant)
     while wiring.derived:
         before = alive
-        masks, alive = _trim_once(wiring, masks, kept, loud)
+        masks, alive = _trim_once(wiring, masks, kept, constant)
         if (alive == before).all():
             break
     return masks, alive
 
 
-def _trim_once(wiring: Wiring, masks: Masks, kept: Flags, loud: Flags | None) -> tuple[Masks, Flags]:
+def _trim_once(wiring: Wiring, masks: Masks, kept: Flags, constant: Flags | None) -> tuple[Masks, Flags]:
+    """Trim once: keep the synapses between units that a signal reaches and that lead to an output."""
     connected = {layer.name: by_unit(layer, masks[layer.name]).any(axis=2) for layer in wiring.layers}
     carries, serves = ~touched(wiring, "outputs"), ~touched(wiring, "inputs")
-    if loud is not None:
-        carries |= loud
+    if constant is not None:
+        carries |= constant
     read = np.zeros(wiring.units, bool)
     for layer in wiring.layers:
         heard = _flags(wiring, layer.inputs, carries)[:, None] & connected[layer.name]
         reached = heard.any(axis=0)
         if layer.groups is not None:
             reached &= _flags(wiring, layer.groups, carries)
-            _silence_groups(wiring, layer, carries, reached, read if loud is None else read | loud)
+            _silence_groups(wiring, layer, carries, reached, read if constant is None else read | constant)
         wiring.mark(carries, layer.outputs, reached)
         wiring.mark(read, layer.inputs, np.ones(len(layer.inputs), bool))
     for layer in reversed(wiring.layers):
@@ -49,7 +52,7 @@ def _trim_once(wiring: Wiring, masks: Masks, kept: Flags, loud: Flags | None) ->
 
 
 def touched(wiring: Wiring, side: str) -> Flags:
-    """The units [units] that some layer makes (`outputs`) or reads (`inputs`, and the groups of its outputs)."""
+    """Return the units [units] that layers make (side `outputs`), or read as inputs or groups (side `inputs`)."""
     touched = np.zeros(wiring.units, bool)
     for layer in wiring.layers:
         axes = [layer.outputs] if side == "outputs" else [layer.inputs]
@@ -61,7 +64,7 @@ def touched(wiring: Wiring, side: str) -> Flags:
 
 
 def _silence_groups(wiring: Wiring, layer: Layer, carries: Flags, reached: Flags, read: Flags) -> None:
-    """A group none of whose outputs a signal reaches carries none any further, unless others have read it before."""
+    """Clear the flag `carries` of groups without a reached output, unless an earlier layer has read them."""
     assert layer.groups is not None
     for group in np.setdiff1d(layer.groups, layer.groups[reached]):
         for part in wiring.parts(int(group)):
@@ -69,7 +72,7 @@ def _silence_groups(wiring: Wiring, layer: Layer, carries: Flags, reached: Flags
 
 
 def _flags(wiring: Wiring, axis: NDArray[np.int64], flags: Flags) -> Flags:
-    """The flag of the unit at each place of an axis; permanent places are always flagged."""
+    """Return the flag of the unit at each place of an axis; permanent places are always flagged."""
     return survives(axis, wiring.fates(flags))
 
 

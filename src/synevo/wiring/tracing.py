@@ -1,7 +1,7 @@
 """A model as a straight program: its jaxpr with every call inlined and every value numbered.
 
-Two programs can then be compared step by step, which is how a compacted model is proven to be the model that was
-predicted, and how units are followed through a model that nobody annotated.
+Two programs can be compared step by step: so a compacted model is proven to be the predicted one. Units can be followed
+through the program, so that no model needs annotations.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import jax
 from jax.extend.core import Jaxpr, Literal
 
-# Calls whose body can be inlined, by the parameter that holds it.
+# Primitives whose body can be inlined, with the parameter that holds the body.
 _BODIES = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -28,9 +28,12 @@ _BODIES = {
 
 UNKNOWN = "unknown line"
 
+EXAMPLES = 2
+"""The number of examples that a network is traced on; with one, broadcasts would be missing from the program."""
+
 
 def _folder(package: str) -> str:
-    """The folder that an installed package lies in, with a separator behind it."""
+    """Return the folder of an installed package, with a separator behind it; "<" where it is not installed."""
     spec = find_spec(package)
     places = spec.submodule_search_locations if spec else None
     return places[0].replace("\\", "/") + "/" if places else "<"
@@ -64,7 +67,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """Values are numbered; `arrays` names those that are arrays of the network, `inputs` those that are data."""
+    """A traced program with numbered values: `arrays` are the arrays of the network by name, `inputs` the data."""
 
     arrays: Mapping[str, int]
     inputs: tuple[int, ...]
@@ -75,13 +78,13 @@ class Program:
 
 
 def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any) -> Program:
-    """The program of `function(arrays, *inputs)`; arrays and inputs may be abstract (shape and dtype alone)."""
+    """Trace `function(arrays, *inputs)` as a program; arrays and inputs may be abstract (shape and dtype alone)."""
     closed = jax.make_jaxpr(function)(dict(arrays), *inputs)
     return _Inliner().program(closed, sorted(arrays))
 
 
 def evaluate(program: Program, arrays: Mapping[str, Any], *inputs: Any) -> dict[int, Any]:
-    """Every value of a program, by its number, where its arrays and inputs are these."""
+    """Run a program on these arrays and inputs; return its values by their numbers."""
     values: dict[int, Any] = dict(program.constants)
     values |= {number: arrays[name] for name, number in program.arrays.items()}
     values |= dict(zip(program.inputs, inputs, strict=True))
@@ -93,7 +96,7 @@ def evaluate(program: Program, arrays: Mapping[str, Any], *inputs: Any) -> dict[
 
 
 class _Inliner:
-    """Numbers the values of a jaxpr while its calls are inlined."""
+    """The steps and numbered values of a jaxpr, while its calls are inlined."""
 
     def __init__(self) -> None:
         self.shapes: dict[int, tuple[int, ...]] = {}
@@ -101,6 +104,7 @@ class _Inliner:
         self.constants: dict[int, Any] = {}
 
     def program(self, closed: Any, names: list[str]) -> Program:
+        """Return the program of a closed jaxpr, whose first arguments are the arrays with these names."""
         values = [self._value(variable) for variable in closed.jaxpr.invars]
         arrays, inputs = dict(zip(names, values, strict=False)), tuple(values[len(names) :])
         outputs = self._inline(closed.jaxpr, closed.consts, values)
@@ -120,6 +124,7 @@ class _Inliner:
         return number
 
     def _inline(self, jaxpr: Jaxpr, constants: Any, arguments: Any, caller: str = UNKNOWN) -> tuple[Operand, ...]:
+        """Add the steps of a jaxpr and of the calls in it; return its outputs. `caller` is the line that calls it."""
         scope: dict[Any, Operand] = dict(zip(jaxpr.invars, arguments, strict=True))
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
             scope[variable] = self._constant(variable, value)
@@ -155,13 +160,13 @@ def _without_dead_code(steps: list[Step], outputs: tuple[Operand, ...]) -> Itera
 
 
 def _where(equation: Any, caller: str) -> str:
-    """File and line of the user's model that made an equation; inside a compiled function, that of its `caller`."""
+    """Return file and line of the user's model that made an equation; in a compiled function, those of its `caller`."""
     traceback = equation.source_info.traceback
     return line((f.file_name, f.line_num) for f in (traceback.frames if traceback is not None else ())) or caller
 
 
 def line(frames: Iterable[tuple[str, int]]) -> str:
-    """`file:line` of the user's model, the innermost among frames (file, line) that begin there; empty where none."""
+    """Return `file:line` of the first of the frames (file, line) that is in the user's model; empty where none is."""
     for path, number in frames:
         name = path.replace("\\", "/")
         if _is_of_a_model(name):
@@ -170,7 +175,7 @@ def line(frames: Iterable[tuple[str, int]]) -> str:
 
 
 def _is_of_a_model(path: str) -> bool:
-    """Whether a file holds a user's model: no file of a library, none of synevo's but its ancestors."""
+    """Return whether a file holds a user's model: no file of a library, and none of synevo's except its ancestors."""
     if path.startswith(("<", *_LIBRARIES)):
         return False
     return not path.startswith(_OWN) or path.startswith(f"{_OWN}ancestors/")

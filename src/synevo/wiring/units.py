@@ -1,4 +1,4 @@
-"""Units: what of a network lives and dies together, and which slices of which arrays each of them is."""
+"""Units: the parts of a network that live and die together, and the slices of arrays that belong to each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,8 +16,8 @@ class Layer:
     """An array of synapses, and the unit at each place of its axes that carry units.
 
     `positions` is how often each synapse is used for one image: the places of a convolution's output, 1 in a matrix.
-    Where several axes are inputs or outputs, as in attention, they count as one. `groups` is the unit of the group that
-    each output of a grouped convolution belongs to, which must live for the output to be heard.
+    Where several axes are inputs or outputs, as in attention, they count as one. `groups` is the unit of the group of
+    each output of a grouped convolution; the group must live for the output to be read.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Frozen:
-    """An axis of an array of which `count` elements are never removed, and why."""
+    """The `count` elements of an axis of an array that are never removed, and the reason."""
 
     array: str
     axis: int
@@ -43,8 +43,9 @@ class Frozen:
 class Wiring:
     """The layers in the order of the signal, and the unit of every element of every axis of every array.
 
-    Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are those along which everything
-    could be removed, if it were not that one element must stay; `groups` the unit of each group of a grouped kernel.
+    Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are the axes without permanent
+    elements; at least one element of each must stay. `groups` are the units of the groups of each grouped kernel, by
+    name.
     """
 
     layers: tuple[Layer, ...]
@@ -56,27 +57,27 @@ class Wiring:
     groups: Mapping[str, Numbers] = field(default_factory=dict)
 
     def fates(self, alive: Flags) -> Flags:
-        """The flags [units] continued by those of the derived units, which live while all their parts do."""
+        """Return the flags [units] followed by those of the derived units, which live while all their parts do."""
         return np.append(alive, np.array([alive[list(parts)].all() for parts in self.derived], bool))
 
     def parts(self, unit: int) -> tuple[int, ...]:
-        """The units that an element's life depends on: one, several where it is derived, none where it is permanent."""
+        """Return the units that an element depends on: one, several if it is derived, none if it is permanent."""
         if unit == PERMANENT:
             return ()
         return (unit,) if unit < self.units else self.derived[unit - self.units]
 
     def mark(self, flags: Flags, axis: Numbers, marked: Flags) -> None:
-        """Set the flags of all units that the marked places of an axis depend on."""
+        """Set the flags [units] of all units that the marked places of an axis depend on."""
         for unit in np.unique(axis[marked]):
             flags[list(self.parts(int(unit)))] = True
 
     def groups_left(self, alive: Flags) -> dict[str, int]:
-        """Return in how many groups each grouped kernel is divided where only the `alive` units [units] are left."""
+        """Return the number of groups of each grouped kernel with only the `alive` units [units]."""
         fates = self.fates(alive)
         return {name: int(survives(axis, fates).sum()) for name, axis in self.groups.items()}
 
     def restrict(self, alive: Flags) -> "Wiring":
-        """The wiring of the network in which only the `alive` units [units] are left; units keep their numbers."""
+        """Return the wiring of the network with only the `alive` units [units]; units keep their numbers."""
         fates = self.fates(alive)
 
         def left(axis: Numbers) -> Numbers:
@@ -98,7 +99,7 @@ class Wiring:
         )
 
     def present(self) -> Flags:
-        """Which units [units] this wiring still holds."""
+        """Return the flags [units] of the units that this wiring still holds."""
         held = np.zeros(self.units, bool)
         for axes in self.slots.values():
             for axis in axes:
@@ -107,12 +108,15 @@ class Wiring:
 
 
 def survives(axis: Numbers, fates: Flags) -> Flags:
-    """Which elements of an axis are left; permanent ones always are. `fates` are those of `Wiring.fates`."""
+    """Return flags of the elements of an axis that are left; permanent ones always are.
+
+    `fates` are those of `Wiring.fates`.
+    """
     return np.where(axis == PERMANENT, True, np.append(fates, True)[axis])
 
 
 def keep_one(wiring: Wiring, alive: Flags) -> Flags:
-    """The flags [units] with the first element of each axis that would become empty."""
+    """Return the flags [units] after reviving the first element of each axis that would become empty."""
     alive = alive.copy()
     for axis in wiring.axes:
         if not survives(axis, wiring.fates(alive)).any():

@@ -1,4 +1,4 @@
-"""Walking: what the rules know while they follow identities through a program, step by step."""
+"""The state of the rules while they follow identities through a program, step by step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from synevo.wiring.tracing import Constant, Operand, Program, Step
 class Contraction:
     """An array of the network that a step contracts with a signal, along some of its axes, into others.
 
-    `groups` are the groups that a convolution divides the output axis into, a group's identity at each of its places.
+    `positions` is how often each element is used for one example. `groups` are the groups of a convolution, with one
+    identity each.
     """
 
     array: str
@@ -25,7 +26,7 @@ class Contraction:
 
 @dataclass
 class Walk:
-    """A program being followed; `origins` are the values that are an array of the network, at most transposed."""
+    """A program while it is followed; `origins` are its values that are an array of the network, at most transposed."""
 
     program: Program
     identities: Identities
@@ -34,11 +35,11 @@ class Walk:
     contractions: list[Contraction] = field(default_factory=list)
 
     def axes(self, operand: Operand) -> Axes:
-        """The axes of an operand; a scalar has none."""
+        """Return the axes of an operand; a scalar has none."""
         return self.identities.axes[operand] if isinstance(operand, int) else ()
 
     def shape(self, operand: Operand) -> tuple[int, ...]:
-        """The shape of an operand."""
+        """Return the shape of an operand."""
         return self.program.shapes[operand] if isinstance(operand, int) else ()
 
     def freeze(self, axis: Axis, step: Step, why: str) -> None:
@@ -46,7 +47,7 @@ class Walk:
         self.identities.freeze(axis, f"{why} ({step.primitive}, {step.where})")
 
     def number(self, operand: Operand) -> float | None:
-        """The value of a scalar constant; None of anything else."""
+        """Return the value of a scalar constant; None for anything else."""
         if not isinstance(operand, Constant) or not isinstance(
             operand.value, bool | int | float | np.generic | np.ndarray
         ):
@@ -68,7 +69,7 @@ class Walk:
         positions: int,
         groups: Axis | None = None,
     ) -> None:
-        """Note a contraction, where the operand is an array of the network."""
+        """Note a contraction, if the operand is an array of the network."""
         if isinstance(operand, int) and operand in self.origins and inputs and outputs:
             name, places = self.origins[operand]
             self.contractions.append(

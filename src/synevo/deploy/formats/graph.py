@@ -1,9 +1,10 @@
-"""Graph: what is exported, from raw pixels to logits, as a straight program for any number of images.
+"""The graph of an exported network: a program without branches from raw pixels to logits, for any number of images.
 
     uint8 pixels [n, height, width, channels] → (pixel / 255 - mean) / deviation → the network → logits [n, classes]
 
-The model is traced with a symbolic batch, so that whoever translates the program knows which sizes are of the batch.
-All that depends on the weights alone is computed here, once; windows that the model cuts by reshaping become pooling.
+The model is traced with a symbolic batch, so that the formats can tell which sizes depend on the number of images.
+Values that depend on the weights alone are computed here, once. Where the model cuts windows by reshaping, the steps
+become pooling.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ Sizes = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Graph:
-    """Steps from the value `pixels` to the value `logits`; `constants` are known, `shapes` may hold symbolic sizes."""
+    """The steps from the value `pixels` to the value `logits`; `shapes` may hold symbolic sizes."""
 
     pixels: int
     logits: int
@@ -35,18 +36,18 @@ class Graph:
     shapes: Mapping[int, Sizes]
 
     def shape(self, operand: Operand) -> Sizes:
-        """The sizes of an operand."""
+        """Return the sizes of an operand."""
         return np.shape(operand.value) if isinstance(operand, Constant) else self.shapes[operand]
 
     def known(self, operand: Operand) -> NDArray[Any] | None:
-        """The value of an operand that is the same for all images; None for others."""
+        """Return the value of an operand, or None if it depends on the images."""
         if isinstance(operand, Constant):
             return _narrow(np.asarray(operand.value))
         return self.constants.get(operand)
 
 
 def graph_of(reloaded: Reloaded) -> Graph:
-    """The graph of a compacted network; ExportError where its code depends on the number of images."""
+    """Return the graph of a compacted network; raise ExportError if its code depends on the number of images."""
     network = reloaded.network
     try:
         (batch,) = export.symbolic_shape("n")
@@ -64,7 +65,7 @@ def graph_of(reloaded: Reloaded) -> Graph:
 
 
 def dependent(error: Exception) -> ExportError:
-    """The error of a model that cannot be traced for any number of images."""
+    """Return the error for a model that cannot be traced for any number of images."""
     return ExportError(
         f"The model cannot be written for any number of images: {type(error).__name__}: {str(error).splitlines()[0]}",
         remedy="Write the batch as x.shape[0] or -1 in the model's code, and do not compute with it.",
@@ -72,12 +73,15 @@ def dependent(error: Exception) -> ExportError:
 
 
 def is_symbolic(size: Any) -> bool:
-    """Whether a size depends on the number of images."""
+    """Return True if a size depends on the number of images."""
     return not isinstance(size, int | np.integer)
 
 
 def taken(graph: Graph, step: Step) -> tuple[int, NDArray[Any]] | None:
-    """The axis along which a gather takes places that are the same for all images, and the places; None for others."""
+    """Return the axis and the places of a gather along one axis; None if it is another gather.
+
+    The places must be the same for all images.
+    """
     of, places = step.parameters["dimension_numbers"], graph.known(step.operands[1])
     if places is None or len(of.start_index_map) != 1 or of.operand_batching_dims:
         return None
@@ -94,7 +98,7 @@ def taken(graph: Graph, step: Step) -> tuple[int, NDArray[Any]] | None:
 
 
 def unsupported(step: Step, target: str, why: str = "") -> ExportError:
-    """The error of a step that has no counterpart in a format."""
+    """Return the error for a step without a counterpart in the format `target`."""
     return ExportError(
         f"{step.primitive} ({step.where}) cannot be written as {target}{': ' if why else ''}{why}.",
         remedy="Write the model without it, or export to stablehlo, which holds whatever JAX can run.",
@@ -102,7 +106,7 @@ def unsupported(step: Step, target: str, why: str = "") -> ExportError:
 
 
 def _fold(program: Program, network: Network) -> tuple[list[Step], dict[int, NDArray[Any]]]:
-    """The steps that depend on the pixels, and the value of everything else that they read."""
+    """Compute all steps that do not depend on the pixels; return the others, and the values that these read."""
     known = {number: np.asarray(value) for number, value in program.constants.items()}
     known |= {number: np.asarray(network.arrays[name]) for name, number in program.arrays.items()}
     steps = []
@@ -120,7 +124,7 @@ def _fold(program: Program, network: Network) -> tuple[list[Step], dict[int, NDA
 
 
 def _narrow(value: NDArray[Any]) -> NDArray[Any]:
-    """Numbers as wide as the network's own: Python's are wider."""
+    """Convert 64-bit numbers, which are Python's, to 32 bits as in the network."""
     narrow = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
     return value.astype(narrow.get(value.dtype, value.dtype))
 
@@ -130,7 +134,7 @@ _REDUCTIONS = {"reduce_max": "reduce_window_max", "reduce_sum": "reduce_window_s
 
 
 def _pool(steps: list[Step], shapes: Mapping[int, Sizes]) -> Iterator[Step]:
-    """The steps, where [n, h, w, c] → [n, h/k, k, w/k, k, c] → its maximum or sum along both k is one pooling."""
+    """Yield the steps; [n, h, w, c] → [n, h/k, k, w/k, k, c] → maximum or sum along both k becomes one pooling."""
     makers = {result: step for step in steps for result in step.results}
     readers: dict[Operand, int] = {}
     for step in steps:

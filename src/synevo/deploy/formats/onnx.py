@@ -20,10 +20,12 @@ OPSET, IR_VERSION = 18, 9
 
 
 def write(reloaded: Reloaded) -> bytes:
-    """The model as an ONNX file: input `pixels` uint8 [n, height, width, channels], output `logits` float32.
+    """Return the content of an ONNX file with the model.
+
+    Its input is `pixels` uint8 [n, height, width, channels], its output `logits` float32 [n, classes].
 
     Raises:
-        ExportError: for a step that has no counterpart here, with the line of the user's model.
+        ExportError: if a step has no counterpart in ONNX; the message names the line of the user's model.
     """
     graph = graph_of(reloaded)
     writer = Writer(graph)
@@ -49,6 +51,6 @@ def write(reloaded: Reloaded) -> bytes:
 
 
 def open_file(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """The model of a file, as a function from pixels to logits."""
+    """Return the model in a file, as a function from pixels [n, height, width, channels] to logits [n, classes]."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda pixels: np.asarray(session.run(["logits"], {"pixels": pixels})[0])

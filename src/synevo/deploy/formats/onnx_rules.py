@@ -1,4 +1,4 @@
-"""One rule a primitive: how a step of a JAX program is said in operations of ONNX, opset 18."""
+"""Rules, one for each primitive, that write a step of a JAX program in operations of ONNX, opset 18."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ Rule: TypeAlias = Callable[[Writer, Step], Made]
 
 
 def _elementwise(write: Callable[..., str]) -> Rule:
-    """A rule for operations that act on every element alike."""
+    """Return a rule for an operation that acts on every element alike."""
 
     def rule(writer: Writer, step: Step) -> Tensor:
         order = writer.order_of(step)
@@ -189,7 +189,7 @@ def _convolution(writer: Writer, step: Step) -> Tensor:
 
 
 def _transposed_convolution(writer: Writer, step: Step) -> Tensor:
-    """A convolution of a stretched signal is a transposed one with the kernel turned around."""
+    """Write a convolution of a dilated signal as a transposed convolution with the kernel turned around."""
     of, numbers = step.parameters, step.parameters["dimension_numbers"]
     signal, kernel = step.operands
     known = writer.graph.known(kernel)
@@ -217,7 +217,7 @@ def _pads(margins: Any) -> list[int]:
 
 
 def _window(writer: Writer, step: Step) -> tuple[Tensor, dict[str, Any], float]:
-    """The signal of a pooling with batch and channels first, its attributes, and the places of a window."""
+    """Return the signal of a pooling, with batch and channels first, its attributes, and the places of a window."""
     of = step.parameters
     if any(stretch != 1 for stretch in of["base_dilation"]):
         raise unsupported(step, "ONNX", "it pools a stretched signal")

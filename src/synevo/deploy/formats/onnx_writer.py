@@ -1,8 +1,8 @@
-"""Writing an ONNX graph: its nodes, its constants, and the order in which the axes of its tensors are.
+"""The writer of an ONNX graph: its nodes, its constants, and the order of the axes of each tensor.
 
-JAX keeps channels last, ONNX wants them second. A tensor here may therefore have its axes in another order than the
-value that it stands for; orders travel along with the signal and are only undone where a step needs it (a flatten), so
-that one transposition of the pixels is usually all there is.
+JAX keeps channels last, ONNX wants them second. So a tensor may have its axes in another order than its value in JAX.
+The order is noted with the tensor and undone only where a step needs it (a flatten), so that usually the pixels alone
+are transposed, once.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Order: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the ONNX graph whose axis i is axis `order[i]` of the value that it stands for."""
+    """A tensor of the ONNX graph; its axis i is axis `order[i]` of its value in JAX."""
 
     name: str
     order: Order
@@ -45,17 +45,17 @@ class Writer:
         return results
 
     def constant(self, array: Any) -> str:
-        """The name of a constant."""
+        """Add a constant and return its name."""
         name = f"c{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.array(array, order="C"), name))
         return name
 
     def integers(self, values: Any) -> str:
-        """The name of a constant vector of integers, as axes and shapes are."""
+        """Add a constant vector of integers, such as axes or a shape, and return its name."""
         return self.constant(np.asarray(values, np.int64).reshape(-1))
 
     def ordered(self, operand: Operand, order: Order) -> str:
-        """The name of an operand with its axes in this order; scalars have none."""
+        """Return the name of an operand with its axes in this order, transposed if needed; a scalar stays as it is."""
         known = self.graph.known(operand)
         if known is not None:
             return self.constant(known.transpose(order) if known.ndim else known)
@@ -66,11 +66,11 @@ class Writer:
         return self.node("Transpose", tensor.name, perm=[tensor.order.index(axis) for axis in order])
 
     def plain(self, operand: Operand) -> str:
-        """The name of an operand with its axes as JAX has them."""
+        """Return the name of an operand with its axes in JAX's order."""
         return self.ordered(operand, identity(len(self.graph.shape(operand))))
 
     def order_of(self, step: Step) -> Order:
-        """The order of axes that the operands of a step are in: that of the first that is not as JAX has it."""
+        """Return the order of axes for a step: that of its first operand in another order than JAX's, or JAX's."""
         rank = max(len(self.graph.shape(operand)) for operand in step.operands)
         for operand in step.operands:
             tensor = self.tensors.get(operand) if isinstance(operand, int) else None
@@ -79,7 +79,7 @@ class Writer:
         return identity(rank)
 
     def sizes(self, step: Step, sizes: Sizes) -> str:
-        """The name of a shape, whose symbolic sizes are multiples of the number of images."""
+        """Return the name of a shape; raise ExportError if a symbolic size is no multiple of the number of images."""
         if not any(map(is_symbolic, sizes)):
             return self.integers(sizes)
         if not self._batch:
@@ -96,7 +96,7 @@ class Writer:
         return self.node("Concat", *pieces, axis=0)
 
     def reshaped(self, step: Step, name: str, sizes: Sizes) -> str:
-        """The name of a tensor, whose axes are as JAX has them, in another shape."""
+        """Reshape the tensor `name`, with its axes in JAX's order, and return the name of the result."""
         symbolic = [place for place, size in enumerate(sizes) if is_symbolic(size)]
         if len(symbolic) == 1:
             sizes = tuple(-1 if place == symbolic[0] else size for place, size in enumerate(sizes))
@@ -104,5 +104,5 @@ class Writer:
 
 
 def identity(rank: int) -> Order:
-    """The axes as JAX has them."""
+    """Return JAX's order of axes: 0 … rank-1."""
     return tuple(range(rank))

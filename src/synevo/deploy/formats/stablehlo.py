@@ -1,6 +1,6 @@
-"""StableHLO: the compiled program as `jax.export` keeps it, for any number of images, on CPU, CUDA and TPU.
+"""StableHLO: the program as `jax.export` serialises it, for any number of images, on CPU, CUDA and TPU.
 
-Only JAX is needed to run it:
+It needs only JAX to run:
 
     import jax
     run = jax.export.deserialize(open("network.stablehlo", "rb").read()).call
@@ -24,7 +24,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write(reloaded: Reloaded) -> bytes:
-    """The program with its weights, serialised; ExportError where its code depends on the number of images."""
+    """Return the program with its weights, serialised; raise ExportError if it depends on the number of images."""
 
     def classify(pixels: Array) -> Array:
         return reloaded.logits(reloaded.network, pixels)
@@ -39,6 +39,6 @@ def write(reloaded: Reloaded) -> bytes:
 
 
 def open_file(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """The program of a file, as a function from pixels to logits."""
+    """Return the program in a file, as a function from pixels [n, height, width, channels] to logits [n, classes]."""
     run = jax.jit(export.deserialize(bytearray(path.read_bytes())).call)
     return lambda pixels: np.asarray(run(jnp.asarray(pixels)))

@@ -1,6 +1,6 @@
-"""TFLite: the graph in TensorFlow's operations, converted by its own converter, run by the LiteRT interpreter.
+"""TFLite: the graph in TensorFlow's operations, converted by TensorFlow's converter, run by the LiteRT interpreter.
 
-TensorFlow keeps channels last, as JAX does, so that every step has its counterpart as it is.
+TensorFlow keeps channels last, as JAX does, so steps are translated without a change of axes.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,18 @@ from synevo.wiring.tracing import Operand
 
 
 def write(reloaded: Reloaded) -> bytes:
-    """The model as a TFLite file: input `pixels` uint8 [n, height, width, channels], output float32 [n, classes].
+    """Return the content of a TFLite file with the model.
+
+    Its input is `pixels` uint8 [n, height, width, channels], its output `logits` float32 [n, classes].
 
     Raises:
-        ExportError: for a step that has no counterpart here, with the line of the user's model.
+        ExportError: if a step has no counterpart in TensorFlow; the message names the line of the user's model.
     """
     return bytes(converter_of(graph_of(reloaded), tf.uint8).convert())
 
 
 def converter_of(graph: Graph, dtype: Any) -> Any:
-    """TensorFlow's converter of a graph whose pixels come as `dtype`."""
+    """Return TensorFlow's converter for a graph with pixels of this `dtype`."""
     shape = (None, *graph.shapes[graph.pixels][1:])
 
     def classify(pixels: Any) -> Any:
@@ -39,7 +41,7 @@ def converter_of(graph: Graph, dtype: Any) -> Any:
 
 
 def run_graph(graph: Graph, pixels: Any) -> Any:
-    """The logits of pixels, step by step in TensorFlow."""
+    """Return the logits [n, classes] of pixels [n, height, width, channels], step by step in TensorFlow."""
     values: dict[int, Any] = {graph.pixels: pixels}
     batch = tf.shape(pixels)[0]
     for step in graph.steps:
@@ -61,7 +63,10 @@ def _operand(graph: Graph, values: dict[int, Any], operand: Operand) -> Any:
 
 
 def open_file(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """The model of a file, as a function from pixels to logits; whole numbers become those that they stand for."""
+    """Return the model in a file, as a function from pixels [n, height, width, channels] to logits [n, classes].
+
+    Logits in whole numbers are converted to floats.
+    """
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
     (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()

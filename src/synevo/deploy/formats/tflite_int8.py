@@ -1,7 +1,7 @@
 """TFLite in whole numbers: weights and signals in eight bits, their ranges calibrated on training images.
 
-Pixels go in as they are (uint8, scale 1), logits come out as int8: (logit - zero_point) · scale is what they stand for,
-and the largest is the class all the same.
+The input is raw pixels (uint8, scale 1). The output is int8: a logit is (output - zero_point) · scale, and the largest
+output is the class.
 """
 
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ __all__ = ["describe", "open_file", "write"]
 
 
 def write(reloaded: Reloaded, calibration: NDArray[np.uint8]) -> bytes:
-    """The model as a TFLite file in whole numbers, calibrated on images [n, height, width, channels].
+    """Return the content of a TFLite file in whole numbers, calibrated on images [n, height, width, channels].
 
     Raises:
-        ExportError: for a step that has no counterpart, or none in whole numbers.
+        ExportError: if a step has no counterpart in TensorFlow, or none in whole numbers.
     """
     images = calibration.astype(np.float32)
-    images[0].flat[0], images[0].flat[-1] = 0, 255  # the whole range, so that pixels go in as they are
+    images[0].flat[0], images[0].flat[-1] = 0, 255  # the whole range, so that the input is raw pixels
 
     def representative() -> Iterator[list[Any]]:
         yield from ([image[None]] for image in images)
@@ -54,7 +54,7 @@ def write(reloaded: Reloaded, calibration: NDArray[np.uint8]) -> bytes:
 
 
 def describe(content: bytes) -> dict[str, Any]:
-    """What the logits of a file are."""
+    """Return dtype, scale and zero point of the logits in the `content` of a file."""
     (logits,) = Interpreter(model_content=content).get_output_details()
     scale, zero = logits["quantization"]
     return {"dtype": "int8", "scale": float(scale), "zero_point": int(zero)}

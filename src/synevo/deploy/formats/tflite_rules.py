@@ -1,4 +1,4 @@
-"""One rule a primitive: how a step of a JAX program is said in operations of TensorFlow."""
+"""Rules, one for each primitive, that write a step of a JAX program in operations of TensorFlow."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from synevo.wiring.tracing import Step
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PICTURE = 4
-"""Axes of a signal that TensorFlow's convolutions and poolings take: batch, height, width, channels."""
+"""The number of axes of TensorFlow's convolutions and poolings: batch, height, width, channels."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may ask for: the graph, the step, and the number of images as a tensor."""
+    """The context of a rule: the graph, the step, and the number of images as a tensor."""
 
     graph: Graph
     step: Step
@@ -29,11 +29,11 @@ class Context:
         return self.graph.shapes[self.step.results[0]]
 
     def of(self, name: str) -> Any:
-        """A parameter of the step."""
+        """Return a parameter of the step."""
         return self.step.parameters[name]
 
     def refuse(self, why: str = "") -> Exception:
-        """The error of a step that has no counterpart."""
+        """Return the error for a step without a counterpart."""
         return unsupported(self.step, "TFLite", why)
 
 
@@ -41,7 +41,7 @@ Rule: TypeAlias = Callable[..., Any]
 
 
 def _plain(operation: Callable[..., Any]) -> Rule:
-    """A rule for operations that act on every element alike."""
+    """Return a rule for an operation that acts on every element alike."""
 
     def rule(context: Context, *operands: Any) -> Any:
         del context
@@ -55,7 +55,7 @@ def _reshape(context: Context, x: Any) -> Any:
 
 
 def _one_open(context: Context, sizes: Sizes) -> list[int]:
-    """A shape of which the only symbolic size is left open."""
+    """Return a shape with -1 for its symbolic size; raise ExportError if there are two."""
     if sum(map(is_symbolic, sizes)) > 1:
         raise context.refuse("two of its sizes depend on the number of images")
     return [-1 if is_symbolic(size) else int(size) for size in sizes]
@@ -72,7 +72,7 @@ def _broadcast(context: Context, x: Any) -> Any:
 
 
 def _counted(context: Context, sizes: Sizes) -> Any:
-    """Sizes as a tensor, of which the symbolic ones are the number of images."""
+    """Return sizes as a tensor, with the number of images for the symbolic size n; raise ExportError for others."""
     if any(str(size) != "n" for size in sizes if is_symbolic(size)):
         raise context.refuse(f"its size is {sizes}")
     return tf.stack([context.batch if is_symbolic(size) else size for size in sizes])
@@ -126,6 +126,7 @@ def _dot(context: Context, left: Any, right: Any) -> Any:
 
 
 def _convolution(context: Context, signal: Any, kernel: Any) -> Any:
+    """Convolve with channels last, group by group if there are several, and transpose to the step's order of axes."""
     numbers, groups = context.of("dimension_numbers"), context.of("feature_group_count")
     if len(signal.shape) != PICTURE or context.of("batch_group_count") != 1:
         raise context.refuse("it is not of pictures, or groups the batch")
@@ -149,7 +150,7 @@ def _convolution(context: Context, signal: Any, kernel: Any) -> Any:
 
 
 def _transposed_convolution(context: Context, x: Any, kernel: Any) -> Any:
-    """A convolution of a stretched signal is a transposed one with the kernel turned around, less its margins."""
+    """Convolve a dilated signal: a transposed convolution with the kernel turned around, without its margins."""
     plain = (context.of("feature_group_count"), *context.of("rhs_dilation"), *context.of("window_strides"))
     cuts = [
         (size - 1 - low, size - 1 - high)
@@ -166,7 +167,7 @@ def _transposed_convolution(context: Context, x: Any, kernel: Any) -> Any:
 
 
 def _padded(x: Any, margins: Any, kernel: Any, context: Context) -> tuple[Any, str]:
-    """The signal, padded where TensorFlow's own SAME would pad otherwise, and how it is still to be padded."""
+    """Return the signal and the remaining padding, SAME or VALID; it is padded here if SAME would differ."""
     rows = zip(x.shape[1:3], kernel.shape[:2], context.of("window_strides"), context.of("rhs_dilation"), strict=True)
     same = []
     for size, places, stride, stretch in rows:

@@ -1,6 +1,6 @@
-"""The network before and after, drawn to scale: a column a layer, as high as it has filters, and bands between them.
+"""The network before and after, drawn to scale: a column a layer, its height the number of filters, and bands between.
 
-Pale is the ancestor, strong is the best network. A band is the stronger the more of its dense weights are alive.
+The ancestor is pale, the best network is strong. A band is stronger if more of its dense weights are alive.
 """
 
 import itertools
@@ -12,7 +12,7 @@ _MANY = 5
 
 
 def anatomy(summary: Row, width: int) -> Spec:
-    """Ancestor and best network of a run on one scale."""
+    """Return the drawing of ancestor and best network of a run on one scale, `width` pixels wide."""
     layers = summary["layers"]
     columns = [_column(place, layer) for place, layer in enumerate(layers)]
     angle = 0 if len(layers) <= _MANY or width > NARROW else -40
@@ -49,7 +49,7 @@ def anatomy(summary: Row, width: int) -> Spec:
 
 
 def _name(layer: Row) -> str:
-    """A layer's name without `/kernel`, of characters that mean nothing in an expression."""
+    """Return a layer's name without `/kernel`; characters with a meaning in an expression become `_`."""
     name = str(layer["name"]).removesuffix("/kernel")
     return "".join(sign if sign.isalnum() or sign in "/_-. " else "_" for sign in name)
 
@@ -93,7 +93,7 @@ def _counts(columns: list[Row]) -> Spec:
 
 
 def _bands(layers: list[Row]) -> list[Spec]:
-    """Between neighbours: what the ancestor stored, and what is alive of it in the best network."""
+    """Return the bands between neighbouring layers: the ancestor's, and the best network's living part of it."""
     bands = []
     for place, (left, right) in enumerate(itertools.pairwise(layers)):
         whole, alive = right["ancestor"]["synapses"], right["best"]["synapses"]

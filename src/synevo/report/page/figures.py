@@ -1,8 +1,8 @@
-"""Figures: what Vega-Lite draws, as SVG that needs no script and no server.
+"""Figures, drawn by Vega-Lite as SVG without a script or a server.
 
 A figure is drawn twice, for a wide and for a narrow page. Its colours are those of the light theme, so that a saved
-file is right as it is; the page's style sheet maps each of them to its counterpart in the dark. Every mark says its
-numbers in its `aria-label`, which is what a screen reader reads and what hovering shows.
+file needs no change; the page's style sheet replaces each of them in the dark theme. The `aria-label` of every mark has
+its numbers: a screen reader reads it, and hovering shows it.
 """
 
 import itertools
@@ -22,7 +22,7 @@ OURS, SOFT = "#0b62c4", "#8fb8e8"
 OTHERS = ("#d55e00", "#9c4f96", "#6b7280", "#00795c", "#b58900", "#8a3324")
 
 WIDE, HALF, NARROW = 1000, 450, 290
-"""Pixels between the axes of a figure over the whole width, of one of a pair, and of either on a narrow page."""
+"""The width between the axes in pixels: of a figure over the whole page, of one of a pair, and on a narrow page."""
 
 _SHAPES = {"digitised": "circle", "seen": "square", "recalled": "triangle-up"}
 _TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
@@ -39,7 +39,7 @@ class Figure:
 
 @cache
 def drawing_problem() -> str | None:
-    """Why nothing can be drawn; None where it can."""
+    """Return the reason, in words, if figures cannot be drawn, or None if they can."""
     try:
         import vl_convert  # noqa: F401, PLC0415  (an extra: 80 MB that only the page's figures need)
     except ImportError:
@@ -48,7 +48,7 @@ def drawing_problem() -> str | None:
 
 
 def draw(specify: Callable[[int], Spec], *, wide: int = WIDE) -> Figure | None:
-    """The figure that `specify` describes for a width in pixels; None where nothing can be drawn."""
+    """Draw the specification that `specify` returns for a width in pixels; None if figures cannot be drawn."""
     if drawing_problem():
         return None
     return Figure(_draw(specify(wide)), _draw(specify(NARROW)))
@@ -90,7 +90,10 @@ _CONFIG: Spec = {
 
 
 def curve(summary: Row, kind: str, width: int) -> Spec:
-    """The score over an efficiency, as `synaptic` or `cluster`: the run, its budget, its best, and the paper family."""
+    """Return the curve of the score over an efficiency, `synaptic` or `cluster`, `width` pixels wide.
+
+    It shows the run, its budget, its best generation, and the paper family.
+    """
     field, name = _field(kind), summary["score"]["name"]
     rows = [row for row in summary["generations"] if row["chosen"] and row[field] and row["test_score"] is not None]
     ours = [
@@ -140,12 +143,12 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
 
 
 def _title(name: str) -> str:
-    """What stands beside the axis of scores."""
+    """Return the title of the axis of scores."""
     return f"{name},{scores.unit(name)}" if scores.unit(name) else name
 
 
 def _field(kind: str) -> str:
-    """What summaries call an efficiency, as `multiply_add_efficiency` for `multiply-add`."""
+    """Return the field of an efficiency in summaries, such as `multiply_add_efficiency` for `multiply-add`."""
     return f"{kind.replace('-', '_')}_efficiency"
 
 
@@ -196,7 +199,7 @@ def _points(rows: list[Row], field: str, name: str, mark: Spec) -> Spec:
 
 
 def _budget_layers(summary: Row, width: int) -> list[Spec]:
-    """The worst validation score; in few words where there is little room beside the best generation's name."""
+    """Return a line at the worst validation score within the budget, with a shorter label on a narrow page."""
     if summary["floor"] is None:
         return []
     name, better = summary["score"]["name"], summary["score"]["better"]
@@ -220,7 +223,7 @@ def _budget_layers(summary: Row, width: int) -> list[Spec]:
 
 
 def _best_layers(rows: list[Row], summary: Row, field: str) -> list[Spec]:
-    """A ring around the best generation, and its name where the curves leave room."""
+    """Return a ring around the best generation, and its name on the side with more room."""
     best, factor = summary["best"], scores.factor(summary["score"]["name"])
     points = [
         {"x": row[field], "y": factor * row["test_score"], "text": f"generation {best}, {row[field]:.1f}×"}
@@ -254,7 +257,7 @@ def _best_layers(rows: list[Row], summary: Row, field: str) -> list[Spec]:
 
 
 def durations(summary: Row, width: int) -> Spec:
-    """How long each generation took, in seconds."""
+    """Return a bar chart of the time of each generation in seconds, `width` pixels wide."""
     rows = [
         {
             "x": row["generation"],
@@ -277,18 +280,20 @@ def durations(summary: Row, width: int) -> Spec:
     }
 
 
-def spread(groups: list[Row], kind: str, width: int) -> Spec:
-    """Mean accuracy over mean efficiency of each group of runs, with the range of its runs as a band."""
+def spread(groups: list[Row], score: Row, kind: str, width: int) -> Spec:
+    """Return the curve of mean accuracy over mean efficiency for each group, with the range of its runs as a band."""
     field, layers = _field(kind), []
+    name = score["name"]
+    factor, unit = scores.factor(name), scores.unit(name)
     for group in groups:
         rows = [
             {
                 "x": row[field]["mean"],
-                "y": 100 * row["test_score"]["mean"],
-                "low": 100 * row["test_score"]["min"],
-                "high": 100 * row["test_score"]["max"],
+                "y": factor * row["test_score"]["mean"],
+                "low": factor * row["test_score"]["min"],
+                "high": factor * row["test_score"]["max"],
                 "text": f"{group['name']}, generation {row['generation']}: mean {row[field]['mean']:.2f}×, "
-                f"{100 * row['test_score']['mean']:.2f} % of {row['runs']} runs",
+                f"{scores.write(row['test_score']['mean'], name)}{unit} of {row['runs']} runs",
             }
             for row in group["generations"]
         ]
@@ -302,7 +307,7 @@ def spread(groups: list[Row], kind: str, width: int) -> Spec:
             _points(rows, "y", group["name"], {"filled": True, "size": 40}),
         ]
     names = [group["name"] for group in groups]
-    spec = curve({"generations": [], "family": [], "floor": None, "best": None}, kind, width)
+    spec = curve({"generations": [], "family": [], "floor": None, "best": None, "score": score}, kind, width)
     spec["layer"] = layers
     spec["encoding"]["color"]["legend"]["symbolOpacity"] = 1
     spec["encoding"]["color"]["scale"] = {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]}

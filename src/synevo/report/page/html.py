@@ -1,7 +1,7 @@
-"""The page: a report as one file that opens offline, makes no request, and escapes all that it shows.
+"""The page: a report as one HTML file that opens offline, makes no request, and escapes all text.
 
-Each section is built on its own. What it needs may be missing or damaged in the run; it then says so, and the others
-are as they would be.
+Each section is built on its own. If its part of the run is missing or damaged, the section says so, and the others do
+not change.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ _DARK = {
     "#8a3324": "#e08a76",
     "#c9ced4": "#4a525b",
 }
-"""The counterpart in the dark of each colour of the figures."""
+"""The dark theme's colour for each colour of the figures."""
 
 _WORDS = {
     "BUDGETS": budgets.BUDGETS,
@@ -48,13 +48,13 @@ _WORDS = {
     "SEEDS": variation.SEEDS,
     "SHARES": variation.SHARES,
 }
-"""What tables mean by their words."""
+"""Explanations of the words in tables."""
 
 Section = Callable[[RunDir, Row], Any]
 
 
 def render_page(run: RunDir, summary: Row) -> str:
-    """The page of one run."""
+    """Return the HTML page of one run; a section that cannot be built shows its problem."""
     parts: dict[str, Any] = {}
     gaps: dict[str, str] = {}
     for name, build in _SECTIONS.items():
@@ -68,15 +68,19 @@ def render_page(run: RunDir, summary: Row) -> str:
 
 
 def render_comparison(comparison: Row) -> str:
-    """The page of several runs."""
+    """Return the HTML page of several runs."""
     kinds = ("synaptic", "cluster", "storage", "multiply-add")
-    drawings = {kind: draw(partial(figures.spread, comparison["groups"], kind), wide=figures.HALF) for kind in kinds}
+    drawings = {
+        kind: draw(partial(figures.spread, comparison["groups"], comparison["score"], kind), wide=figures.HALF)
+        for kind in kinds
+    }
     count = len(comparison["runs"])
     title = f"{count} runs" if count > 1 else comparison["runs"][0]
     return _render("comparison.html", comparison=comparison, drawings=drawings, title=title)
 
 
 def _render(template: str, **context: Any) -> str:
+    """Fill a template with the context, the style sheet, the script, and the functions that write numbers."""
     folder = resources.files("synevo.report.page") / "templates"
     names = ("layout.html", "parts.html", "run.html", "comparison.html")
     loader = jinja2.DictLoader({name: (folder / name).read_text("utf-8") for name in names})
@@ -90,6 +94,9 @@ def _render(template: str, **context: Any) -> str:
     environment.filters["label"] = label_of
     environment.filters["score"] = lambda value, summary: scores.write(value, summary["score"]["name"])
     environment.filters["around"] = lambda spread, name: numerals.around(spread, getattr(numerals, name))
+    environment.filters["around_score"] = lambda spread, summary: numerals.around(
+        spread, partial(scores.write, name=summary["score"]["name"])
+    )
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
@@ -102,7 +109,7 @@ def _render(template: str, **context: Any) -> str:
 
 
 def _dark_rules() -> str:
-    """The figures' colours in the dark: a style sheet outranks the attributes of an SVG."""
+    """Return CSS rules for the figures' colours in the dark theme; they take precedence over SVG attributes."""
     rules = "".join(
         f'svg [{attribute}="{light}"]{{{attribute}:{dark}}}\n'
         for light, dark in _DARK.items()

@@ -1,4 +1,4 @@
-"""Looks: what people recognise by looking, as pictures of masks, kernels, filters and images, each with its words."""
+"""Pictures of masks, kernels, filters and images for the page, with their numbers and names."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ _MOST_CONFUSIONS = 30
 
 
 def absent(why: str) -> RunError:
-    """The error of a section for which a run has nothing to show."""
+    """Return the error for a section without anything to show."""
     return RunError(why, remedy="The other sections are as they would be.")
 
 
 def heat_maps(survival: Row | None) -> list[Row]:
-    """A heat map a layer: a row a generation, a column a filter, those that live longest first."""
+    """Return a heat map a layer [generations, filters]; filters with the most living synapses come first."""
     if survival is None:
         raise absent("No masks of this run can be read.")
     maps = []
@@ -42,7 +42,7 @@ def heat_maps(survival: Row | None) -> list[Row]:
 
 
 def kernel_sheets(run: RunDir, summary: Row) -> list[Row]:
-    """All surviving kernels of each layer of the best network."""
+    """Return a picture of all surviving kernels for each layer of the best network."""
     if not summary["layers"] or summary["best"] is None:
         raise absent("There is no best network whose kernels could be shown.")
     weights, _ = run.load_individual(summary["best"])
@@ -54,7 +54,7 @@ def kernel_sheets(run: RunDir, summary: Row) -> list[Row]:
 
 
 def first_filters(run: RunDir, summary: Row) -> Row:
-    """The filters of the first layer of the ancestor, each with what became of it in the best network."""
+    """Return pictures of the ancestor's filters in the first layer, beside the same filters in the best network."""
     if not summary["layers"] or summary["best"] is None:
         raise absent("There is no best network to show beside its ancestor.")
     name = summary["layers"][0]["name"]
@@ -75,13 +75,13 @@ def first_filters(run: RunDir, summary: Row) -> Row:
 
 
 def _heirs(weights: Tensors, name: str, alive: Any) -> dict[int, Any]:
-    """The best network's filters by their number in the ancestor; none where the masks do not say which is which."""
+    """Return the best network's filters by their number in the ancestor; none if masks and weights differ in count."""
     kept = pictures.filters(weights[name])
     return {int(number): pixels for number, pixels in zip(alive, kept, strict=True)} if len(alive) == len(kept) else {}
 
 
 def outcome_pictures(run: RunDir, summary: Row) -> Row:
-    """The confusion of the best network, and images that changed hands."""
+    """Return the confusion of the best network, and the images that only one of ancestor and best gets right."""
     found = summary["outcomes"]
     said = run.load_predictions(found["generation"]) if found else None
     if said is None:
@@ -103,7 +103,7 @@ def _errors_only(confusion: list[list[int]]) -> list[list[int]]:
 
 
 def _confusions(confusion: list[list[int]], classes: list[str]) -> list[Row]:
-    """Which classes are taken for which others, the most frequent first."""
+    """Return pairs of classes that are confused, the most frequent first."""
     pairs: list[Row] = [
         {"true": classes[number], "taken_for": classes[place], "images": value}
         for number, row in enumerate(confusion)

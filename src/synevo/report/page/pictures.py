@@ -1,7 +1,7 @@
 """Pictures: arrays as small PNGs within the page.
 
-One hue on transparency, so that they are right on light and on dark: blue is positive or alive, orange is negative, and
-what is dead is not there.
+Colours are on a transparent ground, for the light and the dark theme: blue is positive or alive, orange is negative,
+and dead is transparent.
 """
 
 import base64
@@ -31,7 +31,10 @@ class Picture:
 
 
 def heat(shares: Floats) -> Picture:
-    """Shares in [0, 1] [rows, columns] as the strength of one hue, which grows as their square root: most are small."""
+    """Draw shares in 0 … 1 [rows, columns] as strengths of one colour.
+
+    The strength is the square root of the share, since most shares are small.
+    """
     pixels = np.zeros((*shares.shape, _PLANES), np.uint8)
     pixels[..., :3] = BLUE
     pixels[..., 3] = np.round(255 * np.sqrt(shares))
@@ -39,7 +42,7 @@ def heat(shares: Floats) -> Picture:
 
 
 def kernels(array: Floats) -> Picture:
-    """All kernels of a layer [*window, inputs, outputs], a row an input, the longer of both sides across."""
+    """Draw all kernels of a layer [*window, inputs, outputs] as a table of inputs and outputs, the larger across."""
     if array.ndim < 2:  # noqa: PLR2004
         array = array[None]
     array = array.reshape(-1, *array.shape[-3:]) if array.ndim > _PLANES else array
@@ -57,7 +60,7 @@ def kernels(array: Floats) -> Picture:
 
 
 def filters(array: Floats) -> list[Pixels]:
-    """Each filter of a first layer [height, width, channels, outputs] as pixels; in colour where it sees colour."""
+    """Return each filter of a first layer [height, width, channels, outputs] as pixels, in colour for 3 channels."""
     scale = float(np.abs(array).max()) or 1.0
     if array.shape[2] == 3:  # noqa: PLR2004  (red, green, blue)
         colour = np.round(255 * (0.5 + array / (2 * scale))).astype(np.uint8)
@@ -67,12 +70,12 @@ def filters(array: Floats) -> list[Pixels]:
 
 
 def image(pixels: Pixels) -> Picture:
-    """An image [height, width, channels] as it is; a filter's pixels as well."""
+    """Draw an image [height, width, channels], or a filter's pixels, without change."""
     return _encode(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
 
 
 def _signed(values: Floats, scale: float | None = None) -> Pixels:
-    """Values as blue and orange, the stronger the larger."""
+    """Return values as blue (positive) and orange (negative); larger values are stronger."""
     largest = scale or float(np.abs(values).max()) or 1.0
     pixels = np.zeros((*values.shape, _PLANES), np.uint8)
     pixels[..., :3] = np.where(values[..., None] > 0, BLUE, ORANGE)
@@ -82,7 +85,7 @@ def _signed(values: Floats, scale: float | None = None) -> Pixels:
 
 
 def _shrink(values: Floats) -> Floats:
-    """At most `_LARGEST` pixels a side: of each block the value that is largest in size."""
+    """Shrink an array to at most `_LARGEST` pixels a side; each block keeps its value of largest size."""
     for axis in (0, 1):
         step = -(-values.shape[axis] // _LARGEST)
         if step > 1:

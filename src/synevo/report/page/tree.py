@@ -5,11 +5,11 @@ import math
 from synevo.report.page.figures import INK, MUTED, NARROW, OURS, SOFT, Row, Spec
 
 _LABEL = 36
-"""Pixels across that a label needs."""
+"""The width of a label in pixels."""
 
 
 def tree(summary: Row, width: int) -> Spec:
-    """The family tree of a run."""
+    """Return the drawing of the family tree of a run, `width` pixels wide."""
     nodes = _nodes(summary)
     members = max(node["members"] for node in nodes)
     generations = [node["x"] for node in nodes]
@@ -35,6 +35,7 @@ def tree(summary: Row, width: int) -> Spec:
 
 
 def _nodes(summary: Row) -> list[Row]:
+    """Return a node for each individual: its place, its size by living synapses, its parents and its words."""
     by_generation: dict[int, list[Row]] = {}
     for row in summary["generations"]:
         by_generation.setdefault(row["generation"], []).append(row)
@@ -72,7 +73,7 @@ def _say(row: Row, best: int | None) -> str:
 
 
 def _links(nodes: list[Row]) -> Spec:
-    """Lines from all parents."""
+    """Return the lines from parents to their offspring."""
     places = {node["name"]: node for node in nodes}
     lines = [
         {"x": places[parent]["x"], "y": places[parent]["y"], "x2": node["x"], "y2": node["y"]}
@@ -108,7 +109,7 @@ def _circles(nodes: list[Row], width: int) -> Spec:
 
 
 def _labels(nodes: list[Row], width: int) -> list[Spec]:
-    """The efficiencies below the circles; where there is no room for all, those of every few generations."""
+    """Return the efficiencies below the circles; if there is no room for all, those of every few generations."""
     generations = sorted({node["x"] for node in nodes})
     step = -(-len(generations) * _LABEL // width)
     best = next((node["x"] for node in nodes if node["kind"] == "best"), generations[-1])

@@ -1,1 +1,1 @@
-"""How each primitive of a traced program ties the identities of its operands to those of its results."""
+"""Rules: each ties the identities of a primitive's operands to those of its results."""

@@ -1,19 +1,19 @@
 """Rules of the primitives that contract: matrix products, attention among them, and convolutions of all kinds.
 
-What is contracted shares its fate. A dead unit must contribute exactly nothing: one side of the contraction is zero
-there, as every array of the network is in a masked one, or the axis is frozen.
+Contracted places are removed together. A dead unit must contribute exactly zero. So one side of the contraction is zero
+there, as every array of a masked network is, or the axis is frozen.
 """
 
 import math
 
 from synevo.wiring.identities import Axes, Axis, stays
 from synevo.wiring.rules.reshaping import freeze_all, split_axis
-from synevo.wiring.tracing import Step
+from synevo.wiring.tracing import EXAMPLES, Step
 from synevo.wiring.walking import Walk
 
 
 def dot(walk: Walk, step: Step) -> list[Axes]:
-    """Contracted and batch axes share their fates; the others pass."""
+    """Tie contracted axes and batch axes, place by place; pass the others on."""
     left, right = step.operands
     (left_in, right_in), (left_batch, right_batch) = step.parameters["dimension_numbers"]
     a, b = walk.axes(left), walk.axes(right)
@@ -25,8 +25,8 @@ def dot(walk: Walk, step: Step) -> list[Axes]:
     right_out = [k for k in range(len(b)) if k not in (*right_in, *right_batch)]
     if not left_batch:
         sizes = [math.prod(walk.shape(side)[k] for k in out) for side, out in ((left, left_out), (right, right_out))]
-        walk.contract(left, left_in, left_out, _images(walk, sizes[1]))
-        walk.contract(right, right_in, right_out, _images(walk, sizes[0]))
+        walk.contract(left, left_in, left_out, _for_one(sizes[1]))
+        walk.contract(right, right_in, right_out, _for_one(sizes[0]))
     batch = [
         Axis(a[i].ids, 0.0 if 0.0 in (a[i].dead, b[j].dead) else None)
         for i, j in zip(left_batch, right_batch, strict=True)
@@ -34,10 +34,9 @@ def dot(walk: Walk, step: Step) -> list[Axes]:
     return [(*batch, *(_passed(a[k]) for k in left_out), *(_passed(b[k]) for k in right_out))]
 
 
-def _images(walk: Walk, uses: int) -> int:
-    """How often something that is used `uses` times is used for one image."""
-    batch = walk.program.shapes[walk.program.inputs[0]][0]
-    return max(1, uses // batch)
+def _for_one(uses: int) -> int:
+    """Return how often something is used for one example, when a trace uses it `uses` times."""
+    return max(1, uses // EXAMPLES)
 
 
 def _contract(walk: Walk, step: Step, one: Axis, other: Axis) -> None:
@@ -47,12 +46,12 @@ def _contract(walk: Walk, step: Step, one: Axis, other: Axis) -> None:
 
 
 def _passed(axis: Axis) -> Axis:
-    """An axis behind a contraction along others: a sum of zeros is zero."""
+    """Pass an axis on behind a contraction along others: a sum of zeros is zero."""
     return Axis(axis.ids, 0.0 if axis.dead == 0.0 else None)
 
 
 def convolution(walk: Walk, step: Step) -> list[Axes]:
-    """The channels of signal and kernel share their fates; windows and places stay."""
+    """Tie the channels of signal and kernel; freeze windows and places in the picture."""
     signal, kernel = step.operands
     if step.parameters["batch_group_count"] != 1:
         return freeze_all(walk, step)
@@ -82,8 +81,8 @@ def convolution(walk: Walk, step: Step) -> list[Axes]:
 def _group(walk: Walk, step: Step, count: int, channels: Axis, within: Axis, filters: Axis) -> Axis:
     """Tie signal and kernel of a grouped convolution; return the groups.
 
-    A channel is derived from its group and its place within, a filter from its group and its place among the filters
-    of that group.
+    A channel is derived from its group and its place within the group, a filter from its group and its place among the
+    filters of that group.
     """
     group, place = split_axis(walk, step, channels, [count, len(channels) // count])
     _contract(walk, step, place, within)

@@ -1,9 +1,9 @@
-"""Rules: how each primitive of a traced program ties the identities of its operands to those of its results.
+"""Follow identities through a traced program, with one rule for each primitive.
 
-`RULES` is the table to extend: a function of the walk and a step, that returns the axes of the step's results. A
-primitive without a rule freezes all that it touches: refuse or freeze, never be silently wrong. The removal of a unit
-zeroes what makes it *and* what reads it, so most activations may make of a dead unit what they like; what number they
-make of it is followed all the same, since attention multiplies signals with each other.
+To add a primitive, extend the table `RULES`. A rule is a function of the walk and a step; it returns the axes of the
+step's results. A primitive without a rule freezes all that it touches: refuse or freeze, never be silently wrong. The
+removal of a unit zeroes what makes it *and* what reads it, so most activations may give any value for a dead unit. This
+value is followed all the same, because attention multiplies signals with each other.
 """
 
 from collections.abc import Mapping
@@ -41,10 +41,11 @@ def follow(
     arrays: Mapping[str, Axes] | None = None,
     updates: Mapping[int, str] | None = None,
 ) -> tuple[Identities, list[Contraction]]:
-    """The identities of every value of a program, and the contractions of its arrays in the order of the signal.
+    """Follow the identities through a program; return them, and its contractions in the order of the signal.
 
-    A second program of the same network, its training, is followed with the `identities` and the axes of the `arrays`
-    of the first; `updates` says which of its outputs are arrays for the next step, and so share their identities.
+    The training program of the same network is followed with the `identities` and the axes of the `arrays` of the first
+    program. `updates` names the outputs that are arrays for the next step, by position; these share the arrays'
+    identities.
     """
     identities = identities or Identities()
     identities.axes = {}
@@ -70,7 +71,7 @@ def follow(
 
 
 def _elementwise(walk: Walk, step: Step) -> list[Axes]:
-    """Operands of the result's rank share the fate of each axis along which they are not broadcast."""
+    """Tie the operands of the result's rank along each axis where they are not broadcast."""
     shape = walk.program.shapes[step.results[0]]
     result = []
     for place, size in enumerate(shape):
@@ -93,7 +94,7 @@ def _elementwise(walk: Walk, step: Step) -> list[Axes]:
 
 
 def _value(step: Step, operands: list[float | None]) -> float | None:
-    """What an elementwise primitive makes of the numbers that its operands have at a dead place."""
+    """Return the value that an elementwise primitive computes at a dead place; None where it is unknown."""
     if step.primitive == "mul" and 0.0 in operands:
         return 0.0
     if step.primitive == "select_n":
@@ -131,7 +132,7 @@ def _reduce(walk: Walk, step: Step) -> list[Axes]:
 
 
 def _mixed(walk: Walk, step: Step) -> list[Axes]:
-    """A cumulative sum, a sort: they mix the elements of one axis."""
+    """Freeze the axis whose elements are mixed (by a cumulative sum, a sort), and tie the operands."""
     place = step.parameters["axis" if "axis" in step.parameters else "dimension"]
     results = []
     for axes in (walk.axes(operand) for operand in step.operands):
@@ -161,14 +162,14 @@ def _pooled(step: Step, axis: Axis) -> float | None:
 
 
 def _random(walk: Walk, step: Step) -> list[Axes]:
-    """Random numbers are exchangeable while training; in evaluation each is of its place."""
+    """Give random numbers new identities in training, where they are exchangeable; freeze them in evaluation."""
     if not walk.training:
         return freeze_all(walk, step)
     return [tuple(walk.identities.fresh(size, None) for size in walk.program.shapes[value]) for value in step.results]
 
 
 def _iota(walk: Walk, step: Step) -> list[Axes]:
-    """Places are counted along one axis; the others are copies."""
+    """Keep the axis along which places are counted; the other axes hold copies, and get new identities."""
     counted, shape = step.parameters["dimension"], walk.program.shapes[step.results[0]]
     return [tuple(stays(n) if k == counted else walk.identities.fresh(n, None) for k, n in enumerate(shape))]
 

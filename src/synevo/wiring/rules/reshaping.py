@@ -1,4 +1,4 @@
-"""Rules of the primitives that move elements and change none: reshape, transpose, slice, pad, concatenate, gather."""
+"""Rules of the primitives that move elements unchanged: reshape, transpose, slice, pad, concatenate, gather."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from synevo.wiring.walking import Walk
 
 
 def freeze_all(walk: Walk, step: Step) -> list[Axes]:
-    """The rule of primitives that have none."""
+    """Freeze all operands: the rule of primitives without a rule of their own."""
     for operand in step.operands:
         for axis in walk.axes(operand):
             walk.freeze(axis, step, "meets a primitive without a rule")
@@ -19,7 +19,7 @@ def freeze_all(walk: Walk, step: Step) -> list[Axes]:
 
 
 def broadcast(walk: Walk, step: Step) -> list[Axes]:
-    """New axes get fresh identities, so that shapes flow backwards."""
+    """Give new axes fresh identities, which later steps can tie; freeze axes that are repeated."""
     shape, places = step.parameters["shape"], step.parameters["broadcast_dimensions"]
     operand = step.operands[0]
     axes = [walk.identities.fresh(size, walk.number(operand)) for size in shape]
@@ -32,7 +32,7 @@ def broadcast(walk: Walk, step: Step) -> list[Axes]:
 
 
 def tile(walk: Walk, step: Step) -> list[Axes]:
-    """Axes that are repeated cannot die; the others pass."""
+    """Freeze the axes that are repeated; pass the others on."""
     result = []
     for axis, times in zip(walk.axes(step.operands[0]), step.parameters["reps"], strict=True):
         if times != 1:
@@ -42,7 +42,7 @@ def tile(walk: Walk, step: Step) -> list[Axes]:
 
 
 def transpose(walk: Walk, step: Step) -> list[Axes]:
-    """Axes change places."""
+    """Permute the axes."""
     order = step.parameters["permutation"]
     walk.move_origin(step, order)
     axes = walk.axes(step.operands[0])
@@ -50,7 +50,7 @@ def transpose(walk: Walk, step: Step) -> list[Axes]:
 
 
 def squeeze(walk: Walk, step: Step) -> list[Axes]:
-    """Axes of one element vanish; an element that could die is kept."""
+    """Drop axes of one element, and freeze this element."""
     gone, axes = step.parameters["dimensions"], walk.axes(step.operands[0])
     for place in gone:
         walk.freeze(axes[place], step, "the only one left of its axis")
@@ -58,7 +58,7 @@ def squeeze(walk: Walk, step: Step) -> list[Axes]:
 
 
 def reshape(walk: Walk, step: Step) -> list[Axes]:
-    """Axes merge into one, or one splits."""
+    """Merge axes into one, or split one."""
     old, new = walk.shape(step.operands[0]), walk.program.shapes[step.results[0]]
     if 0 in old:
         return freeze_all(walk, step)
@@ -73,7 +73,7 @@ def reshape(walk: Walk, step: Step) -> list[Axes]:
 
 
 def _matching_groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """The smallest runs of axes before and after a reshape that hold the same elements."""
+    """Pair the shortest runs of axes before and after a reshape that hold the same elements."""
     groups: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(old) or j < len(new):
@@ -91,7 +91,7 @@ def _matching_groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[
 
 
 def merge_axes(identities: Identities, parts: Sequence[Axis]) -> Axis:
-    """Axes that become one: each place is dead as soon as its place on any of them is."""
+    """Merge axes into one: each place is removed as soon as its place on one of them is."""
     live = [place for place, part in enumerate(parts) if not identities.all_frozen(part)]
     if len(parts) == 1:
         return parts[0]
@@ -111,7 +111,7 @@ def merge_axes(identities: Identities, parts: Sequence[Axis]) -> Axis:
 
 
 def _frozen_product(parts: Sequence[Axis]) -> Axis:
-    """Axes that never die, as one; it keeps the identities that say why."""
+    """Merge axes that are never removed; keep the identities that have a reason."""
     total = math.prod(len(part) for part in parts)
     for place, part in enumerate(parts):
         if (part.ids != STAYS).any():
@@ -122,9 +122,10 @@ def _frozen_product(parts: Sequence[Axis]) -> Axis:
 
 
 def split_axis(walk: Walk, step: Step, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
-    """The axes that one becomes: itself along one of them where it repeats along the others, else fresh ones.
+    """Split an axis into axes of these `sizes`.
 
-    The identities of the old axis are then derived from those of the new ones.
+    If the old identities repeat along all new axes but one, that one gets them. Otherwise each new axis gets fresh
+    identities, and the old ones are derived from them.
     """
     identities = walk.identities
     if len(sizes) == 1:
@@ -146,7 +147,7 @@ def split_axis(walk: Walk, step: Step, axis: Axis, sizes: Sequence[int]) -> list
 
 
 def slice_(walk: Walk, step: Step) -> list[Axes]:
-    """Some places of an axis; in steps only where none of them can die."""
+    """Take some places of each axis; freeze an axis that is taken in steps."""
     starts, limits = step.parameters["start_indices"], step.parameters["limit_indices"]
     strides = step.parameters["strides"] or (1,) * len(starts)
     result = []
@@ -158,7 +159,7 @@ def slice_(walk: Walk, step: Step) -> list[Axes]:
 
 
 def split(walk: Walk, step: Step) -> list[Axes]:
-    """Pieces of an axis; equal ones stay equal, since that is how a model asks for them."""
+    """Split an axis into pieces; tie equal pieces, because the model asks for equal ones."""
     place, sizes = step.parameters["axis"], step.parameters["sizes"]
     axes = walk.axes(step.operands[0])
     ends = np.cumsum(sizes)
@@ -170,7 +171,7 @@ def split(walk: Walk, step: Step) -> list[Axes]:
 
 
 def unstack(walk: Walk, step: Step) -> list[Axes]:
-    """An axis is taken apart, an element a result: all of them are asked for, so none can die."""
+    """Take an axis apart, one result for each element; freeze it, because the model asks for all of them."""
     gone, axes = step.parameters["axis"], walk.axes(step.operands[0])
     walk.freeze(axes[gone], step, "taken apart one by one")
     left = tuple(axis for place, axis in enumerate(axes) if place != gone)
@@ -178,7 +179,7 @@ def unstack(walk: Walk, step: Step) -> list[Axes]:
 
 
 def concatenate(walk: Walk, step: Step) -> list[Axes]:
-    """Axes one behind the other; the other axes share their fates."""
+    """Join the operands along one axis; tie their other axes."""
     joined = step.parameters["dimension"]
     operands = [walk.axes(operand) for operand in step.operands]
     result = list(operands[0])
@@ -195,13 +196,13 @@ def concatenate(walk: Walk, step: Step) -> list[Axes]:
 
 
 def _common(walk: Walk, parts: list[Axis]) -> float | None:
-    """The number at the dead places of several axes, if it is one."""
+    """Return the value at the dead places of several axes; None where they differ."""
     found = {part.dead for part in parts if not walk.identities.all_frozen(part)} or {0.0}
     return found.pop() if len(found) == 1 else None
 
 
 def pad(walk: Walk, step: Step) -> list[Axes]:
-    """Padding never dies."""
+    """Pad axes with places that are never removed; freeze axes that are padded within or cropped."""
     result = []
     for axis, (low, high, inner) in zip(walk.axes(step.operands[0]), step.parameters["padding_config"], strict=True):
         if inner or low < 0 or high < 0:
@@ -214,14 +215,14 @@ def pad(walk: Walk, step: Step) -> list[Axes]:
 
 
 def reverse(walk: Walk, step: Step) -> list[Axes]:
-    """Axes run backwards."""
+    """Reverse the order of the places of some axes."""
     axes, turned = walk.axes(step.operands[0]), step.parameters["dimensions"]
     walk.move_origin(step, range(len(axes)))
     return [tuple(axis.take(slice(None, None, -1)) if k in turned else axis for k, axis in enumerate(axes))]
 
 
 def dynamic_slice(walk: Walk, step: Step) -> list[Axes]:
-    """Whole axes pass; of the others none can die."""
+    """Pass whole axes on; freeze the others."""
     result = []
     for axis, size in zip(walk.axes(step.operands[0]), step.parameters["slice_sizes"], strict=True):
         if size != len(axis):
@@ -231,7 +232,7 @@ def dynamic_slice(walk: Walk, step: Step) -> list[Axes]:
 
 
 def dynamic_update_slice(walk: Walk, step: Step) -> list[Axes]:
-    """Axes that are overwritten whole share their fates; of the others none can die."""
+    """Tie axes that are overwritten whole; freeze the others."""
     result = []
     for axis, new in zip(walk.axes(step.operands[0]), walk.axes(step.operands[1]), strict=True):
         if len(axis) == len(new):
@@ -244,7 +245,7 @@ def dynamic_update_slice(walk: Walk, step: Step) -> list[Axes]:
 
 
 def gather(walk: Walk, step: Step) -> list[Axes]:
-    """Axes that are taken whole pass; of those that are looked up in, and of the places to look, none can die."""
+    """Pass axes on that are taken whole; freeze the axes to look up in, and the places to look up."""
     numbers, sizes = step.parameters["dimension_numbers"], step.parameters["slice_sizes"]
     axes = walk.axes(step.operands[0])
     for axis in walk.axes(step.operands[1]):
@@ -262,5 +263,5 @@ def gather(walk: Walk, step: Step) -> list[Axes]:
 
 
 def _stays_within(step: Step) -> bool:
-    """Whether a gather never fills in numbers of its own."""
+    """Return whether a gather never fills in numbers of its own."""
     return "FILL" not in str(step.parameters.get("mode", "")).upper()

@@ -1,4 +1,4 @@
-"""The shelf: the runs of a folder, each at a glance, from its plan and its lineage alone."""
+"""The run list: one line for each run of a folder, from its plan and its lineage alone."""
 
 import time
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from pathlib import Path
 from synevo.errors import RunError, SynevoError
 from synevo.lineage import course
 from synevo.lineage.individuals import Lineage, from_table, ratio
-from synevo.runs.rundir import RunDir
+from synevo.runs.rundir import RunDir, near_run
 
 
 @dataclass(frozen=True)
-class Glance:
-    """A run at a glance; `writer` says who is working on it, `age` is in seconds since it last changed."""
+class Overview:
+    """A run in one line; `writer` names the process that works on it, `age` is in seconds since its last change."""
 
     name: str
     path: str
@@ -27,7 +27,7 @@ class Glance:
 
 
 def find_runs(folder: Path) -> list[RunDir]:
-    """The runs right within a folder, by name; links such as `latest` are not counted twice."""
+    """Return the runs directly in a folder, sorted by name, without links such as `latest`."""
     return [
         RunDir(path)
         for path in sorted(folder.iterdir() if folder.is_dir() else ())
@@ -36,14 +36,18 @@ def find_runs(folder: Path) -> list[RunDir]:
 
 
 def open_all(paths: list[Path]) -> list[RunDir]:
-    """The runs at these paths, each once; a folder of runs counts as its runs. RunError where there is none."""
+    """Return the runs at these paths, each once; a folder of runs stands for its runs.
+
+    Raises:
+        RunError: if a path is neither a run nor a folder of runs.
+    """
     runs: dict[Path, RunDir] = {}
     for path in paths:
         run = RunDir(path)
         found = [run] if run.exists() else find_runs(path)
         if not found:
             raise RunError(
-                f"{path} is neither a run nor a folder of runs: it has no plan.toml.",
+                f"{path} is neither a run nor a folder of runs: it has no plan.toml.{near_run(path)}",
                 remedy="`synevo runs FOLDER` lists the runs of a folder; `synevo train-ancestor` starts one.",
             )
         for one in found:
@@ -51,8 +55,8 @@ def open_all(paths: list[Path]) -> list[RunDir]:
     return list(runs.values())
 
 
-def glance(run: RunDir) -> Glance:
-    """A run at a glance, damaged or not."""
+def overview(run: RunDir) -> Overview:
+    """Return the overview of a run, also of a damaged one."""
     entries, problems = run.whole_entries()
     lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
     best, state = None, "damaged"
@@ -60,11 +64,11 @@ def glance(run: RunDir) -> Glance:
         plan = run.load_plan()
         if not problems and (not entries or lineage.ancestor.generation == 1):
             best = lineage.best(plan.evolution.max_drop)
-            state = course.state(lineage, plan)
+            state = course.status(lineage, plan)
     except SynevoError:
         pass
     counts, ancestor = best and best.counts, lineage.individuals[0].counts if entries else None
-    return Glance(
+    return Overview(
         name=run.name,
         path=str(run.path),
         state=state,

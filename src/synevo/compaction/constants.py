@@ -1,9 +1,9 @@
-"""Silence: whether what is to be cut out says nothing to what is left, exactly and not just on some images.
+"""Constant units: a unit may be cut out only if it passes exactly zero to the units that are left, for all inputs.
 
-A unit that no signal reaches is constant, whatever the image. It is silent if that constant is zero, or if all that is
-left reads it with synapses that are zero. A bias or a normalisation that nobody masked makes it loud: then it cannot be
-removed, however dead its synapses are. The constants are found by running the model once; the places where units end
-are the contractions, and there every removed place must meet a zero on one side.
+A unit that no signal reaches has the same value for every input. It can be removed where that value is zero, or where
+all units that are left read it with synapses that are zero. A bias or a normalisation that is not masked gives it
+another value. Then it is a constant that the network needs, even if all its synapses are dead. The values are found by
+running the model once. Units end at the contractions, and there every removed place must meet a zero on one side.
 """
 
 from typing import Any
@@ -18,13 +18,13 @@ from synevo.wiring.tracing import Step, evaluate
 from synevo.wiring.units import survives
 
 
-def find_loud(anatomy: Anatomy, network: Network, alive: Flags, inputs: Inputs) -> Flags:
-    """The units [units] that say something to those that are left, although they are not `alive` [units].
+def find_constant(anatomy: Anatomy, network: Network, alive: Flags, inputs: Inputs) -> Flags:
+    """Return the units [units] that are constants for those that are left, although they are not `alive` [units].
 
-    `inputs` are arguments for two examples; units that no signal reaches say the same to every example.
+    `inputs` are arguments for two examples; a unit that no signal reaches has the same value for every example.
     """
     program, wiring = anatomy.program, anatomy.wiring
-    fates, loud = wiring.fates(alive), np.zeros(wiring.units, bool)
+    fates, constant = wiring.fates(alive), np.zeros(wiring.units, bool)
     values = evaluate(program, network.arrays, *jax.tree.leaves(inputs))
     for step in program.steps:
         sides = _SIDES.get(step.primitive)
@@ -40,12 +40,12 @@ def find_loud(anatomy: Anatomy, network: Network, alive: Flags, inputs: Inputs) 
                 continue
             said = _heard(anatomy, values, left, axis, fates)
             read = _heard(anatomy, values, right, other, fates)
-            wiring.mark(loud, units, gone & said & _spread(step, read, len(said)))
-    return loud & ~alive
+            wiring.mark(constant, units, gone & said & _spread(step, read, len(said)))
+    return constant & ~alive
 
 
 def _heard(anatomy: Anatomy, values: dict[int, Any], value: int, axis: int, fates: Flags) -> Flags:
-    """Which places of an axis of a value hold anything but zero at places that are left along its other axes."""
+    """Return which places of an axis of a value hold anything but zero, where its other axes are left."""
     array = np.asarray(values[value]) != 0
     for number, units in enumerate(anatomy.units[value]):
         if number != axis:
@@ -55,7 +55,7 @@ def _heard(anatomy: Anatomy, values: dict[int, Any], value: int, axis: int, fate
 
 
 def _spread(step: Step, read: Flags, count: int) -> Flags:
-    """What is read of each channel of a signal: each group of a grouped convolution has the same places."""
+    """Repeat the flags of a kernel for each channel of a signal: all groups of a convolution have the same places."""
     return np.tile(read, count // len(read)) if step.primitive == "conv_general_dilated" else read
 
 

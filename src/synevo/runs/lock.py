@@ -1,4 +1,4 @@
-"""The holder: who is writing a run, in words for people; a process that was killed does not count."""
+"""The lock of a run: a file that names the writing process, in words for people; a killed process does not count."""
 
 import os
 import re
@@ -11,22 +11,22 @@ _FILE = ".holder.json"
 _WORDS = re.compile(r"process (\d+) on (\S+) ")
 
 
-def holder_file(folder: Path) -> Path:
-    """Where the holder of a run says who it is."""
+def owner_file(folder: Path) -> Path:
+    """Return the path of the file that names the writer of a run."""
     return folder / _FILE
 
 
-def introduce() -> bytes:
-    """What this process says of itself."""
+def describe_owner() -> bytes:
+    """Return a line about this process: its number, its host, the time, and its command."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return f"process {os.getpid()} on {socket.gethostname()} since {now} ({command})\n".encode()
 
 
-def who_holds(folder: Path) -> str | None:
-    """Who is writing a run; None where nobody is, or where a process of this machine was killed at it."""
+def owner_of(folder: Path) -> str | None:
+    """Return the line about the writer of a run; None if there is none, or it was killed on this machine."""
     try:
-        text = holder_file(folder).read_text("utf-8", errors="replace").strip()
+        text = owner_file(folder).read_text("utf-8", errors="replace").strip()
     except OSError:
         return None
     match = _WORDS.match(text)
@@ -39,5 +39,5 @@ def _is_alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # it is, and it is another user's
+        return True  # it is alive, and belongs to another user
     return True

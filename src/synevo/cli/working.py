@@ -1,0 +1,197 @@
+"""Work on runs: the commands train-ancestor, evolve and compact, after their arguments are read.
+
+JAX is imported within the functions, after the plans are checked, so that mistakes are reported at once.
+"""
+
+import functools
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from synevo.cli.opening import open_run, open_runs
+from synevo.cli.options import Options
+from synevo.cli.progress import NOBODY, follow
+from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate
+from synevo.errors import DivergenceError, RunError
+from synevo.lineage import course
+from synevo.lineage.happenings import Happening
+from synevo.lineage.individuals import Lineage
+from synevo.plan.compose import change, compose, flatten
+from synevo.plan.fields import Plan
+from synevo.runs.rundir import RunDir
+
+
+def plan_runs(
+    run: Path | None, seeds: str | None, options: Options, *, preset: str | None, sets: Sequence[str]
+) -> dict[RunDir, Plan]:
+    """Return the plan of every run that was asked for; raise PlanError if the options contradict each other."""
+    plan = compose(preset=preset, options=options, sets=sets)
+    stem = run or Path("runs") / f"{Path(plan.data.dataset).stem}-{plan.ancestor.name.replace(':', '.')}"
+    if seeds is None:
+        return {RunDir(stem): plan}
+    wanted = parse_seeds(seeds)
+    plans = [compose(preset=preset, options={**options, "seed": seed}, sets=sets) for seed in wanted]
+    check_seeds(wanted, [one.seed for one in plans], options.get("seed"))
+    return {replicate(stem, seed): plan for seed, plan in zip(wanted, plans, strict=True)}
+
+
+def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, tensorboard: bool) -> None:
+    """Train the ancestor of every run, or go on training it.
+
+    Raises:
+        RunError: if a plan was `asked` for, and a run was started with another one.
+    """
+
+    def train(target: RunDir) -> Iterator[Happening]:
+        from synevo.runs import stages
+
+        plan = plans[target]
+        return stages.train_ancestor(target, _saved_plan(target, plan, asked=asked) if target.exists() else plan)
+
+    _start(plans, train, tensorboard=tensorboard)
+
+
+def origin_of(run: Path, *, replicated: bool) -> Callable[[Plan], Path]:
+    """Return a function from a plan to the run of its ancestor: `run`, or if `replicated` its run with that seed."""
+    return lambda plan: replicate(run, plan.seed).path if replicated else run
+
+
+def adopt_ancestors(
+    plans: Mapping[RunDir, Plan], origin: Callable[[Plan], Path], *, seeded: bool, tensorboard: bool
+) -> None:
+    """Start every run with the trained ancestor of its `origin`.
+
+    Raises:
+        RunError: if an origin is no run, or a seed was asked for (`seeded`) and the origin has another.
+    """
+
+    def adopt(target: RunDir) -> Iterator[Happening]:
+        from synevo.runs import stages
+
+        plan = plans[target]
+        source = open_run(origin(plan))
+        if seeded:
+            _check_seed(source, plan.seed)
+        return stages.adopt_ancestor(target, plan, source)
+
+    _start(plans, adopt, tensorboard=tensorboard)
+
+
+def _check_seed(source: RunDir, wanted: int) -> None:
+    seed = source.load_plan().seed
+    if seed != wanted:
+        raise RunError(
+            f"The ancestor of {source.path} has seed {seed}, not {wanted}.",
+            remedy="Leave the seed out, or name a run that has it.",
+        )
+
+
+def _start(plans: Mapping[RunDir, Plan], stage: Callable[[RunDir], Iterator[Happening]], *, tensorboard: bool) -> None:
+    """Give each run its ancestor, one run after the other, and print the next command."""
+
+    def begin(target: RunDir) -> None:
+        happenings = stage(target)
+        record = _recorder(target, wanted=tensorboard)
+        _follow(record(happenings), generations=1, nothing=f"{target.path} has its ancestor already.")
+
+    in_turn(list(plans), begin)
+    names = " ".join(shlex.quote(str(target.path)) for target in plans)
+    ready = f"Ancestor of {names} is" if len(plans) == 1 else f"The ancestors of {len(plans)} runs are"
+    typer.echo(f"{ready} ready. Next: synevo evolve {names}", err=True)
+
+
+def evolve(paths: list[Path] | None, options: Options, sets: Sequence[str], *, tensorboard: bool) -> None:
+    """Evolve the runs at these paths, or the latest, one after the other.
+
+    Raises:
+        DivergenceError: if the last generation of a run failed.
+        RunError: if a path is no run.
+    """
+    in_turn(open_runs(paths), lambda target: _evolve(target, options, sets, tensorboard=tensorboard))
+
+
+def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboard: bool) -> None:
+    """Evolve one run; raise DivergenceError if its last generation failed."""
+    plan = change(target.load_plan(), options=options, sets=sets)
+    record = _recorder(target, wanted=tensorboard)
+    from synevo.runs import stages
+
+    _follow(
+        record(stages.evolve(target, plan)),
+        generations=plan.evolution.generations,
+        nothing=f"{target.path} has nothing left to evolve.",
+        lineage=target.load_lineage(),
+    )
+    lineage = target.load_lineage()
+    state = course.status(lineage, plan)
+    if state == "failed":
+        raise DivergenceError(
+            f"Generation {lineage.last.label} failed. {lineage.last.problem}",
+            remedy="The generations before it are whole.",
+        )
+    typer.echo(f"The lineage of {target.path} is {state} at generation {lineage.last.generation}.", err=True)
+    typer.echo(f"Next: synevo compact {target.path}; synevo report {target.path}", err=True)
+
+
+def compact(paths: list[Path] | None, generation: int | None, *, round_to: int, options: Options) -> None:
+    """Compact the runs at these paths, or the latest, one after the other; raise RunError if a path is no run."""
+    in_turn(open_runs(paths), lambda target: _compact(target, generation, round_to=round_to, options=options))
+
+
+def _compact(target: RunDir, generation: int | None, *, round_to: int, options: Options) -> None:
+    """Compact one run and print the result."""
+    plan = change(target.load_plan(), options=options)
+    from synevo.runs import compacting
+
+    documents = compacting.compact(target, plan, generation=generation, round_to=round_to)
+    number, proof = documents["architecture"]["generation"], documents["proof"]
+    units = documents["architecture"]["units"]
+    if units["alive"] == units["all"]:
+        typer.echo(f"Nothing was removed: all {units['all']} units of generation {number} live. It is written whole.")
+    typer.echo(f"Generation {number} is compacted and proven: {target.compact_folder(number)}")
+    typer.echo(
+        f"The outputs differ by at most {proof['max_difference']:.1e} on {proof['examples']} real and "
+        f"{proof['random_examples']} random examples{_agreement(proof['top1_agreement'])}."
+    )
+
+
+def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
+    """Return the plan of a run; raise RunError if another one was asked for."""
+    from synevo.runs import organisms
+
+    saved = run.load_plan()
+    if asked:
+        before, after = flatten(saved), flatten(organisms.resolve(plan))
+        different = [
+            f"{name} is {before[name]!r}, not {after[name]!r}" for name in before if before[name] != after[name]
+        ]
+        if different:
+            raise RunError(
+                f"{run.path} was started with another plan: {'; '.join(different)}.",
+                remedy="Name a new run with --run DIR, or leave the options out to go on with this one.",
+            )
+    return saved
+
+
+def _follow(happenings: Iterator[Happening], *, generations: int, nothing: str, lineage: Lineage = NOBODY) -> None:
+    """Show the happenings of a run until they end; print the text `nothing` if no individual was added."""
+    if follow(happenings, Console(stderr=True), generations=generations, lineage=lineage) == 0:
+        typer.echo(nothing, err=True)
+
+
+def _recorder(run: RunDir, *, wanted: bool) -> Callable[[Iterator[Happening]], Iterator[Happening]]:
+    """Return a function that passes on happenings, and if `wanted` writes them to the run's event file."""
+    if not wanted:
+        return lambda happenings: happenings
+    from synevo.runs import curves
+
+    curves.require()
+    typer.echo(f"To see the curves: tensorboard --logdir {run.path}", err=True)
+    return functools.partial(curves.record, run)
+
+
+def _agreement(share: float | None) -> str:
+    return "" if share is None else f"; top-1 agreement {100 * share:.2f} %"

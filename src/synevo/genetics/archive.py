@@ -1,0 +1,73 @@
+"""An archive: it keeps the individuals of a lineage, in memory or in a run on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from synevo.genetics.organism import Organism
+from synevo.lineage.course import Conception
+from synevo.lineage.individuals import Individual, Lineage
+
+
+@dataclass(frozen=True)
+class Birth:
+    """The event that an individual was trained; `organism` is None where every attempt diverged."""
+
+    individual: Individual
+    organism: Organism | None
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """The state of an interrupted training: its arrays after `epoch` epochs of its `attempt`."""
+
+    attempt: int
+    epoch: int
+    leaves: Sequence[Any]
+
+
+class Archive(Protocol):
+    """The interface of an archive; `Memory` is one."""
+
+    def lineage(self) -> Lineage:
+        """Return the individuals so far."""
+        ...
+
+    def organism(self, name: str, /) -> Organism:
+        """Return an individual's organism by its name."""
+        ...
+
+    def resumption(self, conception: Conception, /) -> Resumption | None:
+        """Return the state of the interrupted training of an offspring; None where there is none."""
+        ...
+
+    def keep(self, birth: Birth, /) -> Birth:
+        """Keep a trained individual, and return it as it is kept."""
+        ...
+
+
+@dataclass
+class Memory:
+    """An archive in memory; no training in it was interrupted."""
+
+    individuals: Lineage = field(default_factory=Lineage)
+    organisms: dict[str, Organism] = field(default_factory=dict)
+
+    def lineage(self) -> Lineage:
+        """Return the individuals so far."""
+        return self.individuals
+
+    def organism(self, name: str) -> Organism:
+        """Return an individual's organism by its name; KeyError where its training failed."""
+        return self.organisms[name]
+
+    def resumption(self, _: Conception) -> Resumption | None:
+        """Return None: no training was interrupted."""
+        return None
+
+    def keep(self, birth: Birth) -> Birth:
+        """Keep a trained individual, and return it."""
+        self.individuals = self.individuals.add(birth.individual)
+        if birth.organism is not None:
+            self.organisms[birth.individual.name] = birth.organism
+        return birth

@@ -1,0 +1,1 @@
+"""Pages of help that ship with the package: `synevo guide TOPIC` shows them."""
