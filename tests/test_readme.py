@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import typer
@@ -29,15 +29,6 @@ PAGES = {
     for path in (ROOT / "README.md", *sorted(GUIDE.glob("*.md")))
 }
 MOST_LINES, WIDEST = 160, 120
-
-AWAITED = {"--task", "README.md", *(f"src/synevo/guide/{topic}.md" for topic in ("library", "own-network", "own-task"))}
-"""The option, and the pages with Python, that wait for the public names of the library; a test that passes says so."""
-
-
-def case(text: str) -> Any:
-    """A case of a test, expected to fail while what it names is awaited."""
-    marks = pytest.mark.xfail(reason="the library's public names are awaited", strict=True)
-    return pytest.param(text, id=text, marks=marks if AWAITED & set(text.split()) else ())
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -78,7 +69,7 @@ def test_the_documents_show_commands() -> None:
     assert {page for page, _ in COMMANDS} == set(PAGES)
 
 
-@pytest.mark.parametrize("line", [case(line) for line in sorted({line for _, line in COMMANDS})])
+@pytest.mark.parametrize("line", sorted({line for _, line in COMMANDS}))
 def test_a_command_of_a_document_is_one_of_the_command_line(line: str) -> None:
     parse(line)
 
@@ -89,7 +80,7 @@ def test_a_command_that_is_none_is_refused(line: str) -> None:
         parse(line)
 
 
-@pytest.mark.parametrize("page", [case(page) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_document_compiles_and_imports_what_exists(page: str) -> None:
     for block in blocks(PAGES[page], "python"):
         for module, name in synevo_names(ast.parse(block)):

@@ -81,8 +81,8 @@ def evolve(
     Raises:
         ViabilityError, ProofError: as in `conceive`.
     """
-    if archive is None:
-        archive = Memory()
+    archive = Memory() if archive is None else archive
+    if not archive.lineage().individuals:
         archive.keep(Birth(_individual(Conception(1, 1, 1.0), ancestor, problem, plan.ancestor_training), ancestor))
     conception = next_conception(archive.lineage(), plan)
     inheritance = from_ancestor(key, ancestor, problem, plan) if conception else None

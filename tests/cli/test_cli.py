@@ -146,7 +146,7 @@ def test_verify_finds_a_number_that_was_invented(copy: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(run)], check=True)
     done = synevo("verify", where=copy, code=2)
-    assert "DAMAGED generation 4: accuracies" in done.stdout
+    assert "DAMAGED generation 4: scores" in done.stdout
 
 
 def test_what_is_finished_is_not_done_again(home: Path) -> None:

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from synevo.cli.app import app
-from synevo.cli.options import Options, plan_options
+from synevo.cli.options import Options, add_plan_options, plan_options
 
 NAMES = {
     "train-ancestor": {"--dataset", "--ancestor", "--seed", "--data-dir"},
@@ -40,7 +40,7 @@ def received(parts: list[str], words: list[str]) -> dict[str, Any]:
         found.update(options, loud=loud)
 
     shell = typer.Typer()
-    shell.command()(command)
+    shell.command()(add_plan_options(command))
     done = CliRunner().invoke(shell, words)
     assert done.exit_code == 0, done.stderr
     return found

@@ -102,7 +102,7 @@ def export(
     number = best_compacted(target) if generation is None else generation
     path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
     reloaded = reload(target.path, generation=number)
-    reloaded.require_images()
+    reloaded.require_images()  # before the data are read
     done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
     found = done.comparison
     if as_json:

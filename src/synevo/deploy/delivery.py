@@ -87,9 +87,11 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
     """Write a network to `path` in the format `name`, and its description to `path`.json, after comparing it.
 
     Raises:
+        RunError: if the network is not for images of classes.
         ExportError: if an extra is missing, a step of the model has no counterpart in the format, or the written file
             does not compute the same as its source; then there is no file.
     """
+    reloaded.require_images()
     format_ = FORMATS[name]
     module = _module(name, format_)
     coarse = format_.agreement < 1

@@ -48,18 +48,18 @@ class Reloaded:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of its images."""
-        height, width, channels = self.architecture["input"]["shape"]
+        height, width, channels = self._of_images("input")["shape"]
         return height, width, channels
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of its classes, in the order of its logits."""
-        return tuple(self.architecture["classes"])
+        return tuple(self._of_images("classes"))
 
     @property
     def task(self) -> Task:
         """The task of the network: the classification of images with the normalisation of its training."""
-        about = self.architecture["input"]
+        about = self._of_images("input")
         return classification(tuple(about["mean"]), tuple(about["deviation"]))
 
     def logits(self, network: Network, pixels: Array) -> Array:
@@ -69,11 +69,16 @@ class Reloaded:
 
     def require_images(self) -> None:
         """Raise RunError if the network is not for images of classes."""
-        if "input" not in self.architecture:
+        self._of_images("input")
+
+    def _of_images(self, part: str) -> Any:
+        """Return a part of the architecture that only networks for images of classes have; RunError for others."""
+        if part not in self.architecture:
             raise RunError(
                 f"This network is for the task {self.architecture.get('task')}, not for images of classes.",
                 remedy="Use it as a module, which synevo.load(path) gives; files are written for images alone.",
             )
+        return self.architecture[part]
 
 
 def load(path: str | Path, *, generation: int | None = None) -> nnx.Module:

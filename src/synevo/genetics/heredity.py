@@ -101,11 +101,11 @@ def sensitivity(parent: Organism, task: Task, examples: Examples) -> Worth:
     """
     count = min(SENSED, len(examples))
     network = parent.network
-    blind = _ignores_constants(network, task, first(examples, BATCH))
+    centred = _ignored_constants(network, task, first(examples, BATCH))
     signs = draw_signs(count, _outputs_of_one(network, task, first(examples, 1)))
     total = {name: jnp.zeros_like(array) for name, array in network.parameters.items()}
     for place in range(count):
-        total = _feel(network, task, total, examples[np.arange(place, place + 1)], signs[place], centred=blind)
+        total = _feel(network, task, total, examples[np.arange(place, place + 1)], signs[place], centred=centred)
     worth = {name: jnp.abs(array) * jnp.sqrt(total[name] / count) for name, array in network.parameters.items()}
     return Worth(worth, _gains(parent, task, examples))
 
@@ -169,28 +169,42 @@ def _outputs_of_one(network: Network, task: Task, batch: Batch) -> int:
     return sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(outputs))
 
 
-def _ignores_constants(network: Network, task: Task, batch: Batch) -> bool:
-    """Return whether the loss ignores a constant that is added to all outputs of an example, as to logits."""
-    outputs = network(*task.inputs(batch))
-    moved = jax.tree.map(lambda leaf: leaf + 1, outputs)
-    return bool(jnp.allclose(task.loss(outputs, batch), task.loss(moved, batch), rtol=1e-3, atol=1e-4))
+def _ignored_constants(network: Network, task: Task, batch: Batch) -> tuple[bool, ...]:
+    """Return for each array of outputs whether the loss ignores a constant along its last axis, as with logits."""
+    leaves, tree = jax.tree.flatten(network(*task.inputs(batch)))
+    before = task.loss(jax.tree.unflatten(tree, leaves), batch)
+
+    def ignored(place: int) -> bool:
+        leaf = leaves[place]
+        if leaf.ndim < 2 or leaf.shape[-1] < 2:  # noqa: PLR2004
+            return False
+        rows = jnp.arange(1, leaf[..., 0].size + 1, dtype=leaf.dtype).reshape(*leaf.shape[:-1], 1)
+        moved = [*leaves[:place], leaf + rows / rows.size, *leaves[place + 1 :]]
+        after = task.loss(jax.tree.unflatten(tree, moved), batch)
+        return bool(jnp.allclose(before, after, rtol=1e-3, atol=1e-4))
+
+    return tuple(map(ignored, range(len(leaves))))
 
 
-def _vector(outputs: Outputs, *, centred: bool) -> Array:
-    """Return the outputs for one example as a vector; if `centred`, without the mean along each array's last axis."""
+def _vector(outputs: Outputs, centred: tuple[bool, ...]) -> Array:
+    """Return the outputs for one example as a vector, without the mean along the last axis of the `centred` arrays."""
     leaves = [leaf[0] for leaf in jax.tree.leaves(outputs)]
-    if centred:
-        leaves = [leaf - leaf.mean(axis=-1, keepdims=True) for leaf in leaves]
-    return jnp.concatenate([leaf.ravel() for leaf in leaves])
+    parts = [
+        leaf - leaf.mean(axis=-1, keepdims=True) if centre else leaf
+        for leaf, centre in zip(leaves, centred, strict=True)
+    ]
+    return jnp.concatenate([part.ravel() for part in parts])
 
 
 @partial(jax.jit, static_argnums=1, static_argnames="centred")
-def _feel(network: Network, task: Task, total: Arrays, batch: Batch, signs: Array, *, centred: bool) -> Arrays:
+def _feel(
+    network: Network, task: Task, total: Arrays, batch: Batch, signs: Array, *, centred: tuple[bool, ...]
+) -> Arrays:
     """Add (s · ∂y/∂w)² of a batch of one example, with its signs s [outputs], to `total`."""
 
     def weigh(parameters: Arrays) -> Array:
         outputs = replace(network, parameters=parameters)(*task.inputs(batch))
-        return jnp.dot(signs, _vector(outputs, centred=centred))
+        return jnp.dot(signs, _vector(outputs, centred))
 
     gradient = jax.grad(weigh)(network.parameters)
     return {name: array + jnp.square(gradient[name]) for name, array in total.items()}

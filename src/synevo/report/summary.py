@@ -139,11 +139,11 @@ def _lost_weights(run: RunDir, entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _outcomes(run: RunDir, compact: dict[str, Any] | None, architecture: dict[str, Any]) -> dict[str, Any] | None:
-    if compact is None or "problem" in compact or "classes" not in architecture:
+    if compact is None or "problem" in compact:
         return None
-    generation, classes = compact["generation"], architecture["classes"]
+    generation = compact["generation"]
     said = run.load_predictions(generation)
-    return None if said is None else {"generation": generation, **outcomes.tally(said, classes)}
+    return None if said is None else {"generation": generation, **outcomes.tally(said, architecture["classes"])}
 
 
 def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> dict[str, Any]:
