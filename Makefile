@@ -10,6 +10,7 @@ ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:
   sizes:encoding.heredity=cluster scope:environment.cluster_scope=layer sharpness:encoding.cluster_sharpness=2 \
   population:evolution.population=3 parents:evolution.population=3+evolution.parents=2
 CASES := 3000
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations bench fuzz clean
@@ -33,10 +34,10 @@ demo: install  ## train, evolve, compact and report on the embedded digits
 	$(BIN)/synevo report $(DEMO)
 
 quick: install  ## run the tests that start no process and train no lineage, in under a minute
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: install  ## run all tests; what is skipped is listed with its reason
-	$(BIN)/python -m pytest $(TESTING)
+	$(PYTEST) $(TESTING)
 
 install-tflite: install  ## also install TensorFlow (2 GB), for the tests of TFLite
 	$(BIN)/python -m pip install --quiet --editable '.[tflite]'

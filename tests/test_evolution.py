@@ -33,6 +33,8 @@ from synevo.wiring import cutting
 from synevo.wiring.signal import trim
 from synevo.wiring.units import PERMANENT
 
+pytestmark = pytest.mark.slow
+
 GENERATIONS = 4
 SEED = 3
 

@@ -13,6 +13,8 @@ from synevo.ancestors import BUILT_IN
 from synevo.ancestors.pooling import average_pool, max_pool
 from synevo.errors import AncestorError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "alexnet"])
 @pytest.mark.parametrize("channels", [1, 3])

@@ -9,6 +9,8 @@ from synevo.model.network import take_apart
 from synevo.wiring.dissection import dissect
 from synevo.wiring.units import keep_one
 
+pytestmark = pytest.mark.slow
+
 RESNET_STAGES = (16 * 9 * 3, 9 * 16 * 32 + 16 * 32, 9 * 32 * 64 + 32 * 64, 64 * 10)
 """Stem, the two blocks' halves where a stage begins with their shortcuts, classifier."""
 

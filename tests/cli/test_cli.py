@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FAST = [
     "ancestor_training.epochs=4",
     "ancestor_training.learning_rate=0.003",

@@ -21,6 +21,8 @@ from synevo.cli.replicates import MOST, check_seeds, in_turn, parse_seeds, repli
 from synevo.errors import PlanError, RunError
 from synevo.runs.rundir import RunDir
 
+pytestmark = pytest.mark.slow
+
 SEED = st.integers(0, 2**32 - 1)
 
 

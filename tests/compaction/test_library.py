@@ -27,6 +27,8 @@ from synevo.compaction.in_memory import compact
 from synevo.errors import CompactionError
 from synevo.model.network import take_apart
 
+pytestmark = pytest.mark.slow
+
 
 def logits(model: Any, x: Any) -> np.ndarray:
     model.eval()

@@ -40,6 +40,8 @@ from synevo.errors import ExportError
 from synevo.model.network import take_apart
 from synevo.runs.rundir import RunDir
 
+pytestmark = pytest.mark.slow
+
 SPECIMENS = (Joined, Gated, Attentive, ChannelsFirst, Grouped, LayerNormed, Pipeline)
 MODELS: dict[str, Any] = {kind.__name__: kind for kind in (*SPECIMENS, LeNet5)}
 MODELS |= {name: kind for name, kind in ARCHITECTURES.items() if name != "Stubborn"}

@@ -25,6 +25,8 @@ from synevo.runs import compacting, organisms, stages
 from synevo.runs.rundir import RunDir
 from synevo.tasks.classification import normalise
 
+pytestmark = pytest.mark.slow
+
 FRESH = """
 import sys
 import numpy as np

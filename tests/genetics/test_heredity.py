@@ -22,6 +22,8 @@ from synevo.tasks.classification import normalise
 from synevo.tasks.task import Problem, Task
 from synevo.wiring.masks import Masks, apply, by_unit
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/kernel": 12}
 ENVIRONMENT = Environment(keep_clusters=0.8, keep_synapses=0.5, cluster_scope="layer", synapse_scope="network")
 DRAWS = 400

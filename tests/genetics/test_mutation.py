@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from specimens import Specimen, random_masks
@@ -9,6 +10,8 @@ from specimens import Specimen, random_masks
 from synevo import keys
 from synevo.genetics import mutation, viability
 from synevo.wiring.masks import Masks
+
+pytestmark = pytest.mark.slow
 
 
 def viable(of: Specimen, density: float, seed: int) -> tuple[Masks, np.ndarray]:

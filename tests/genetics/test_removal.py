@@ -20,6 +20,8 @@ from synevo.tasks.task import InMemory, Problem, first
 from synevo.wiring import cutting, masks
 from synevo.wiring.units import PERMANENT
 
+pytestmark = pytest.mark.slow
+
 LOST = 2
 """A unit that the networks of these tests have lost already: the others keep their numbers."""
 

@@ -20,6 +20,8 @@ from synevo.plan.fields import EncodingPlan, Environment, Scope
 from synevo.wiring.masks import Masks
 from synevo.wiring.units import Wiring
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = {"conv1/kernel": 1, "conv2/kernel": 6, "full/kernel": 8, "classifier/kernel": 12}
 
 ENCODING = EncodingPlan(cluster="kernel", cluster_sharpness=2.0, synapse_sharpness=3.0)

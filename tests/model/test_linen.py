@@ -35,6 +35,8 @@ from synevo.wiring import cutting
 from synevo.wiring.dissection import check, dissect, example_of
 from synevo.wiring.units import keep_one
 
+pytestmark = pytest.mark.slow
+
 SILENT: dict[str, dict[str, Any]] = {"LeNet": {"train": False}, "ViT": {"deterministic": True}}
 
 UNITS = {

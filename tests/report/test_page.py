@@ -36,7 +36,10 @@ FLAGS = [
     "--enable-logging=stderr",
 ]
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (apt-get install chromium)"),
+]
 
 SECTIONS = ("headline", "curves", "lineage", "network", "survival", "kernels", "outcomes", "cost", "proof", "record")
 

@@ -32,6 +32,8 @@ from synevo.report.terminal import print_comparison, print_report
 from synevo.runs.run_list import find_runs, open_all, overview
 from synevo.runs.rundir import RunDir, save_report
 
+pytestmark = pytest.mark.slow
+
 EVIL = "<script>alert('class')</script>"
 KERNEL, MATRIX = (3, 3, 1, 4), (16, 2)
 

@@ -18,6 +18,8 @@ from synevo.report.summary import summarise
 from synevo.runs import curves
 from synevo.runs.rundir import RunDir
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("tensorboardX", reason="tensorboardX is not installed (pip install 'synevo[tensorboard]')")
 
 Curve = list[tuple[int, float]]

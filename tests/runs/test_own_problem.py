@@ -23,6 +23,8 @@ from synevo.runs.rundir import RunDir
 from synevo.runs.verification import verify_files, verify_numbers
 from synevo.tasks.task import InMemory, Problem, Task
 
+pytestmark = pytest.mark.slow
+
 
 def examples(seed: int, count: int) -> InMemory:
     """A wave over a plane, which is to be told from a place and a phase."""

@@ -16,6 +16,8 @@ from synevo.runs import organisms, stages
 from synevo.runs.rundir import RunDir
 from synevo.runs.verification import verify_files, verify_numbers
 
+pytestmark = pytest.mark.slow
+
 BROOD = {"evolution.population": 2, "evolution.generations": 3, "evolution.max_drop": 0.9}
 FAMILY = {"evolution.population": 3, "evolution.parents": 2, "evolution.generations": 3, "evolution.max_drop": 0.9}
 ADAPTIVE = {
@@ -40,14 +42,34 @@ def plan_of(**fields: Any) -> Plan:
     return organisms.resolve(compose(options=usual | fields))
 
 
-@pytest.fixture(scope="module", params=[BROOD, FAMILY, ADAPTIVE], ids=["brood", "family", "adaptive"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+def finish(folder: Path, fields: dict[str, Any]) -> RunDir:
     """A finished lineage."""
-    run = RunDir(tmp_path_factory.mktemp("runs") / "whole")
-    plan = plan_of(**request.param)
+    run, plan = RunDir(folder), plan_of(**fields)
     exhaust(stages.train_ancestor(run, plan))
     exhaust(stages.evolve(run, plan))
     return run
+
+
+@pytest.fixture(scope="module")
+def brood(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return finish(tmp_path_factory.mktemp("runs") / "brood", BROOD)
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return finish(tmp_path_factory.mktemp("runs") / "family", FAMILY)
+
+
+@pytest.fixture(scope="module")
+def adaptive(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return finish(tmp_path_factory.mktemp("runs") / "adaptive", ADAPTIVE)
+
+
+@pytest.fixture(params=["brood", "family", "adaptive"])
+def run(request: pytest.FixtureRequest) -> RunDir:
+    """Each of the three in turn."""
+    found: RunDir = request.getfixturevalue(request.param)
+    return found
 
 
 def exhaust(happenings: Iterator[Happening]) -> int:
@@ -98,10 +120,8 @@ def test_every_individual_is_kept_and_descends_from_the_best_of_the_generation_b
     assert all(np.array_equal(head[name], named[name]) for name in head)
 
 
-def test_an_offspring_of_two_is_no_larger_than_one_of_the_mean_parent_and_no_part_of_either(run: RunDir) -> None:
-    lineage = run.load_lineage()
-    if run.load_plan().evolution.parents == 1:
-        pytest.skip("these have one parent")
+def test_an_offspring_of_two_is_no_larger_than_one_of_the_mean_parent_and_no_part_of_either(family: RunDir) -> None:
+    run, lineage = family, family.load_lineage()
     mixed = 0
     for individual in lineage.individuals:
         if individual.generation > 2:
@@ -116,10 +136,8 @@ def test_an_offspring_of_two_is_no_larger_than_one_of_the_mean_parent_and_no_par
     assert mixed
 
 
-def test_an_adaptive_lineage_goes_back_and_takes_smaller_steps(run: RunDir) -> None:
-    plan, lineage = run.load_plan(), run.load_lineage()
-    if not plan.evolution.adaptive:
-        pytest.skip("this one is a brood")
+def test_an_adaptive_lineage_goes_back_and_takes_smaller_steps(adaptive: RunDir) -> None:
+    lineage = adaptive.load_lineage()
     pressures = [one.pressure for one in lineage.individuals]
     assert min(pressures) < 1
     for before, after in zip(lineage.individuals, lineage.individuals[1:], strict=False):

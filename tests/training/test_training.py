@@ -24,6 +24,8 @@ from synevo.training.fit import State, fit, start
 from synevo.wiring import masks
 from synevo.wiring.masks import Masks
 
+pytestmark = pytest.mark.slow
+
 PLAN = TrainingPlan(epochs=3, batch_size=16, learning_rate=1e-2, shift=1)
 DECAYING = PLAN.model_copy(update={"weight_decay": 0.5})
 

@@ -21,6 +21,8 @@ from synevo.wiring import cutting
 from synevo.wiring.dissection import check, dissect
 from synevo.wiring.units import keep_one
 
+pytestmark = pytest.mark.slow
+
 CASES = int(os.environ.get("SYNEVO_FUZZ", "200"))
 MASKS = 8
 SHAPE = (8, 8, 1)
