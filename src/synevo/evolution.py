@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from synevo.compaction.proof import prove
-from synevo.errors import DivergenceError
+from synevo.errors import DivergenceError, PlanError
 from synevo.genetics import census, mating, mutation, viability
 from synevo.genetics.archive import Archive, Birth, Memory, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
@@ -192,7 +192,7 @@ def conceive(
     and on as many random ones.
 
     Raises:
-        ValueError: unless 0 < keep_synapses <= keep_clusters <= 1.
+        PlanError: unless 0 < keep_synapses <= keep_clusters <= 1.
         ViabilityError: where even the parent has no path to an output.
         ProofError: where the smaller network differs from the masked one.
     """
@@ -201,7 +201,11 @@ def conceive(
         keep_clusters=environment.keep_clusters if keep_clusters is None else keep_clusters,
     )
     if not 0 < environment.keep_synapses <= environment.keep_clusters <= 1:
-        raise ValueError(f"0 < keep_synapses <= keep_clusters <= 1 is not so in {environment}")
+        raise PlanError(
+            f"An offspring cannot keep {environment.keep_synapses:g} of its parent's synapses and "
+            f"{environment.keep_clusters:g} of its clusters.",
+            remedy="Give shares with 0 < keep_synapses <= keep_clusters <= 1: synapses survive in surviving clusters.",
+        )
     parent = _mated(parents, evolution, encoding)
     wiring, template = parent.species.anatomy.wiring, parent.species.template
     worths = worth(parent)
