@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compilations import compiled
 from flax import nnx
 from specimens import SHAPE, Specimen, Tiny, hatch, images, lay_out, outputs, silence
 
@@ -51,11 +52,12 @@ PLAN = Plan(
 
 @dataclass
 class Life:
-    """A lineage: its births, and the epochs of its trainings with arrays of their own."""
+    """A lineage: its births, the epochs of its trainings with arrays of their own, and the programs it compiled."""
 
     species: Species
     births: dict[int, Birth] = field(default_factory=dict)
     epochs: list[tuple[Training, list[np.ndarray]]] = field(default_factory=list)
+    programs: dict[int, list[str]] = field(default_factory=dict)
 
     def organism(self, generation: int) -> Organism:
         organism = self.births[generation].organism
@@ -107,7 +109,8 @@ def life(tiny: Specimen, digits: Problem) -> Life:
     life = Life(tiny.species)
     life.watch(evolution.trained_ancestor(keys.root(SEED), life.species, digits, PLAN))
     for generation in range(2, GENERATIONS + 1):
-        life.bear(digits, PLAN, generation)
+        with compiled() as life.programs[generation]:
+            life.bear(digits, PLAN, generation)
     return life
 
 
@@ -268,6 +271,26 @@ def test_resuming_in_the_middle_of_a_training_equals_not_stopping(digits: Proble
     resumed = Life(life.species).bear(digits, PLAN, 3, parent=life.organism(2), resume=resume)
     assert [event.state.epoch for event, _ in resumed.epochs] == [2]
     assert same(resumed.organism(3), life.organism(3))
+
+
+@pytest.mark.parametrize("generation", [3, 4])
+def test_a_generation_compiles_three_programs_of_its_network_and_five_at_most_for_a_shape_that_is_new(
+    life: Life, generation: int
+) -> None:
+    """However long it trains. The three are its outputs, for the proof; a training step; and its score.
+
+    An array of a shape that no generation had is brought to the device, copied before training, and gets moments of
+    Adam; its mask, if it has one, is brought there too; and if its parent's is new, so is the size of its weights.
+    The first offspring also compiles what is the same for all.
+    """
+    new, known = {}, set[tuple[int, ...]]()
+    for number in range(1, generation + 1):
+        shapes = {array.shape for array in life.organism(number).network.arrays.values()}
+        new[number] = shapes - known
+        known |= shapes
+    masked = {array.shape for name, array in life.organism(generation).network.arrays.items() if "kernel" in name}
+    most = 3 + 3 * len(new[generation]) + len(new[generation] & masked) + len(new[generation - 1])
+    assert 0 < len(life.programs[generation]) <= most
 
 
 # What follows is about the course of a lineage, so training is played: it takes no time and says what it was asked.

@@ -187,7 +187,3 @@ def test_every_preset_states_its_command_hardware_time_and_result_and_keeps_its_
         assert set(about) == {"command", "hardware", "time", "result"}
         assert "to be measured" not in " ".join(about.values())
         assert preset_records(preset)
-
-
-def test_every_field_of_the_plan_has_a_meaning() -> None:
-    assert all(describe().values())

@@ -306,14 +306,6 @@ def test_documents_of_another_version_cost_no_more_than_what_they_lack(run: RunD
     assert "no JSON object" in page_of(run)
 
 
-def test_the_compacted_network_is_read_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = []
-    load = RunDir.load_compact
-    monkeypatch.setattr(RunDir, "load_compact", lambda own, generation: times.append(1) or load(own, generation))
-    summarise(run)
-    assert len(times) == 1
-
-
 def test_a_page_that_cannot_be_written_is_offered_another_place(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a")
     (run.path / "report").write_text("not a folder")

@@ -123,9 +123,7 @@ def test_a_plan_that_is_no_toml_is_damaged_and_one_with_an_unknown_field_is_refu
         run.load_plan()
 
 
-def test_a_folder_without_a_plan_is_no_run() -> None:
-    with pytest.raises(RunError, match="not a run"):
-        RunDir(Path("runs/none")).load_plan()
+def test_before_the_first_run_there_is_no_latest_one() -> None:
     with pytest.raises(RunError, match="no run"):
         latest()
 

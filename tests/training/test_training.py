@@ -1,6 +1,5 @@
 """Training: it learns, it repeats itself to the bit, and it brings nothing back to life."""
 
-import logging
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import compiled
 from specimens import Normed, Specimen, random_masks, specimen
 from test_evaluation import Read
 
@@ -157,20 +157,16 @@ def test_examples_that_are_read_a_batch_at_a_time_train_as_those_in_memory_to_th
         assert state.loss == expected.loss
 
 
-def compilations(caplog: pytest.LogCaptureFixture) -> int:
-    """How many programs JAX has compiled since the log was cleared."""
-    return sum("Finished XLA compilation" in record.getMessage() for record in caplog.records)
-
-
-def test_a_step_is_compiled_once_for_a_shape(
-    digits: Problem, alive: Masks, sparse: Network, states: list[State], caplog: pytest.LogCaptureFixture
+def test_a_step_is_compiled_for_its_shapes_and_its_plan_and_not_again_for_each_network(
+    digits: Problem, alive: Masks, sparse: Network, states: list[State]
 ) -> None:
     assert states
-    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    with compiled() as programs:
         train(sparse, digits, {name: ~mask for name, mask in alive.items()}, seed=5)
-        assert compilations(caplog) == 0
+    assert programs == []
+    with compiled() as programs:
         train(sparse, digits, alive, PLAN.model_copy(update={"learning_rate": 2e-2}))
-        assert compilations(caplog) > 0
+    assert len(programs) == 1
 
 
 def test_a_cpu_s_step_has_xla_s_own_convolutions() -> None:
@@ -183,13 +179,9 @@ def test_a_cpu_s_step_has_xla_s_own_convolutions() -> None:
     np.testing.assert_allclose(own(*arrays), np.full((128, 24, 24, 20), 25.0))
 
 
-def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "_OWN_CONVOLUTIONS", {"xla_cpu_no_such_option": "1"})
-    compiling.options.cache_clear()
-    try:
-        assert compiling.options() == {}
-    finally:
-        compiling.options.cache_clear()
+def test_an_option_of_the_compiler_is_given_where_xla_knows_it_and_left_out_where_it_does_not() -> None:
+    assert compiling.options((("xla_cpu_prefer_vector_width", "256"),)) == {"xla_cpu_prefer_vector_width": "256"}
+    assert compiling.options((("xla_cpu_no_such_option", "1"),)) == {}
 
 
 def test_an_epoch_that_is_one_program_is_the_epoch_that_is_driven_step_by_step(
@@ -204,6 +196,25 @@ def test_an_epoch_that_is_one_program_is_the_epoch_that_is_driven_step_by_step(
                 assert array.dtype == jnp.float64
                 np.testing.assert_allclose(state.network.parameters[name], array, rtol=0, atol=1e-10)
     assert all((np.asarray(scanned[-1].network.parameters[name])[~mask] == 0).all() for name, mask in alive.items())
+
+
+def cross_entropy(network: Network, problem: Problem) -> float:
+    """Of the training images as they are, in double precision."""
+    logits = np.asarray(outputs_of(network, problem.task, problem.train), np.float64)
+    labels = problem.train.arrays["label"]  # type: ignore[attr-defined]
+    return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]).mean())
+
+
+@pytest.mark.parametrize("scanned", [False, True], ids=["dispatched", "scanned"])
+def test_a_training_of_a_single_step_takes_this_step(
+    digits: Problem, alive: Masks, sparse: Network, *, scanned: bool
+) -> None:
+    assert len(digits.train) == 256
+    plan = TrainingPlan(epochs=1, batch_size=256, learning_rate=1e-2, shift=0)
+    (state,) = train(sparse, digits, alive, plan, scanned=scanned)
+    before = cross_entropy(sparse, digits)
+    assert (state.epoch, state.loss) == (1, pytest.approx(before, rel=1e-5))
+    assert cross_entropy(state.network, digits) < before
 
 
 def test_an_absurd_learning_rate_is_a_divergence_that_names_a_gentler_one(

@@ -10,16 +10,17 @@ from functools import cache
 import jax
 
 _FUSIONS = ("DOT", "REDUCE", "ELTWISE")
-_OWN_CONVOLUTIONS = {
-    "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{name}" for name in _FUSIONS)
-}
+_OWN_CONVOLUTIONS = (
+    ("xla_cpu_experimental_ynn_fusion_type", ",".join(f"LIBRARY_FUSION_TYPE_{name}" for name in _FUSIONS)),
+)
 
 
 @cache
-def options() -> dict[str, str]:
-    """Return the `compiler_options` of `jax.jit` for a CPU; empty where this XLA does not know the option."""
+def options(table: tuple[tuple[str, str], ...] = _OWN_CONVOLUTIONS) -> dict[str, str]:
+    """Return the `compiler_options` of `jax.jit` for a CPU; empty where this XLA does not know those of the table."""
+    wanted = dict(table)
     try:
-        jax.jit(lambda x: x, compiler_options=_OWN_CONVOLUTIONS)(0.0)
+        jax.jit(lambda x: x, compiler_options=wanted)(0.0)
     except jax.errors.JaxRuntimeError:
         return {}
-    return _OWN_CONVOLUTIONS
+    return wanted
