@@ -93,9 +93,8 @@ def _start(plans: Mapping[RunDir, Plan], stage: Callable[[RunDir], Iterator[Happ
     """Give each run its ancestor, one run after the other, and print the next command."""
 
     def begin(target: RunDir) -> None:
-        happenings = stage(target)
-        record = _recorder(target, wanted=tensorboard)
-        _follow(record(happenings), generations=1, nothing=f"{target.path} has its ancestor already.")
+        record = _recorder(target, wanted=tensorboard)  # before the stage loads JAX
+        _follow(record(stage(target)), generations=1, nothing=f"{target.path} has its ancestor already.")
 
     in_turn(list(plans), begin)
     names = " ".join(shlex.quote(str(target.path)) for target in plans)
