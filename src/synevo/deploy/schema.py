@@ -126,7 +126,7 @@ def _check_parts(path: Path, found: _Architecture) -> None:
         return
     numbers = {len(found.input.mean), len(found.input.deviation)}
     if not numbers <= {1, found.input.shape[-1]}:
-        raise damaged(path, "its means and deviations are not one a channel")
+        raise damaged(path, "mean and deviation of its architecture are not one a channel")
 
 
 def _check_format(path: Path, found: Any) -> None:

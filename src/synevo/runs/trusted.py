@@ -49,8 +49,10 @@ def _place(name: str) -> str | None:
         spec = find_spec(name.partition(":")[0].partition(".")[0])
     except (ImportError, ValueError):
         return None
-    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
-    return next((str(Path(place).resolve()) for place in places if place), None)
+    if spec is None:
+        return None
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    return os.pathsep.join(str(Path(place).resolve()) for place in places) or None
 
 
 def _known() -> dict[str, list[str]]:
