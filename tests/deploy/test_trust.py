@@ -135,11 +135,34 @@ def test_code_that_is_only_written_otherwise_loads_and_answers_the_same(mine: Pa
     np.testing.assert_allclose(np.asarray(second(x)), expected, atol=1e-5)
 
 
+def without_program(documents: dict[str, Any]) -> dict[str, Any]:
+    """The documents as an older version wrote them."""
+    architecture = {name: value for name, value in documents["architecture"].items() if name != "program"}
+    return {**documents, "architecture": architecture}
+
+
 def test_a_network_that_an_older_version_compacted_loads_without_its_program(mine: Path) -> None:
     weights, documents = RunDir(Path("run")).load_compact(2)
-    del documents["architecture"]["program"]
-    folder = RunDir(mine / "old").save_compact(2, weights=weights, documents=documents)
+    folder = RunDir(mine / "old").save_compact(2, weights=weights, documents=without_program(documents))
     assert reload(folder).generation == 2
+
+
+def test_outputs_that_are_no_finite_numbers_are_kept_and_compared(mine: Path, code: Path) -> None:
+    """Log of what may be negative: the reference outputs hold NaN, and are the same NaN again."""
+    log = NET.replace("x.mean((1, 2)))", "jnp.log(x.mean((1, 2)) - 1))")
+    other = log.replace("x = nnx.relu(self.b(x))", "y = self.b(x)\n        x = jnp.where(y > 0, y, 0 * y)")
+    write_module(code, "owned_net", log)
+    weights, documents = RunDir(Path("run")).load_compact(2)
+    found = reload(RunDir(mine / "bare").save_compact(2, weights=weights, documents=without_program(documents)))
+    inputs = (jnp.zeros((2, 8, 8, 1)),)
+    documents["architecture"]["program"] = sameness.describe(found.network, inputs)
+    assert "NaN" in json.dumps(documents["architecture"]["program"])
+    folder = RunDir(mine / "logged").save_compact(2, weights=weights, documents=documents)
+    write_module(code, "owned_net", other)
+    assert reload(folder).generation == 2
+    write_module(code, "owned_net", NET)
+    with pytest.raises(RunError, match="gives other outputs"):
+        reload(folder)
 
 
 # Received files

@@ -33,9 +33,9 @@ Run = Annotated[
 ]
 
 
-def _keep_word(ancestor: str | None) -> str | None:
-    """Keep the name of an ancestor whose code the user trusts."""
-    if ancestor is not None:
+def _keep_word(context: typer.Context, ancestor: str | None) -> str | None:
+    """Keep the name of an ancestor whose code the user trusts; a shell that completes a line is not the user."""
+    if ancestor is not None and not context.resilient_parsing:
         from synevo.runs import trusted
 
         trusted.remember(ancestor)

@@ -83,7 +83,7 @@ class _Argument(_Part):
 class _Program(_Part):
     """What a network computed when it was written: `synevo.runs.sameness`."""
 
-    model_config = ConfigDict(strict=True)  # outputs may be NaN
+    model_config = ConfigDict(allow_inf_nan=True)  # outputs may be none
 
     fingerprint: str
     outputs: tuple[tuple[tuple[float, ...], ...], ...]
