@@ -1,5 +1,7 @@
 """Strict JAX, repeatable Hypothesis, and the two things that most tests start from: images, and a tiny network."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -13,7 +15,7 @@ from synevo.genetics import census
 from synevo.genetics.organism import Organism
 from synevo.lineage.individuals import Individual, Scores
 from synevo.plan.fields import AncestorPlan, DataPlan, Plan
-from synevo.runs import compacting, organisms
+from synevo.runs import compacting, organisms, trusted
 from synevo.runs.rundir import RunDir
 from synevo.tasks.classification import classification
 from synevo.tasks.task import InMemory, Problem
@@ -28,6 +30,8 @@ jax.config.update("jax_legacy_prng_key", "error")
 hypothesis.settings.register_profile("synevo", deadline=None, derandomize=True, database=None, max_examples=40)
 hypothesis.settings.load_profile("synevo")
 
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="synevo-state-")
+"""Tests remember no ancestor for the person who runs them."""
 
 MAY_BE_SKIPPED = {
     "no Chromium is installed": "Debian's package chromium",
@@ -87,6 +91,7 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
     data = DataPlan(image_size=8, fit="none", normalise="standardise")
     plan = Plan().model_copy(update={"data": data, "ancestor": AncestorPlan(name=ancestor)})
     run.save_plan(plan)
+    trusted.remember(ancestor)
     species = organisms.prepare(plan).species
     whole, wiring = species.template, species.anatomy.wiring
     alive = keep_one(wiring, np.arange(wiring.units) % 2 == 1)

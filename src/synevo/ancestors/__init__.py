@@ -51,6 +51,13 @@ def find(name: str) -> Factory:
     return find_named(name, what="the ancestor", error=AncestorError)
 
 
+def moved(error: AncestorError) -> AncestorError:
+    """Return an error of `find` for an ancestor that a file names: its code may have moved since."""
+    return AncestorError(
+        error.problem, remedy=f"{error.remedy} Where it has moved, name it: --ancestor package.module:factory."
+    )
+
+
 def native_size(name: str) -> int | None:
     """Return the side in pixels of the images that an ancestor was designed for; None where any size works.
 

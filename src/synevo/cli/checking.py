@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from synevo.cli.looking import Run
+from synevo.cli.looking import Ancestor, Run
 from synevo.errors import RunError
 
 
 def verify(
     run: Run = None,
     quick: Annotated[bool, typer.Option("--quick", help="Check the files alone, without loading networks.")] = False,
+    ancestor: Ancestor = None,
 ) -> None:
     """Compute every number of the report again from the files."""
     from synevo.cli.opening import open_run
@@ -22,7 +23,7 @@ def verify(
     target = open_run(run)
     checks = list(verify_files(target))
     if not quick and all(check.holds for check in checks):
-        checks += verify_numbers(target)
+        checks += verify_numbers(target, ancestor)
     for check in checks:
         typer.echo(
             f"{'ok     ' if check.holds else 'DAMAGED'} {check.subject}{'' if check.holds else f': {check.found}'}"

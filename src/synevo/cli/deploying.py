@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synevo.cli.looking import complete_run, console
+from synevo.cli.looking import Ancestor, complete_run, console
 from synevo.cli.options import Options, plan_options
 from synevo.errors import PlanError, did_you_mean
 
@@ -32,13 +32,14 @@ def predict(
         int | None,
         typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
+    ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Classify image files with the compacted network: the most probable classes, and their probabilities."""
     from synevo.deploy.classification import classify
     from synevo.deploy.reload import reload
 
-    reloaded = reload(run, generation=generation)
+    reloaded = reload(run, generation=generation, ancestor=ancestor)
     verdicts = classify(reloaded, images, top=top)
     if as_json:
         found = [asdict(verdict) | {"classes": _named(verdict.classes)} for verdict in verdicts]
@@ -83,6 +84,7 @@ def export(
         typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
     options: Options,
+    ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test images."""
@@ -101,7 +103,7 @@ def export(
     plan = change(target.load_plan(), options=options)
     number = best_compacted(target) if generation is None else generation
     path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
-    reloaded = reload(target.path, generation=number)
+    reloaded = reload(target.path, generation=number, ancestor=ancestor)
     reloaded.require_images()  # before the data are read
     done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
     found = done.comparison

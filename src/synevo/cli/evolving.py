@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synevo.cli.looking import complete_run
+from synevo.cli.looking import Ancestor, complete_run
 from synevo.cli.options import Options, plan_options
 
 Sets = Annotated[
@@ -72,11 +72,18 @@ def train_ancestor(
 
 
 @plan_options("evolution", "environment", "encoding", "data.data_dir")
-def evolve(*, runs: Runs = None, options: Options, sets: Sets = None, tensorboard: TensorBoard = False) -> None:
+def evolve(
+    *,
+    runs: Runs = None,
+    options: Options,
+    sets: Sets = None,
+    tensorboard: TensorBoard = False,
+    ancestor: Ancestor = None,
+) -> None:
     """Evolve runs to a generation: synthesise, compact, train and score one offspring after the other."""
     from synevo.cli import working
 
-    working.evolve(runs, options, sets or (), tensorboard=tensorboard)
+    working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor)
 
 
 @plan_options("data.data_dir")
@@ -91,8 +98,9 @@ def compact(
         int, typer.Option(min=1, help="Keep dead filters until each layer has a multiple of these.")
     ] = 1,
     options: Options,
+    ancestor: Ancestor = None,
 ) -> None:
     """Write the best network physically smaller, proven equal to the masked one and timed beside its ancestor."""
     from synevo.cli import working
 
-    working.compact(runs, generation, round_to=round_to, options=options)
+    working.compact(runs, generation, round_to=round_to, options=options, ancestor=ancestor)

@@ -33,6 +33,27 @@ Run = Annotated[
 ]
 
 
+def _keep_word(context: typer.Context, ancestor: str | None) -> str | None:
+    """Keep the name of an ancestor whose code the user trusts; a shell that completes a line is not the user."""
+    if ancestor is not None and not context.resilient_parsing:
+        from synevo.runs import trusted
+
+        trusted.remember(ancestor)
+    return ancestor
+
+
+Ancestor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FACTORY",
+        callback=_keep_word,
+        help="The factory of the ancestor's network, where it has moved since the run was started, or where a run or "
+        "a file that you received names code that you trust.",
+        show_default=False,
+    ),
+]
+
+
 def report(
     *,
     runs: Annotated[

@@ -102,24 +102,26 @@ def _start(plans: Mapping[RunDir, Plan], stage: Callable[[RunDir], Iterator[Happ
     typer.echo(f"{ready} ready. Next: synevo evolve {names}", err=True)
 
 
-def evolve(paths: list[Path] | None, options: Options, sets: Sequence[str], *, tensorboard: bool) -> None:
-    """Evolve the runs at these paths, or the latest, one after the other.
+def evolve(
+    paths: list[Path] | None, options: Options, sets: Sequence[str], *, tensorboard: bool, ancestor: str | None
+) -> None:
+    """Evolve the runs at these paths, or the latest, one after the other; `ancestor` names a factory that has moved.
 
     Raises:
         DivergenceError: if the last generation of a run failed.
         RunError: if a path is no run.
     """
-    in_turn(open_runs(paths), lambda target: _evolve(target, options, sets, tensorboard=tensorboard))
+    in_turn(open_runs(paths), lambda target: _evolve(target, options, sets, tensorboard=tensorboard, ancestor=ancestor))
 
 
-def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboard: bool) -> None:
+def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboard: bool, ancestor: str | None) -> None:
     """Evolve one run; raise DivergenceError if its last generation failed."""
     plan = change(target.load_plan(), options=options, sets=sets)
     record = _recorder(target, wanted=tensorboard)
     from synevo.runs import stages
 
     _follow(
-        record(stages.evolve(target, plan)),
+        record(stages.evolve(target, plan, ancestor=ancestor)),
         generations=plan.evolution.generations,
         nothing=f"{target.path} has nothing left to evolve.",
         lineage=target.load_lineage(),
@@ -135,17 +137,22 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
     typer.echo(f"Next: synevo compact {target.path}; synevo report {target.path}", err=True)
 
 
-def compact(paths: list[Path] | None, generation: int | None, *, round_to: int, options: Options) -> None:
+def compact(
+    paths: list[Path] | None, generation: int | None, *, round_to: int, options: Options, ancestor: str | None
+) -> None:
     """Compact the runs at these paths, or the latest, one after the other; raise RunError if a path is no run."""
-    in_turn(open_runs(paths), lambda target: _compact(target, generation, round_to=round_to, options=options))
+    in_turn(
+        open_runs(paths),
+        lambda target: _compact(target, generation, round_to=round_to, options=options, ancestor=ancestor),
+    )
 
 
-def _compact(target: RunDir, generation: int | None, *, round_to: int, options: Options) -> None:
+def _compact(target: RunDir, generation: int | None, *, round_to: int, options: Options, ancestor: str | None) -> None:
     """Compact one run and print the result."""
     plan = change(target.load_plan(), options=options)
     from synevo.runs import compacting
 
-    documents = compacting.compact(target, plan, generation=generation, round_to=round_to)
+    documents = compacting.compact(target, plan, generation=generation, round_to=round_to, ancestor=ancestor)
     number, proof = documents["architecture"]["generation"], documents["proof"]
     units = documents["architecture"]["units"]
     if units["alive"] == units["all"]:

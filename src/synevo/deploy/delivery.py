@@ -21,6 +21,7 @@ from synevo.compaction.proof import TOLERANCE
 from synevo.data.datasets import Dataset
 from synevo.data.images import Images
 from synevo.deploy.reload import Reloaded
+from synevo.deploy.schema import seal
 from synevo.errors import ExportError
 from synevo.files.writing import hash_of, write, write_json
 from synevo.runs import stopwatch
@@ -44,10 +45,12 @@ class Format:
     needs: str
     extra: str | None = None
     agreement: float = 1.0
+    rebuilt: bool = False
+    """Whether the ancestor's factory is needed to open a file."""
 
 
 FORMATS: dict[str, Format] = {
-    "safetensors": Format("safetensors", "safetensors", "synevo"),
+    "safetensors": Format("safetensors", "safetensors", "synevo", rebuilt=True),
     "stablehlo": Format("stablehlo", "stablehlo", "JAX and flatbuffers"),
     "onnx": Format("onnx", "onnx", "any ONNX runtime (opset 18)", extra="onnx"),
     "tflite": Format("tflite", "tflite", "any LiteRT or TFLite interpreter", extra="tflite"),
@@ -97,14 +100,17 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
     coarse = format_.agreement < 1
     content = module.write(reloaded, *([dataset.train.pixels[:CALIBRATING]] if coarse else []))
     contract = _contract(reloaded, format_, name, content)
-    contract["output"] |= module.describe(content) if coarse else {}
+    if coarse:
+        contract["output"] |= module.describe(content)
+        contract = seal(contract)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         unproven = Path(scratch) / path.name
         write(unproven, content)
         write_json(_beside(unproven), contract)
         images = dataset.test if coarse else Images(dataset.test.pixels[:CHECKED], dataset.test.labels[:CHECKED])
-        comparison = _compare(reloaded, images, module.open_file(unproven))
+        opened = module.open_file(unproven, *([reloaded.ancestor] if format_.rebuilt else []))
+        comparison = _compare(reloaded, images, opened)
         _check(comparison, format_, path)
         write_json(_beside(unproven), {**contract, "checked": asdict(comparison)})
         _beside(unproven).replace(_beside(path))
@@ -124,7 +130,7 @@ def _contract(reloaded: Reloaded, format_: Format, name: str, content: bytes) ->
     """Return the description of a file for its users: its input, its output, its classes and its origin."""
     height, width, channels = reloaded.shape
     about = reloaded.architecture["input"]
-    return {
+    contract = {
         "format": name,
         "synevo": __version__,
         "generation": reloaded.generation,
@@ -149,6 +155,7 @@ def _contract(reloaded: Reloaded, format_: Format, name: str, content: bytes) ->
         "classes": reloaded.classes,
         "architecture": reloaded.architecture,
     }
+    return seal(contract)
 
 
 def _compare(reloaded: Reloaded, images: Images, exported: Runner) -> Comparison:

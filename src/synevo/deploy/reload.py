@@ -8,7 +8,7 @@
 The ancestor's factory is called once, its attributes are set to the smaller sizes, and its arrays are replaced by the
 compacted ones. The result can be trained further (`nnx.Optimizer`, `nnx.jit`, `nnx.grad`) and compacted again
 (`synevo.compaction.in_memory.compact`); a Linen ancestor comes back as a `synevo.model.linen.Linen`. Reading executes
-no code except the factory, which is the user's own.
+no code except the factory: a built-in one, or one that the user has named.
 """
 
 import json
@@ -24,21 +24,28 @@ from flax import nnx
 from jax import Array
 
 from synevo import ancestors
-from synevo.errors import RunError, damaged
+from synevo.deploy import schema
+from synevo.errors import AncestorError, RunError, damaged
 from synevo.files.tensors import Tensors, unpack_tensors
 from synevo.files.writing import hash_of
-from synevo.model.network import Network, outline, put_together
-from synevo.runs.rundir import ARCHITECTURE_FORMAT, RunDir, read_compact
+from synevo.model.arguments import arranged
+from synevo.model.network import Inputs, Network, outline, put_together
+from synevo.runs import sameness, trusted
+from synevo.runs.rundir import RunDir, read_compact
 from synevo.tasks.classification import classification
 from synevo.tasks.task import Task
+
+Ancestor = Callable[..., Any] | str
+"""A factory, or its name: built in, or `package.module:factory`."""
 
 
 @dataclass(frozen=True)
 class Reloaded:
-    """A compacted network, and its `architecture`, the document beside its weights."""
+    """A compacted network, its `architecture`, the document beside its weights, and the `ancestor` that built it."""
 
     network: Network
     architecture: Mapping[str, Any]
+    ancestor: Ancestor | None = None
 
     @property
     def generation(self) -> int:
@@ -81,7 +88,7 @@ class Reloaded:
         return self.architecture[part]
 
 
-def load(path: str | Path, *, generation: int | None = None) -> nnx.Module:
+def load(path: str | Path, *, generation: int | None = None, ancestor: Ancestor | None = None) -> nnx.Module:
     """Return the compacted network at `path` as an nnx.Module in evaluation mode.
 
     `path` is a run (its best compacted generation, or `generation`), a folder `compact/gNN` of a run or a copy of it,
@@ -89,39 +96,71 @@ def load(path: str | Path, *, generation: int | None = None) -> nnx.Module:
     float32 [n, height, width, channels], normalised as (pixel / 255 - mean) / deviation; `mean` and `deviation` are
     under `input` in architecture.json. Dead synapses inside it are zeros that further training may revive.
 
+    `ancestor` is the factory that builds the network, or its name. A file that was received may name any code, so it
+    is needed unless the file names a built-in ancestor, or one that you have started a run with.
+
     Raises:
-        RunError: if there is no compacted network, its files are damaged, or the ancestor's model has changed.
+        RunError: if there is no compacted network, its files are damaged, its ancestor is not trusted, or the
+            ancestor's model has changed.
         AncestorError: if the ancestor cannot be imported or built.
     """
-    model: nnx.Module = put_together(reload(path, generation=generation).network)
+    model: nnx.Module = put_together(reload(path, generation=generation, ancestor=ancestor).network)
     return model
 
 
-def reload(path: str | Path, *, generation: int | None = None) -> Reloaded:
+def reload(path: str | Path, *, generation: int | None = None, ancestor: Ancestor | None = None) -> Reloaded:
     """Return the compacted network at `path` as arrays, with its architecture; arguments and errors as in `load`."""
-    weights, architecture = _read(Path(path), generation)
-    _check_format(Path(path), architecture.get("format"))
-    whole = _outline(architecture)
+    path = Path(path)
+    weights, architecture = _read(path, generation)
+    schema.check_architecture(path, architecture, weights)
+    chosen = _trusted(path, architecture["ancestor"]) if ancestor is None else ancestor
+    name = chosen if isinstance(chosen, str) else architecture["ancestor"]
+    inputs = _inputs(path, architecture)
+    whole = _outline(_factory(chosen), architecture, inputs)
     if set(weights) != set(whole.arrays):
-        raise RunError(
-            f"The ancestor's model {architecture['ancestor']} has changed since {path} was made.",
-            remedy="Give the model back its layers.",
-        )
+        raise sameness.changed(name, "it has other arrays")
     arrays = {name: jnp.asarray(array) for name, array in weights.items()}
-    return Reloaded(whole.like(arrays, groups=architecture["groups"]), architecture)
+    network = whole.like(arrays, groups=architecture["groups"])
+    if "program" in architecture:
+        sameness.check(network, inputs, architecture["program"], name)
+    return Reloaded(network, architecture, chosen)
 
 
-def _outline(architecture: Mapping[str, Any]) -> Network:
+def _trusted(path: Path, name: str) -> str:
+    """Return the name of the ancestor that a file names; raise RunError if the user has not named it before."""
+    trusted.require(name, path)
+    return name
+
+
+def _factory(ancestor: Ancestor) -> Callable[..., Any]:
+    """Return the factory of an ancestor; raise AncestorError if it cannot be imported."""
+    if not isinstance(ancestor, str):
+        return ancestor
+    try:
+        return ancestors.find(ancestor)
+    except AncestorError as error:
+        raise ancestors.moved(error) from error
+
+
+def _inputs(path: Path, architecture: Mapping[str, Any]) -> Inputs:
+    """Return the shapes and dtypes of the arguments of a network, for two examples."""
+    if "arguments" not in architecture:
+        return (jax.ShapeDtypeStruct((2, *architecture["input"]["shape"]), jnp.float32),)
+    leaves = [jax.ShapeDtypeStruct((2, *one["shape"]), jnp.dtype(one["dtype"])) for one in architecture["arguments"]]
+    if "structure" not in architecture:
+        return tuple(leaves)
+    try:
+        found: Inputs = tuple(arranged(architecture["structure"], leaves))
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, RecursionError):
+        raise damaged(path, "structure of its architecture is none of arguments") from None
+    return found
+
+
+def _outline(factory: Callable[..., Any], architecture: Mapping[str, Any], inputs: Inputs) -> Network:
     """Return the ancestor's network with shapes in place of arrays."""
-    make: Callable[..., Any] = ancestors.find(architecture["ancestor"])
     if "arguments" in architecture:
-        inputs = tuple(
-            jax.ShapeDtypeStruct((2, *one["shape"]), jnp.dtype(one["dtype"])) for one in architecture["arguments"]
-        )
-        return outline(make, inputs)
-    shape = tuple(architecture["input"]["shape"])
-    inputs = (jax.ShapeDtypeStruct((2, *shape), jnp.float32),)
-    return outline(partial(make, shape, len(architecture["classes"])), inputs)
+        return outline(factory, inputs)
+    return outline(partial(factory, tuple(architecture["input"]["shape"]), len(architecture["classes"])), inputs)
 
 
 def best_compacted(run: RunDir) -> int:
@@ -145,6 +184,8 @@ def _read(path: Path, generation: int | None) -> tuple[Tensors, dict[str, Any]]:
         run = RunDir(path)
         run.load_plan()
         weights, documents = run.load_compact(best_compacted(run) if generation is None else generation)
+    if "architecture" not in documents:
+        raise damaged(path, "architecture.json is not among its files")
     return weights, documents["architecture"]
 
 
@@ -159,20 +200,9 @@ def _read_exported(path: Path) -> tuple[Tensors, dict[str, Any]]:
     try:
         contract = json.loads(beside.read_text("utf-8"))
         architecture, sha = contract["architecture"], contract["sha256"]
-    except (ValueError, KeyError, TypeError):
+        schema.check_contract(beside, contract)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise damaged(beside, "it is not what `synevo export --to safetensors` wrote") from None
     if hash_of(content) != sha:
         raise damaged(path, "it is not the file that was written (its hash differs)")
     return unpack_tensors(path, content), architecture
-
-
-def _check_format(path: Path, found: Any) -> None:
-    if found != ARCHITECTURE_FORMAT:
-        newer = isinstance(found, int) and found > ARCHITECTURE_FORMAT
-        raise RunError(
-            f"{path} was compacted by {'a newer' if newer else 'an older'} synevo "
-            f"(format {found}; this one reads {ARCHITECTURE_FORMAT}).",
-            remedy="Upgrade with `pip install --upgrade synevo`."
-            if newer
-            else "Run `synevo compact` on its run again.",
-        )

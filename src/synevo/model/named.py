@@ -20,11 +20,14 @@ def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as problem:
+        here = f"{module_name}.".startswith(f"{problem.name}.")
         raise error(
             f"The module {module_name!r} of {what} could not be imported: {problem}.",
-            remedy="Run synevo in the folder that holds it, or add that folder to PYTHONPATH.",
+            remedy="Run synevo in the folder that holds it, or add that folder to PYTHONPATH."
+            if here
+            else f"Install {problem.name}, which it imports.",
         ) from None
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # whatever the user's code raises
         raise error(
             f"The module {module_name!r} of {what} could not be imported: {type(problem).__name__}: {problem}.",
             remedy=f"Mend it until `python -c 'import {module_name}'` works.",

@@ -15,7 +15,9 @@ from synevo.errors import CompactionError, RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics import census
 from synevo.genetics.organism import Organism
+from synevo.model.arguments import structure_of
 from synevo.plan.fields import Plan
+from synevo.runs import sameness
 from synevo.runs.organisms import Context, load_organism, measure, prepare, to_tensors
 from synevo.runs.rundir import ARCHITECTURE_FORMAT, RunDir
 from synevo.training.evaluation import outputs_of
@@ -28,11 +30,14 @@ SHOWN_IMAGES = 24
 """The number of images of each kind that are kept beside the predictions, for people to look at."""
 
 
-def compact(run: RunDir, plan: Plan, *, generation: int | None = None, round_to: int = 1) -> dict[str, Any]:
+def compact(
+    run: RunDir, plan: Plan, *, generation: int | None = None, round_to: int = 1, ancestor: str | None = None
+) -> dict[str, Any]:
     """Compact a generation (by default the best one), prove it, time it beside its ancestor, and write it.
 
-    Each layer keeps a multiple of `round_to` filters, dead ones included, or all of the ancestor's. Return the
-    documents that were written: `architecture`, `proof`, `measures`.
+    Each layer keeps a multiple of `round_to` filters, dead ones included, or all of the ancestor's. `ancestor` is the
+    name of its factory, where that has moved. Return the documents that were written: `architecture`, `proof`,
+    `measures`.
 
     Raises:
         RunError: if the run has no ancestor yet, another process writes it, or its files are damaged.
@@ -45,7 +50,7 @@ def compact(run: RunDir, plan: Plan, *, generation: int | None = None, round_to:
         generation = best.generation if best else generation
         if generation is None:
             raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
-        context = prepare(plan)
+        context = prepare(plan, ancestor)
         organism, first = (load_organism(run, context.species, number) for number in (generation, 1))
         _check_removed(run, organism, generation, asked=best is None)
         organism = rounded(organism, round_to)
@@ -128,15 +133,26 @@ def architecture(context: Context, organism: Organism, generation: int) -> dict[
         "groups": wiring.groups_left(organism.units),
         "layers": [asdict(layer) for layer in census.count(organism).layers],
         "frozen": [asdict(frozen) for frozen in wiring.frozen],
+        **_program(organism),
     }
+
+
+def _program(organism: Organism) -> dict[str, Any]:
+    """Return what the network computes, for `synevo.load` to compare; nothing where its arguments cannot be named."""
+    inputs = organism.species.anatomy.inputs
+    if structure_of(inputs) is None:
+        return {}
+    return {"program": sameness.describe(organism.network, inputs)}
 
 
 def _interface(context: Context) -> dict[str, Any]:
     """Return the form of a network's input: the images and their normalisation, or each argument's shape and dtype."""
     dataset = context.dataset
     if dataset is None:
-        leaves, _ = jax.tree.flatten(context.species.anatomy.inputs)
-        return {"arguments": [{"shape": list(leaf.shape[1:]), "dtype": str(leaf.dtype)} for leaf in leaves]}
+        inputs = context.species.anatomy.inputs
+        leaves, structure = jax.tree.leaves(inputs), structure_of(inputs)
+        arguments = [{"shape": list(leaf.shape[1:]), "dtype": str(leaf.dtype)} for leaf in leaves]
+        return {"arguments": arguments} | ({} if structure is None else {"structure": structure})
     return {
         "input": {
             "shape": dataset.shape,

@@ -13,7 +13,7 @@ from synevo import ancestors, keys
 from synevo.data import datasets
 from synevo.data.datasets import Dataset
 from synevo.data.problems import find_problem
-from synevo.errors import PlanError, RunError
+from synevo.errors import AncestorError, PlanError, RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics.organism import Organism, Species
 from synevo.model.network import Inputs, Network, build, call
@@ -55,15 +55,15 @@ def resolve(plan: Plan) -> Plan:
     return plan.model_copy(update={"data": data})
 
 
-def prepare(plan: Plan) -> Context:
-    """Load the examples of a plan and build its species.
+def prepare(plan: Plan, ancestor: str | None = None) -> Context:
+    """Load the examples of a plan and build its species, by the plan's ancestor or, where it has moved, by `ancestor`.
 
     Raises:
         DataError, TaskError, PlanError, AncestorError: if the data, the task, the plan or the ancestor is unfit.
     """
     dataset = datasets.load(plan.data, seed=plan.seed) if plan.task.name == CLASSIFICATION else None
     problem = dataset.problem if dataset else find_problem(plan.task.name)
-    make: Callable[..., Any] = ancestors.find(plan.ancestor.name)
+    make = _factory(ancestor or plan.ancestor.name)
     if dataset is not None:
         make = partial(make, dataset.shape, len(dataset.classes))
     batch = first(problem.train, 2)
@@ -71,6 +71,14 @@ def prepare(plan: Plan) -> Context:
     inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
     template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
     return Context(plan, problem, Species(dissect(template, inputs), template), dataset)
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    """Return the factory of an ancestor; raise AncestorError, also with the words for one that has moved."""
+    try:
+        return ancestors.find(name)
+    except AncestorError as error:
+        raise ancestors.moved(error) from error
 
 
 def _check_moved(plan: Plan, batch: Batch) -> None:

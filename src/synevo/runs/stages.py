@@ -18,7 +18,7 @@ from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.happenings import Epoch, Grown, Happening
 from synevo.lineage.individuals import Lineage
 from synevo.plan.fields import Plan
-from synevo.runs import checkpoints, stopwatch
+from synevo.runs import checkpoints, stopwatch, trusted
 from synevo.runs.machine import describe
 from synevo.runs.organisms import Context, calls, load_organism, prepare, resolve, to_tensors
 from synevo.runs.rundir import RunDir
@@ -41,6 +41,8 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
     with run.writing():
         if run.load_lineage().individuals:
             return
+        if not run.exists():
+            trusted.remember(plan.ancestor.name)
         run.save_plan(plan)
         run.save_machine(describe())
         archive = _Run(run, context)
@@ -73,8 +75,10 @@ def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happenin
         yield Grown(first.ancestor, run.load_lineage())
 
 
-def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
+def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[Happening]:
     """Evolve a run from its youngest generation to the plan's last one.
+
+    `ancestor` is the name of the ancestor's factory, where that has moved; the plan keeps its own.
 
     Raises:
         RunError: if there is no ancestor yet, the lineage has another plan, or a file is damaged.
@@ -88,9 +92,9 @@ def evolve(run: RunDir, plan: Plan) -> Iterator[Happening]:
             run.save_plan(plan)
         if next_conception(lineage, plan) is None:
             return
-        archive = _Run(run, prepare(plan))
-        ancestor, problem = archive.organism(lineage.ancestor.name), archive.context.problem
-        events = evolution.evolve(keys.root(plan.seed), ancestor, problem, plan, archive=archive)
+        archive = _Run(run, prepare(plan, ancestor))
+        first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
+        events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
         yield from archive.follow(events)
 
 

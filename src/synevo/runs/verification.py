@@ -40,13 +40,16 @@ def verify_files(run: RunDir) -> Iterator[Check]:
         yield _attempt(f"compacted generation {generation}: predictions", partial(run.load_predictions, generation))
 
 
-def verify_numbers(run: RunDir) -> Iterator[Check]:
-    """Check counts, scores, heredity and proofs of a run; its files must be undamaged."""
+def verify_numbers(run: RunDir, ancestor: str | None = None) -> Iterator[Check]:
+    """Check counts, scores, heredity and proofs of a run; its files must be undamaged.
+
+    `ancestor` is the name of the ancestor's factory, where that has moved.
+    """
     from synevo import evolution  # noqa: PLC0415  (loads JAX, which the quick part does without)
     from synevo.genetics import census  # noqa: PLC0415
     from synevo.runs import organisms  # noqa: PLC0415
 
-    context, lineage = organisms.prepare(run.load_plan()), run.load_lineage()
+    context, lineage = organisms.prepare(run.load_plan(), ancestor), run.load_lineage()
     for individual in lineage.individuals:
         if individual.counts is None:
             continue

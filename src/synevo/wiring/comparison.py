@@ -16,7 +16,8 @@ from synevo.wiring.tracing import Constant, Operand, Program, Step
 
 Survivors = Mapping[int, tuple[Flags, ...]]
 
-_IMMATERIAL = {"sharding", "out_sharding", "name"}
+IMMATERIAL = {"sharding", "out_sharding", "name"}
+"""Parameters of a step that do not change what it computes."""
 
 
 def compare_programs(predicted: Program, survivors: Survivors, found: Program) -> int:
@@ -66,7 +67,7 @@ def _compare_step(before: Step, after: Step, numbers: Mapping[int, int], survivo
     for old, new in zip(before.operands, after.operands, strict=True):
         _compare_operand(old, new, numbers, before.where)
     for name, value in before.parameters.items():
-        if name in _IMMATERIAL:
+        if name in IMMATERIAL:
             continue
         other, expected = after.parameters.get(name), _expected(before, name, value, survivors)
         if expected != other and str(expected) != str(other):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from synevo.deploy.reload import Reloaded, reload
+from synevo.deploy.reload import Ancestor, Reloaded, reload
 from synevo.files.tensors import pack_tensors
 
 
@@ -18,11 +18,12 @@ def write(reloaded: Reloaded) -> bytes:
     return pack_tensors({name: np.asarray(array) for name, array in reloaded.network.arrays.items()})
 
 
-def open_file(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+def open_file(path: Path, ancestor: Ancestor | None = None) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     """Return the network in a file and the JSON beside it, as a function from pixels to logits.
 
-    Pixels are uint8 [n, height, width, channels], logits float32 [n, classes]. RunError as in `synevo.load`.
+    Pixels are uint8 [n, height, width, channels], logits float32 [n, classes]. `ancestor` and errors are those of
+    `synevo.load`.
     """
-    reloaded = reload(path)
+    reloaded = reload(path, ancestor=ancestor)
     run = jax.jit(reloaded.logits)
     return lambda pixels: np.asarray(run(reloaded.network, jnp.asarray(pixels)))
