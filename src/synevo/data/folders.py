@@ -118,8 +118,10 @@ def _list_classes(root: Path) -> dict[str, list[Path]]:
         )
     for folder in folders:
         _check_name(folder)
-    _check_left_out(root, folders)
-    listing = {folder.name: _pictures(folder) for folder in folders}
+    seen = {folder: _visible(folder) for folder in folders}
+    listing = {folder.name: [item for item in files if _is_read(item)] for folder, files in seen.items()}
+    odd = [item for files in seen.values() for item in files if not _is_read(item) and _is_kind_of_picture(item)]
+    _check_left_out(root, folders, odd)
     for folder in folders:
         if not listing[folder.name]:
             raise DataError(
@@ -142,16 +144,21 @@ def _check_name(folder: Path) -> None:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(item for item in folder.iterdir() if not item.name.startswith(".") and item.is_file())
+    """Return the files of a folder that are not hidden, sorted by name; one system call for many of them."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_file())
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return [item for item in _visible(folder) if item.suffix.lower() in SUFFIXES]
+    return [item for item in _visible(folder) if _is_read(item)]
 
 
-def _check_left_out(root: Path, folders: Sequence[Path]) -> None:
-    """Raise DataError if class folders hold pictures of other kinds, or further folders of pictures."""
-    odd = [item for folder in folders for item in _visible(folder) if _is_other_kind(item)]
+def _is_read(item: Path) -> bool:
+    return item.suffix.lower() in SUFFIXES
+
+
+def _check_left_out(root: Path, folders: Sequence[Path], odd: Sequence[Path]) -> None:
+    """Raise DataError if class folders hold `odd` pictures, of kinds that are not read, or folders of pictures."""
     if odd:
         endings = Counter(item.suffix.lower() or "without an ending" for item in odd)
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(endings.items()))
@@ -184,10 +191,6 @@ def _check_beside(root: Path, used: Sequence[Path]) -> None:
         )
 
 
-def _is_other_kind(item: Path) -> bool:
-    return item.suffix.lower() not in SUFFIXES and _is_kind_of_picture(item)
-
-
 def _is_kind_of_picture(item: Path) -> bool:
     ending = item.suffix.lower()
     return ending in SUFFIXES or ending in _UNREAD or (ending not in _TEXTS and is_picture(item))
@@ -195,12 +198,9 @@ def _is_kind_of_picture(item: Path) -> bool:
 
 def _count_below(folder: Path) -> int:
     """Return the number of pictures in the visible folders inside of a folder."""
-    count = 0
-    for place, inner, files in os.walk(folder):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        if Path(place) != folder:
-            count += sum(Path(name).suffix.lower() in SUFFIXES | _UNREAD for name in files if name[0] != ".")
-    return count
+    with os.scandir(folder) as entries:
+        inner = [Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_dir(follow_symlinks=False)]
+    return sum(sum(_is_kind_of_picture(item) for item in _visible(one)) + _count_below(one) for one in inner)
 
 
 def _read_folder(listing: Listing, *, example: Path, side: int | None) -> Images:
