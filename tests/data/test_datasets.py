@@ -1,12 +1,17 @@
 """Images ready for a run: where they lie, in which size they come, and how they are normalised."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import written
-from written import noise, plan_for, prepare, whole_npz, write_npz
+from written import assert_says, load_error, noise, plan_for, prepare, whole_npz, write_folder, write_npz
 
 from synevo.data import datasets
 from synevo.data.datasets import Dataset
@@ -173,3 +178,49 @@ def test_the_problem_of_a_dataset_is_to_tell_its_normalised_images_apart() -> No
         (x,) = task.inputs(batch)
         expected = (images.pixels[[2, 0]] / 255 - data.mean[0]) / data.deviation[0]
         np.testing.assert_allclose(x, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own.npy", "np.savez('data.npz', images=np.load('"),
+        ("own.csv", "synevo guide own-task"),
+        ("own.json", "synevo guide own-task"),
+        ("own.zip", "python -m zipfile -e '"),
+        ("own.tar", "python -m tarfile -e '"),
+        ("own.tar.gz", "python -m tarfile -e '"),
+        ("own.TGZ", "python -m tarfile -e '"),
+        ("cat.png", "a folder of class folders"),
+        ("own.pkl", "an .npz file"),
+        ("sub/data", "an .npz file"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_with_what_makes_a_data_set_of_it(
+    tmp_path: Path, name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / name).write_bytes(b"content")
+    for source in (name, tmp_path / name):
+        error = load_error(source)
+        assert_says(error, rf"{Path(name).name} is a file \(.*\), and no data set as it is")
+        assert words in error.remedy
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_that_is_unpacked_as_advised_is_a_data_set(tmp_path: Path, kind: str) -> None:
+    folder = write_folder(tmp_path / "set")
+    packed = shutil.make_archive(str(tmp_path / "packed"), kind, folder)
+    found = re.search(r"python (-m \w+ -e) '(.*)' FOLDER", load_error(packed).remedy)
+    assert found
+    subprocess.run([sys.executable, *found[1].split(), found[2], str(tmp_path / "FOLDER")], check=True)
+    assert datasets.load(plan_for(tmp_path / "FOLDER"), seed=0).classes == ("ant", "cat")
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.bin")
+    assert_says(load_error(tmp_path / "pipe.bin"), "neither a file nor a folder")
+
+
+def test_a_folder_may_end_like_a_file_of_arrays(tmp_path: Path) -> None:
+    assert datasets.load(plan_for(write_folder(tmp_path / "set.npz")), seed=0).classes == ("ant", "cat")

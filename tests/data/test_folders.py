@@ -1,11 +1,13 @@
 """Class folders of image files: what is read, and what is refused with the file that is at fault."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import written
+from PIL import Image, ImageOps
 from written import assert_says, load_error, plan_for, write_folder, write_image
 
 from synevo.data import datasets, folders
@@ -111,3 +113,152 @@ def test_a_folder_that_may_not_be_read_is_no_bug_of_ours(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(folders, "_list_classes", refuse)
     assert_says(load_error(tmp_path), "Permission denied")
+
+
+def test_a_folder_for_validation_is_the_validation_split(tmp_path: Path) -> None:
+    for name in ("val", "validation", "valid"):
+        root = tmp_path / name / "pets"
+        write_folder(root / "train", count=6)
+        write_folder(root / "test", count=3)
+        write_folder(root / name, count=4)
+        plan = plan_for(root)
+        for _ in range(2):  # decoded, and from the cache
+            data = datasets.load(plan, seed=0)
+            assert [len(part) for part in (data.train, data.validation, data.test)] == [12, 8, 6]
+            assert sorted(data.validation.pixels[:, 0, 0, 0].tolist()) == [0, 1, 2, 3, 100, 101, 102, 103]
+
+
+def test_classes_that_validation_lacks_are_named(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        write_folder(tmp_path / "set" / name, classes=["ant", "bee", "cat"])
+    write_folder(tmp_path / "set" / "val", classes=["ant", "cat"])
+    assert_says(load_error(tmp_path / "set"), "only one of them has bee")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "count"), [(".tif", 1), (".ppm", 2), (".TIFF", 3), ("", 1), (".heic", 2), (".001", 1)]
+)
+def test_pictures_of_kinds_that_are_not_read_are_counted_and_refused(tmp_path: Path, suffix: str, count: int) -> None:
+    root = write_folder(tmp_path / "set")
+    for place in range(count):
+        Image.new("L", (4, 4)).save(root / "cat" / f"more{place}{suffix}", "PPM" if suffix == ".ppm" else "TIFF")
+    error = load_error(root)
+    assert_says(error, f"{count} pictures .* would be left out: {count} {suffix.lower() or 'without an ending'}")
+    assert ".png" in error.remedy
+
+
+def test_the_advice_for_pictures_of_another_kind_leads_to_a_data_set(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set")
+    file = root / "cat" / "more.tif"
+    Image.new("L", (4, 4)).save(file)
+    line = "ImageOps.exif_transpose(Image.open(file)).save(file.with_suffix('.png'))"
+    assert line in load_error(root).remedy
+    eval(line, {"Image": Image, "ImageOps": ImageOps, "file": file})  # noqa: S307
+    file.unlink()
+    data = datasets.load(plan_for(root), seed=0)
+    assert len(data.train) + len(data.validation) + len(data.test) == 11
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        (["cat/new/1.png", "cat/new/old/2.jpg", "ant/x/3.png"], r"3 pictures .* 1 below ant/, 2 below cat/"),
+        (["loose.png", "loose2.tif"], r"2 pictures would be left out: 2 in .*set\."),
+    ],
+)
+def test_pictures_in_further_folders_or_in_none_are_counted_and_refused(
+    tmp_path: Path, places: list[str], words: str
+) -> None:
+    root = write_folder(tmp_path / "set")
+    for place in places:
+        write_image(root / place)
+    assert_says(load_error(root), words)
+    for place in places:
+        (root / place).unlink()
+    assert len(datasets.load(plan_for(root), seed=0).test) == 2
+
+
+@pytest.mark.parametrize("place", ["extra/1.png", "extra/ant/1.png", "loose.png", "train/loose.png", "test/loose.jpg"])
+def test_pictures_beside_the_splits_are_counted_and_refused(tmp_path: Path, place: str) -> None:
+    root = tmp_path / "set"
+    write_folder(root / "train")
+    write_folder(root / "test")
+    odd = write_image(root / place)
+    assert_says(load_error(root), "1 pictures would be left out: 1 in ")
+    odd.rename(odd.with_name(".hidden.png"))
+    assert len(datasets.load(plan_for(root), seed=0).test) == 10
+
+
+def test_splits_of_other_names_are_not_taken_for_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set" / "Training")
+    write_folder(tmp_path / "set" / "Testing")
+    error = load_error(tmp_path / "set")
+    assert_says(error, "10 below Testing/, 10 below Training/")
+    assert "name them train/, test/ and val/" in error.remedy
+
+
+def uneven(root: Path) -> Path:
+    """Two classes of pictures in three sizes, the first 6x4 pixels."""
+    for label, level in (("ant", 0), ("cat", 200)):
+        for place, size in enumerate([(6, 4), (4, 6), (9, 9), (6, 4), (30, 10)]):
+            write_image(root / label / f"{place}.png", size=size, level=level)
+    return root
+
+
+def test_images_that_differ_in_size_are_resized_on_reading_where_that_is_asked_for(tmp_path: Path) -> None:
+    root = uneven(tmp_path / "set")
+    remedy = load_error(root).remedy
+    assert "--set data.fit=resize --set data.image_size=N" in remedy
+    for side in (8, 5):
+        plan = datasets.resolve(plan_for(root, fit="resize", image_size=side), native_size=None)
+        for _ in range(2):  # decoded, and from the cache
+            data = datasets.load(plan, seed=0)
+            assert data.shape == (side, side, 1)
+            assert np.array_equal(data.train.pixels.reshape(len(data.train), -1)[:, 0], data.train.labels * 200)
+
+
+def test_resizing_on_reading_gives_the_pixels_of_resizing_afterwards(tmp_path: Path) -> None:
+    pixels = written.noise(12, 9, 9, 3)
+    for place, image in enumerate(pixels):
+        file = tmp_path / "set" / "ab"[place % 2] / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    data = datasets.load(plan_for(tmp_path / "set", fit="resize", image_size=5), seed=0)
+    expected = {np.asarray(Image.fromarray(one).resize((5, 5), Image.Resampling.BILINEAR)).tobytes() for one in pixels}
+    assert {one.tobytes() for part in (data.train, data.validation, data.test) for one in part.pixels} == expected
+
+
+def test_colours_and_greys_are_not_mixed_even_where_images_are_resized(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set")
+    odd = write_image(root / "cat" / "odd.png", mode="RGB", size=(5, 5))
+    error = load_error(root, fit="resize", image_size=8)
+    assert str(odd) in error.problem
+    assert "convert('RGB')" in error.remedy
+
+
+def test_a_huge_image_before_small_ones_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path / "set")
+    write_image(root / "ant" / "0.png", mode="1", size=(1300, 1300))
+    monkeypatch.setattr("synevo.data.memory.memory", lambda: 16_000_000)
+    monkeypatch.setattr(folders, "decode", lambda _: pytest.fail("decoded"))
+    error = load_error(root)
+    assert_says(error, r"ant/0\.png declares 1,690,000 pixels, and 10 images of this size need")
+    monkeypatch.undo()
+    monkeypatch.setattr("synevo.data.memory.memory", lambda: 16_000_000)
+    monkeypatch.setenv("SYNEVO_CACHE", str(tmp_path / "cache"))
+    assert datasets.load(plan_for(root, fit="resize", image_size=8), seed=0).shape == (8, 8, 1)
+    assert_says(load_error(root, fit="resize", image_size=4000), "10 images of 4000x4000 pixels in greyscale need")
+
+
+def test_a_file_whose_name_is_no_utf8_is_read_and_a_class_is_refused(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set")
+    folder = os.fsencode(root / "cat")
+    os.rename(os.path.join(folder, b"0.png"), os.path.join(folder, b"caf\xe9.png"))  # noqa: PTH104, PTH118 (bytes)
+    for _ in range(2):
+        assert len(datasets.load(plan_for(root), seed=0).test) == 2
+    os.rename(folder, os.path.join(os.fsencode(root), b"caf\xe9"))  # noqa: PTH104, PTH118 (bytes)
+    error = load_error(root)
+    assert_says(error, r"caf\\xe9 is not UTF-8")
+    str(error).encode()

@@ -95,6 +95,26 @@ def test_a_file_that_is_no_image_or_not_there_is_named(network: Reloaded, tmp_pa
             classify(network, [tmp_path / name], top=1)
 
 
+def test_a_photograph_is_seen_as_it_is_shown_and_a_scan_of_16_bits_as_one_of_8(
+    network: Reloaded, tmp_path: Path
+) -> None:
+    upright = np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(np.rot90(upright[..., 0])).save(tmp_path / "photo.png", exif=tags)
+    Image.fromarray(upright[..., 0].astype(np.uint16) * 257).save(tmp_path / "scan.tif")
+    for name in ("photo.png", "scan.tif"):
+        np.testing.assert_array_equal(read_image(tmp_path / name, network), upright)
+
+
+@pytest.mark.parametrize("name", ["palette.png", "grey.png"])
+def test_transparent_colours_are_refused_as_an_alpha_channel_is(network: Reloaded, tmp_path: Path, name: str) -> None:
+    image = Image.new("L", (8, 8), 3)
+    (image.convert("P") if name == "palette.png" else image).save(tmp_path / name, transparency=3)
+    with pytest.raises(DataError, match="with transparent pixels"):
+        classify(network, [tmp_path / name], top=1)
+
+
 def test_the_command_prints_a_table_or_json(finished: RunDir, test_images: Images, tmp_path: Path) -> None:
     files = [str(save(tmp_path / f"{n}.png", test_images.pixels[n])) for n in range(2)]
     words = ["predict", str(finished.path), *files, "--top", "2"]

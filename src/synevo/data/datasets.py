@@ -4,8 +4,9 @@
 
 `plan.dataset` is `digits` (embedded, offline), an `.npz` file, a folder of class folders, or a TFDS name, tried in that
 order; to add a kind, write a function that returns a `Source` and name it in `_open`. Images that are slow to decode
-are decoded once and kept, in the source's own size, in checksummed files under `$SYNEVO_CACHE/datasets` (by default
-`~/.cache/synevo/datasets`). By default images keep their size and pixels map to [0, 1].
+are decoded once and kept, in the source's own size or as they are resized on reading, in checksummed files under
+`$SYNEVO_CACHE/datasets` (by default `~/.cache/synevo/datasets`). By default images keep their size and pixels map to
+[0, 1].
 """
 
 import os
@@ -15,12 +16,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from synevo.data.cache import decoded
 from synevo.data.folders import open_folder
 from synevo.data.images import Images
 from synevo.data.npz import open_npz
+from synevo.data.others import is_other_file, other_file
+from synevo.data.pictures import stretched
 from synevo.data.sources import Source, divide, open_digits
 from synevo.data.tfds import open_prepared
 from synevo.errors import DataError, PlanError
@@ -70,7 +72,8 @@ class Dataset:
 def load(plan: DataPlan, *, seed: int) -> Dataset:
     """Return the images of a plan in its size, with the share `plan.validation` of the training images held out.
 
-    The test split is the same for every seed; the validation split depends on the seed alone. Both are stratified.
+    The test split is the same for every seed; the validation split depends on the seed alone. Both are stratified. A
+    source that has a validation split of its own gives that, and its training images stay whole.
 
     Raises:
         DataError: if the source is missing, or an image classifier cannot be trained on it.
@@ -79,9 +82,14 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
     plan = _locate(plan)
     source = _open(plan)
     size, fit = _settle(plan, source.shape, native_size=None)
+    if size is not None and fit == "resize" and source.resized is not None:
+        source = source.resized(size)
     splits = decoded(source)
     train, test = (brought_to(images, size, fit) for images in (splits.train, splits.test))
-    train, validation = divide(train, plan.validation, classes=source.classes, entropy=(_VALIDATION, seed))
+    if splits.validation is None:
+        train, validation = divide(train, plan.validation, classes=source.classes, entropy=(_VALIDATION, seed))
+    else:
+        validation = brought_to(splits.validation, size, fit)
     mean, deviation = _normalisation(train.pixels, plan.normalise)
     return Dataset(source.name, source.classes, train, validation, test, mean, deviation)
 
@@ -117,12 +125,14 @@ def _locate(plan: DataPlan) -> DataPlan:
     return plan.model_copy(update={"dataset": name, "data_dir": None})
 
 
-def _kind(name: str) -> Literal["digits", "npz", "folder", "tfds"]:
+def _kind(name: str) -> Literal["digits", "npz", "folder", "file", "tfds"]:
     if name == "digits":
         return "digits"
+    if Path(name).expanduser().is_dir():
+        return "folder"
     if name.lower().endswith(".npz"):
         return "npz"
-    return "folder" if Path(name).expanduser().is_dir() else "tfds"
+    return "file" if is_other_file(name) else "tfds"
 
 
 def _absolute(path: str) -> str:
@@ -138,7 +148,9 @@ def _open(plan: DataPlan) -> Source:
             case "npz":
                 return open_npz(Path(plan.dataset))
             case "folder":
-                return open_folder(Path(plan.dataset))
+                return open_folder(Path(plan.dataset), resized=plan.fit == "resize")
+            case "file":
+                raise other_file(Path(plan.dataset))
             case "tfds":
                 return open_prepared(plan.dataset, Path(plan.data_dir or ""))
     except OSError as error:
@@ -186,19 +198,15 @@ def _automatic_fit(height: int, width: int, size: int | None) -> Fit:
 
 def brought_to(images: Images, size: int | None, fit: Fit) -> Images:
     """Return images with `size` pixels a side: unchanged, with zeros around them, or resized bilinearly."""
-    if size is None or fit == "none":
+    if size is None or fit == "none" or (fit == "resize" and images.pixels.shape[1:3] == (size, size)):
         return images
     pixels = images.pixels
     if fit == "pad":
         margins = [((size - side) // 2, (size - side + 1) // 2) for side in pixels.shape[1:3]]
         return Images(np.pad(pixels, [(0, 0), *margins, (0, 0)]), images.labels)
-    count, _, _, channels = pixels.shape
-    resized = np.empty((count, size, size, channels), np.uint8)
+    resized = np.empty((len(pixels), size, size, pixels.shape[-1]), np.uint8)
     for place, image in enumerate(pixels):
-        canvas = Image.fromarray(image[..., 0] if channels == 1 else image)
-        resized[place] = np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR)).reshape(
-            size, size, channels
-        )
+        resized[place] = stretched(image, size, size)
     return Images(resized, images.labels)
 
 

@@ -1,116 +1,180 @@
-"""Images and labels from .npz files."""
+"""Images and labels from .npz files.
 
+An archive is measured before it is read: what its members declare must be what they hold, and fit into the memory.
+"""
+
+import contextlib
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from synevo.data import arrays as checks
 from synevo.data.images import Images
-from synevo.data.sources import FEWEST, Source, Splits, check_labels, in_memory, numbered, with_test
+from synevo.data.memory import check_room
+from synevo.data.sources import Source, Splits, in_memory, numbered, with_test
 from synevo.errors import DataError
 
 _WHOLE = ("images", "labels")
 
 _SPLIT = ("train_images", "train_labels", "test_images", "test_labels")
 
+_VALIDATION = (("val_images", "val_labels"), ("validation_images", "validation_labels"))
+
+_LONGEST_HEADER = 1 << 16
+
+_REMEDY = "Write it with np.savez(file, images=…, labels=…), or train_images, train_labels, test_images, test_labels."
+
+Arrays = Mapping[str, NDArray[Any]]
+
 
 def open_npz(path: Path) -> Source:
     """Return the source of an .npz file.
 
-    Its arrays are `images` and `labels`, or `train_images`, `train_labels`, `test_images` and `test_labels`. Images are
-    uint8 [n, h, w] or [n, h, w, c] with c in 1, 3; labels are integers [n] in 0 … k-1 without gaps.
+    Its arrays are `images` and `labels`, or `train_images`, `train_labels`, `test_images` and `test_labels`, and in
+    both cases perhaps `val_images` and `val_labels`. Images are uint8 [n, h, w] or [n, h, w, c] with c in 1, 3; labels
+    are integers [n] in 0 … k-1 without gaps.
 
     Raises:
         DataError: for anything else; nothing is converted silently, and no pickle is loaded.
     """
     arrays = _arrays(path)
-    if _WHOLE[0] in arrays:
-        whole = _labelled(path, arrays, *_WHOLE)
-        classes = numbered(_count_classes(path, whole.labels))
-        return in_memory(path.stem, with_test(whole, classes), classes)
-    train, test = _labelled(path, arrays, *_SPLIT[:2]), _labelled(path, arrays, *_SPLIT[2:])
-    classes = numbered(_count_classes(path, train.labels))
-    if train.pixels.shape[1:] != test.pixels.shape[1:]:
+    names = [name for name in arrays if name.endswith("images")]
+    parts = [_labelled(path, arrays, name, name.removesuffix("images") + "labels") for name in names]
+    train, *others = parts
+    labels = names[0].removesuffix("images") + "labels"
+    classes = numbered(checks.count_classes(arrays, labels, where=f"{path}: {labels}"))
+    for name, part in zip(names[1:], others, strict=True):
+        _check_other(path, (names[0], train), (name, part), len(classes))
+    if names[0] == _WHOLE[0]:
+        whole = with_test(train, classes)
+        return in_memory(path.stem, Splits(whole.train, whole.test, *others), classes)
+    return in_memory(path.stem, Splits(*parts), classes)
+
+
+def _check_other(path: Path, first: tuple[str, Images], second: tuple[str, Images], classes: int) -> None:
+    """Raise DataError if another split has images of another shape than the first, or labels of none of its classes."""
+    (name, train), (other, held) = first, second
+    if train.pixels.shape[1:] != held.pixels.shape[1:]:
         raise DataError(
-            f"{path}: images of train and test must have one shape; "
-            f"found {train.pixels.shape[1:]} and {test.pixels.shape[1:]}.",
+            f"{path}: images of train and {other.partition('_')[0]} must have one shape; "
+            f"found {train.pixels.shape[1:]} and {held.pixels.shape[1:]}.",
             remedy="Bring both to the same height, width and channels.",
         )
-    check_labels(test.labels, len(classes), where=f"{path}: test_labels")
-    return in_memory(path.stem, Splits(train, test), classes)
+    labels, theirs = (one.removesuffix("images") + "labels" for one in (name, other))
+    low, high = int(held.labels.min()), int(held.labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"{path}: {theirs} must be in 0 … {classes - 1}; found {low if low < 0 else high}.",
+            remedy=f"Leave out images of classes that {labels} does not have: keep = np.isin({theirs}, {labels}); "
+            f"{other}, {theirs} = {other}[keep], {theirs}[keep].",
+        )
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the four or two arrays of an .npz file by name; raise DataError if they are not there."""
-    remedy = (
-        "Write it with np.savez(file, images=…, labels=…), or train_images, train_labels, test_images, test_labels."
-    )
+    """Return the arrays of an .npz file by name, those of training first; DataError if one is missing."""
     if not path.is_file():
         raise DataError(f"There is no file {path}.", remedy="Check the path of --dataset.")
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is not an .npz file (a zip archive of arrays), or is truncated.", remedy=remedy)
+        raise DataError(f"{path} is not an .npz file (a zip archive of arrays), or is truncated.", remedy=_REMEDY)
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        names = _choose(path, list(members))
+        _check_size(path, [members[name] for name in names])
+        for name in names:
+            _check_member(path, archive, members[name], name)
+        return {name: _read(archive, members[name]) for name in names}
+
+
+def _choose(path: Path, found: list[str]) -> list[str]:
+    """Return the names of the arrays to read; DataError if there are too few, or if images would be left out."""
+    names = next((names for names in (_SPLIT, _WHOLE) if set(names) <= set(found)), ())
+    if not names:
+        raise DataError(f"{path} must hold images and labels; found {', '.join(found) or 'nothing'}.", remedy=_REMEDY)
+    held = next((pair for pair in _VALIDATION if set(pair) <= set(found)), ())
+    chosen = [*names, *held]
+    odd = [name for name in found if name.lower().endswith("images") and name not in chosen]
+    if odd:
+        raise DataError(
+            f"{path}: {len(odd)} arrays of images would be left out: {', '.join(odd)}.",
+            remedy=f"Read are {', '.join(chosen)}; name the others val_images and val_labels, or write the file "
+            "without them.",
+        )
+    return chosen
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise DataError in place of the many errors of zip files, their compressions and NumPy."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = next((names for names in (_SPLIT, _WHOLE) if set(names) <= set(archive.files)), ())
-            arrays = {name: np.asarray(archive[name]) for name in names}
-            found = ", ".join(archive.files) or "nothing"
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{path} cannot be read: {error}", remedy=remedy) from None
-    if not arrays:
-        raise DataError(f"{path} must hold images and labels; found {found}.", remedy=remedy)
-    return arrays
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 (damaged files raise nearly anything; none is a bug of ours)
+        said = str(error) or type(error).__name__
+        raise DataError(
+            f"{path} cannot be read: {said}", remedy=f"It may be damaged: make or copy it again. {_REMEDY}"
+        ) from None
 
 
-def _labelled(path: Path, arrays: Mapping[str, NDArray[Any]], images: str, labels: str) -> Images:
+def _check_size(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    locked = [info.filename for info in members if info.flag_bits & 1]
+    if locked:
+        raise DataError(
+            f"{path} is encrypted ({', '.join(locked)}).",
+            remedy="Unpack it with its password (7z x FILE), and write the arrays without one: np.savez(file, "
+            "images=…, labels=…).",
+        )
+    total = sum(info.file_size for info in members)
+    remedy = "Write fewer or smaller images, or a folder of image files, which is resized on reading."
+    check_room(total, f"{path} declares arrays of", remedy=remedy)
+
+
+def _check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> None:
+    """Raise DataError unless the header of a member declares an array without Python objects, as large as it is."""
+    with archive.open(member) as file:
+        shape, dtype = _header(path, file, name)
+        begun = file.tell()
+    if dtype.hasobject:
+        raise checks.objects(f"{path}: {name}", name)
+    declared = int(np.prod([int(side) for side in shape], dtype=object)) * dtype.itemsize
+    if declared != member.file_size - begun:
+        raise DataError(
+            f"{path}: {name} declares {declared:,} bytes {list(shape)}, and holds {member.file_size - begun:,}.",
+            remedy=f"It is damaged: make or copy it again. {_REMEDY}",
+        )
+
+
+def _header(path: Path, file: Any, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and the dtype that the header of a member declares."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file, max_header_size=_LONGEST_HEADER)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise DataError(f"{path}: {name} is no array of NumPy: {error}", remedy=_REMEDY) from None
+    return shape, dtype
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(member) as file:
+        found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False, max_header_size=_LONGEST_HEADER)
+        file.read(1)  # the end: now the checksum has been compared
+    return found
+
+
+def _labelled(path: Path, arrays: Arrays, images: str, labels: str) -> Images:
     """Return the images and labels under two names; raise DataError if one is wrong, or they do not match."""
     pixels, marks = arrays[images], arrays[labels]
-    _check_pixels(pixels, where=f"{path}: {images}")
-    if marks.ndim != 1 or marks.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}: {labels} must be integers of shape [n]; found {marks.dtype} {list(marks.shape)}.",
-            remedy=f"Convert them with {labels}.reshape(-1).astype(np.int32); one-hot labels with {labels}.argmax(1).",
-        )
+    checks.check_pixels(arrays, images, where=f"{path}: {images}")
+    checks.check_marks(arrays, labels, where=f"{path}: {labels}")
     if len(pixels) != len(marks):
         raise DataError(
             f"{path}: {images} and {labels} must have one length; found {len(pixels)} and {len(marks)}.",
             remedy="Write one label for every image.",
         )
     pixels = pixels.reshape(*pixels.shape[:3], -1)
-    check_labels(marks, np.iinfo(np.int32).max, where=f"{path}: {labels}")
     return Images(pixels, marks.astype(np.int32))
-
-
-def _check_pixels(pixels: NDArray[Any], *, where: str) -> None:
-    if pixels.dtype != np.uint8:
-        raise DataError(
-            f"{where} must be uint8 in 0 … 255; found {pixels.dtype}.",
-            remedy="Convert floats in [0, 1] with np.rint(images * 255).astype(np.uint8); "
-            "integers in 0 … 255 with images.astype(np.uint8).",
-        )
-    match pixels.shape:
-        case (_, _, _) | (_, _, _, 1 | 3):
-            pass
-        case shape:
-            raise DataError(
-                f"{where} must have shape [n, h, w], [n, h, w, 1] or [n, h, w, 3]; found {list(shape)}.",
-                remedy="Channels come last: images.transpose(0, 2, 3, 1) moves them there.",
-            )
-    if pixels.size == 0:
-        raise DataError(f"{where} is empty: shape {list(pixels.shape)}.", remedy="Write at least a few images a class.")
-
-
-def _count_classes(path: Path, labels: NDArray[np.int32]) -> int:
-    present = np.unique(labels)
-    gaps = np.flatnonzero(present != np.arange(len(present)))
-    if len(gaps):
-        raise DataError(
-            f"{path}: labels must be 0 … k-1 without gaps; none is {gaps[0]}, and the largest is {present[-1]}.",
-            remedy="Number the classes with np.unique(labels, return_inverse=True)[1].",
-        )
-    if len(present) < FEWEST:
-        raise DataError(f"{path}: at least two classes are expected; every label is 0.", remedy="Add another class.")
-    return len(present)

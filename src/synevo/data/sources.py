@@ -27,10 +27,11 @@ _TEST = (1,)  # the entropy of the fixed test split
 
 @dataclass(frozen=True)
 class Splits:
-    """All images of a source in their own size: some for training, the others for the test alone."""
+    """All images of a source: some for training, others for the test alone, and its own validation if it has one."""
 
     train: Images
     test: Images
+    validation: Images | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Source:
     """An opened source: the `shape` (height, width, channels) of its images, its `classes`, and a function `read`.
 
     `stamp` changes whenever the result of `read` could; it is None if reading is too fast to be worth a cache.
+    `resized` returns the source whose images are resized to a side when they are read; None if they have one size.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Source:
     classes: tuple[str, ...]
     read: Callable[[], Splits]
     stamp: str | None = None
+    resized: "Callable[[int], Source] | None" = None
 
 
 def divide(images: Images, share: float, *, classes: Sequence[str], entropy: Sequence[int]) -> tuple[Images, Images]:
@@ -91,11 +94,15 @@ def check_labels(labels: NDArray[Any], classes: int, *, where: str) -> None:
 
 
 def stamp(kind: str, root: Path, files: Iterable[Path]) -> str:
-    """Return a text that changes when files do: their names, sizes and times of modification."""
-    lines = [f"{kind} {root}"]
+    """Return a text that changes when files do: their names, sizes, and times of modification and of change.
+
+    A program may set the time of modification as it likes; that of the change is the system's own.
+    """
+    lines = [f"{kind} {str(root)!r}"]
     for file in files:
         facts = file.stat()
-        lines.append(f"{file.relative_to(root).as_posix()} {facts.st_size} {facts.st_mtime_ns}")
+        name = file.relative_to(root).as_posix()
+        lines.append(f"{name!r} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}")
     return "\n".join(lines)
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from synevo.data.datasets import Fit, brought_to
-from synevo.data.folders import decode
 from synevo.data.images import Images
+from synevo.data.pictures import decode, stretched
 from synevo.deploy.reload import Reloaded
 from synevo.tasks.task import InMemory
 from synevo.training.evaluation import outputs_of
@@ -51,7 +51,7 @@ def read_image(file: Path, reloaded: Reloaded) -> NDArray[np.uint8]:
     pixels = _with_channels(decode(file), channels)
     sides = tuple(about["source_shape"][:2]) if fit == "pad" else (height, width)
     if pixels.shape[:2] != sides:
-        pixels = _resized(pixels, *sides)
+        pixels = stretched(pixels, *sides)
     return brought_to(Images(pixels[None], np.zeros(1, np.int32)), height, fit if fit == "pad" else "none").pixels[0]
 
 
@@ -60,11 +60,6 @@ def _with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8
         return pixels
     converted = np.asarray(_canvas(pixels).convert("L" if channels == 1 else "RGB"))
     return converted.reshape(*pixels.shape[:2], channels)
-
-
-def _resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    resized = np.asarray(_canvas(pixels).resize((width, height), Image.Resampling.BILINEAR))
-    return resized.reshape(height, width, pixels.shape[-1])
 
 
 def _canvas(pixels: NDArray[np.uint8]) -> Image.Image:
