@@ -22,7 +22,7 @@ from synevo.data.datasets import Dataset
 from synevo.data.images import Images
 from synevo.deploy.reload import Reloaded
 from synevo.errors import ExportError
-from synevo.files.writing import hash_of, write, write_json
+from synevo.files.writing import hash_of, require_replaceable, write, write_json
 from synevo.runs import stopwatch
 from synevo.runs.lock import require_folder
 from synevo.runs.rundir import owner_of_file
@@ -116,8 +116,13 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
 
 
 def require_place(path: Path) -> None:
-    """Raise ExportError if an export may not be written to `path`: a folder, or among the files of a run."""
+    """Raise ExportError if an export may not be written to `path`: a folder, or among the files of a run.
+
+    Raises:
+        RunError: if a device or a pipe stands there, or a folder on the way to it is a file.
+    """
     for one in (path, _beside(path)):
+        require_replaceable(one)
         if one.is_dir():
             raise ExportError(
                 f"{one} is a folder, and the export is a file.",

@@ -21,6 +21,8 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG, errno.ENODEV}
 
+_TOO_LARGE = "it is larger than the memory"
+
 _BEFORE = ".before"
 _UNFINISHED = re.compile(r"\.(.+?)(-[a-z0-9_]{8}|\.before)")
 """Names of unfinished files and folders: a dot, the name to be, and an ending of `tempfile`, or of what is aside."""
@@ -50,14 +52,17 @@ def read(path: Path) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | _AT_ONCE)
         with os.fdopen(handle, "rb") as file:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):
-                raise damaged(path, "it is no regular file")
-            if about.st_size > _memory():
-                raise MemoryError
+            _require_regular(path, os.fstat(handle))
             return file.read()
     except (OSError, MemoryError) as error:
         raise _unread(path, error) from None
+
+
+def _require_regular(path: Path, about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise damaged(path, "it is no regular file")
+    if about.st_size > _memory():
+        raise damaged(path, _TOO_LARGE)
 
 
 def _memory() -> int:
@@ -71,7 +76,7 @@ def _memory() -> int:
 def _unread(path: Path, error: OSError | MemoryError) -> Exception:
     """Return the error for a file that could not be read; one of the machine, such as too many open files, as it is."""
     if isinstance(error, MemoryError):
-        return damaged(path, "it is larger than the memory")
+        return damaged(path, _TOO_LARGE)
     if error.errno in _NOT_THERE:
         return damaged(path, "it is missing" if error.errno == errno.ENOENT else str(error.strerror))
     if isinstance(error, PermissionError):
@@ -110,8 +115,15 @@ def write_json(path: Path, value: Any) -> None:
     write(path, pretty(value))
 
 
+def require_replaceable(path: Path) -> None:
+    """Raise RunError if a device, a pipe or a socket stands where a file is to be written: it would be replaced."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise RunError(f"{path} is a device or a pipe, not a file.", remedy="Name another file.")
+
+
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; raise RunError if it would take the place of a device or a pipe."""
+    require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
