@@ -4,8 +4,12 @@ Every such error states what was expected, what was found, and the command or op
 it without a traceback and exits with code 2. Any other exception is a bug of synevo.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+
+_STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+"""Characters that steer a terminal, or turn the direction of a line; line ends and tabs do not count."""
 
 
 class SynevoError(Exception):
@@ -79,3 +83,8 @@ def did_you_mean(word: str, known: Iterable[str], *, in_full: Mapping[str, str] 
         return ""
     found = spellings[near[0]]
     return f" Did you mean {(in_full or {}).get(found, found)!r}?"
+
+
+def printable(text: str) -> str:
+    """Return a text, such as a name from a file, with a sign in place of each character that would steer a terminal."""
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -18,6 +18,13 @@ OUTCOMES = {
         ["No space left: r/plan.toml", "Make room"],
     ),
     "no access": (PermissionError(errno.EACCES, "Permission denied"), 2, ["Permission denied: the run directory"]),
+    "too many open files": (OSError(errno.EMFILE, "Too many open files", "r/plan.toml"), 2, ["open files", "ulimit"]),
+    "a file that is too large": (OSError(errno.EFBIG, "File too large"), 2, ["File too large: the run", "ulimit"]),
+    "a name that is too long": (
+        OSError(errno.ENAMETOOLONG, "File name too long", "x"),
+        2,
+        ["too long: x", "Name another"],
+    ),
     "a missing file of our own": (FileNotFoundError(errno.ENOENT, "No such file"), 1, ["Traceback", "a bug in synevo"]),
     "a bug": (ZeroDivisionError("division"), 1, ["Traceback", "ZeroDivisionError: division", "Please report"]),
     "an exit that was chosen": (typer.Exit(7), 7, []),

@@ -1,13 +1,15 @@
 """The command line parses arguments, calls the library, and shows results.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done; 1 a bug of synevo's own; 2 a problem that the
-user can solve; 130 interrupted. No large library is imported before a command needs it, so that help is fast.
+user can solve; 130 interrupted, 143 terminated, 129 hung up. No large library is imported before a command needs it, so
+that help is fast.
 """
 
 import contextlib
 import errno
 import functools
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,8 +19,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from synevo.cli import checking, deploying, evolving, guiding, looking, plans
+from synevo.cli import deploying, evolving, guiding, looking, plans, stopping
 from synevo.cli.options import add_plan_options, without_plan_options
+from synevo.cli.screens import say, write_anything
 from synevo.errors import SynevoError
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -30,18 +33,28 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": looking.report,
     "runs": looking.runs,
     "watch": looking.watch,
-    "verify": checking.verify,
+    "verify": looking.verify,
     "fields": plans.fields,
     "presets": plans.presets,
     "guide": guiding.guide,
 }
 
-_THE_USERS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
-"""Errors of files that the user can correct: no room, or no access."""
+_ROOM, _LIMIT = "Make room or give access", "Raise the limit with `ulimit`"
+_PATH = "Name another file or folder"
+
+_THE_USERS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM), _ROOM),
+    **dict.fromkeys((errno.EMFILE, errno.EFBIG), _LIMIT),
+    errno.ENFILE: "Close other programs",
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EILSEQ), _PATH),
+}
+"""What to do about the errors of files that the user can correct: no room, no access, a limit, an impossible path."""
 
 
 def main() -> None:
     """Run the command line."""
+    write_anything()
+    stopping.listen()
     _prepare_jax()
     completing = "_SYNEVO_COMPLETE" in os.environ
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
@@ -95,8 +108,8 @@ def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.Abort):
             raise
         except KeyboardInterrupt:
-            typer.echo(f"\nInterrupted. Nothing is lost; to go on: {_again()}", err=True)
-            raise typer.Exit(130) from None
+            say(f"\nInterrupted{stopping.by()}. Nothing is lost; to go on: {_again()}", err=True)
+            raise typer.Exit(stopping.exit_code()) from None
         except BrokenPipeError:  # the reader of the output, such as `head`, has ended
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:  # noqa: BLE001  (the last resort: a bug of our own, shown whole)
@@ -111,27 +124,27 @@ def _explain(error: Exception) -> NoReturn:
         _fail(error.problem, error.remedy)
     if isinstance(error, OSError) and error.errno in _THE_USERS:
         where = error.filename or "the run directory"
-        _fail(f"{error.strerror}: {where}.", f"Make room or give access, then go on: {_again()}")
+        _fail(f"{error.strerror}: {where}.", f"{_THE_USERS[error.errno]}, then go on: {_again()}")
     traceback.print_exception(error)
-    typer.echo("This is a bug in synevo. Please report it with the lines above.", err=True)
+    say("This is a bug in synevo. Please report it with the lines above.", err=True)
     raise typer.Exit(1)
 
 
 def _fail(problem: str, remedy: str) -> NoReturn:
-    typer.echo(f"Error: {problem}", err=True)
-    typer.echo(remedy, err=True)
+    say(f"Error: {problem}", err=True)
+    say(remedy, err=True)
     raise typer.Exit(2)
 
 
 def _again() -> str:
-    return " ".join(["synevo", *sys.argv[1:]])
+    return shlex.join(["synevo", *sys.argv[1:]])
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
         from synevo import __version__
 
-        typer.echo(f"synevo {__version__}")
+        say(f"synevo {__version__}")
         raise typer.Exit
 
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from synevo.cli.looking import Ancestor, complete_run, console
+from synevo.cli.looking import Ancestor, complete_run
 from synevo.cli.options import Options, plan_options
+from synevo.cli.screens import console, say
 from synevo.errors import PlanError, did_you_mean
 
 
@@ -43,7 +44,7 @@ def predict(
     verdicts = classify(reloaded, images, top=top)
     if as_json:
         found = [asdict(verdict) | {"classes": _named(verdict.classes)} for verdict in verdicts]
-        typer.echo(json.dumps({"run": str(run), "generation": reloaded.generation, "images": found}, indent=2))
+        say(json.dumps({"run": str(run), "generation": reloaded.generation, "images": found}, indent=2))
         return
     from rich.table import Table
 
@@ -89,7 +90,7 @@ def export(
 ) -> None:
     """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test images."""
     from synevo.data import datasets
-    from synevo.deploy.delivery import FORMATS, deliver
+    from synevo.deploy.delivery import FORMATS, deliver, require_place
     from synevo.deploy.reload import best_compacted, reload
     from synevo.plan.compose import change
     from synevo.runs.rundir import RunDir, latest
@@ -105,17 +106,18 @@ def export(
     path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
     reloaded = reload(target.path, generation=number, ancestor=ancestor)
     reloaded.require_images()  # before the data are read
+    require_place(path)
     done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
     found = done.comparison
     if as_json:
-        typer.echo(json.dumps({"file": str(path), "bytes": done.size, **asdict(found)}, indent=2))
+        say(json.dumps({"file": str(path), "bytes": done.size, **asdict(found)}, indent=2))
         return
-    typer.echo(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
-    typer.echo(
+    say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
+    say(
         f"On {found.images:,} test images its logits differ from the source's by at most {found.max_difference:.1e} "
         f"(largest {found.largest_logit:.1f}); top-1 agreement {100 * found.top1_agreement:.2f} %."
     )
-    typer.echo(
+    say(
         f"It classifies {100 * found.accuracy:.2f} % of them right (its source {100 * found.source_accuracy:.2f} %), "
         f"and takes {found.latency_ms:.3f} ms at batch 1 (its source in JAX {found.source_latency_ms:.3f} ms)."
     )

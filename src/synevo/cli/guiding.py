@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from synevo.cli.screens import say
 from synevo.errors import PlanError
 
 TOPICS = ("own-data", "own-network", "own-task", "library", "deploy", "results", "method", "architecture")
@@ -28,14 +29,14 @@ def guide(
     """Show a page of the guide, or list its topics."""
     if topic is None:
         for name in TOPICS:
-            typer.echo(f"{name:14s}{page(name).splitlines()[0].lstrip('# ')}")
+            say(f"{name:14s}{page(name).splitlines()[0].lstrip('# ')}")
         return
     text = page(topic)
     from rich.console import Console
 
     screen = Console()
     if not screen.is_terminal:
-        typer.echo(text, nl=False)
+        say(text, nl=False)
         return
     from rich.markdown import Markdown
 

@@ -1,4 +1,6 @@
-"""The commands that read runs and do not change them: report, runs, watch. They load no JAX.
+"""The commands that read runs and do not change them: report, runs, watch, verify.
+
+They load no JAX, but verify, which computes the numbers of networks again.
 
 They are plain functions; `synevo.cli.app` makes commands of them.
 """
@@ -10,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from synevo.errors import PlanError, did_you_mean
+from synevo.cli.screens import console, say
+from synevo.errors import PlanError, RunError, did_you_mean
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -120,9 +123,9 @@ def report(
             return
     if as_json:
         shown = {name: value for name, value in numbers.items() if not (summary and name == "summaries")}
-        typer.echo(json.dumps(shown, indent=2))
+        say(json.dumps(shown, indent=2))
     elif as_csv:
-        typer.echo(_sheet(numbers, summaries, against or [], briefly=summary), nl=False)
+        say(_sheet(numbers, summaries, against or [], briefly=summary), nl=False)
     else:
         _print(numbers, against or [], briefly=summary)
 
@@ -137,10 +140,10 @@ def runs(
     overviews = [overview(run) for run in find_runs(folder)]
     if as_json:
         for one in overviews:
-            typer.echo(json.dumps(asdict(one)))
+            say(json.dumps(asdict(one)))
         return
     if not overviews:
-        typer.echo(f"There is no run in {folder}/.", err=True)
+        say(f"There is no run in {folder}/.", err=True)
         return
     from synevo.report.terminal import runs_table
 
@@ -156,6 +159,29 @@ def watch(
     from synevo.cli.opening import open_run
 
     watching.watch(open_run(run), console(), every=every)
+
+
+def verify(
+    run: Run = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Check the files alone, without loading networks.")] = False,
+    ancestor: Ancestor = None,
+) -> None:
+    """Compute every number of the report again from the files."""
+    from synevo.cli.opening import open_run
+    from synevo.runs.verification import verify_files, verify_numbers
+
+    target = open_run(run)
+    checks = list(verify_files(target))
+    if not quick and all(check.holds for check in checks):
+        checks += verify_numbers(target, ancestor)
+    for check in checks:
+        say(f"{'ok     ' if check.holds else 'DAMAGED'} {check.subject}{'' if check.holds else f': {check.found}'}")
+    wrong = sum(not check.holds for check in checks)
+    if wrong:
+        raise RunError(
+            f"{wrong} of {len(checks)} checks of {target.path} do not hold.",
+            remedy="Restore the damaged files from a copy.",
+        )
 
 
 def _numbers(summaries: list[dict[str, Any]], budgets: list[float], *, together: bool) -> dict[str, Any]:
@@ -193,11 +219,3 @@ def _print(numbers: dict[str, Any], against: list[str], *, briefly: bool) -> Non
         return
     show = print_report if "groups" not in numbers else print_summary if briefly else print_comparison
     show(console(), numbers)
-
-
-def console() -> Any:
-    """Return the terminal, or a console of 160 columns if the output is no terminal."""
-    from rich.console import Console
-
-    screen = Console()
-    return screen if screen.is_terminal else Console(width=160)

@@ -4,8 +4,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from synevo.cli.screens import say
 from synevo.errors import RunError
 from synevo.report.page.figures import drawing_problem
 from synevo.report.page.html import render_comparison, render_page
@@ -33,8 +32,8 @@ def write(found: list[RunDir], numbers: dict[str, Any], folder: Path, *, show: b
             f"The page cannot be written to {folder}: {error.strerror}.",
             remedy="Name a folder of your own with --output FOLDER; the run itself is only read.",
         ) from None
-    typer.echo(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
+    say(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
     if problem := drawing_problem():
-        typer.echo(problem, err=True)
+        say(problem, err=True)
     if show:
         webbrowser.open(path.resolve().as_uri())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synevo.cli.looking import console
+from synevo.cli.screens import console, say
 from synevo.errors import PlanError
 
 
@@ -19,7 +19,7 @@ def fields() -> None:
 
     meanings = describe()
     for name, value in flatten(Plan()).items():
-        typer.echo(f"{name + ' = ' + json.dumps(value):44s} {meanings[name]}")
+        say(f"{name + ' = ' + json.dumps(value):44s} {meanings[name]}")
 
 
 def presets(
@@ -32,12 +32,12 @@ def presets(
     from synevo.plan.presets import preset_names, preset_records, preset_table
 
     if as_csv:
-        typer.echo(_records_csv(name, preset_records(name) if name else []), nl=False)
+        say(_records_csv(name, preset_records(name) if name else []), nl=False)
         return
     for one in [name] if name else preset_names():
-        typer.echo(one)
+        say(one)
         for title, text in preset_table(one)["about"].items():
-            typer.echo(f"  {title + ':':10s}{' '.join(text.split())}")
+            say(f"  {title + ':':10s}{' '.join(text.split())}")
     if name and (records := preset_records(name)):
         from synevo.report.records import record_table
 

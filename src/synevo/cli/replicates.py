@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import typer
-
+from synevo.cli.screens import say
 from synevo.errors import PlanError, RunError, SynevoError
 from synevo.runs.rundir import RunDir
 
@@ -70,14 +69,14 @@ def in_turn(runs: Sequence[RunDir], work: Callable[[RunDir], None]) -> None:
         return
     failures: list[tuple[RunDir, Exception]] = []
     for place, run in enumerate(runs, 1):
-        typer.echo(f"{run.path} ({place} of {len(runs)})", err=True)
+        say(f"{run.path} ({place} of {len(runs)})", err=True)
         try:
             work(run)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _EVERY_RUN_S:
                 raise
             failures.append((run, _explained(error)))
-            typer.echo(f"{run.path} failed. {_problem(failures[-1][1])}", err=True)
+            say(f"{run.path} failed. {_problem(failures[-1][1])}", err=True)
         _clear_caches()
     if failures:
         _raise(failures, len(runs))
@@ -112,6 +111,6 @@ def _raise(failures: list[tuple[RunDir, Exception]], count: int) -> None:
     said = "\n".join([f"{len(failures)} of {count} runs failed.", *lines])
     bugs = [error for _, error in failures if not isinstance(error, SynevoError)]
     if bugs:
-        typer.echo(said, err=True)
+        say(said, err=True)
         raise ExceptionGroup(f"{len(bugs)} of {count} runs", bugs)
     raise RunError(said, remedy="Mend that and give the same command again: what is done is left alone.")

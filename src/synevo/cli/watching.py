@@ -9,6 +9,7 @@ from rich.text import Text
 
 from synevo.cli.liveview import view
 from synevo.cli.progress import describe
+from synevo.errors import printable
 from synevo.lineage.individuals import Lineage, from_table
 from synevo.runs.rundir import RunDir
 
@@ -18,14 +19,14 @@ def watch(run: RunDir, console: Console, *, every: float) -> None:
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for lineage, status in _look(run, every):
-                live.update(view(lineage, Text(status, style="bold")), refresh=True)
+                live.update(view(lineage, Text(printable(status), style="bold")), refresh=True)
         return
     shown, last = 0, ""
     for lineage, status in _look(run, every):
         for individual in lineage.individuals[shown:]:
             console.print(describe(individual, lineage), highlight=False, soft_wrap=True)
         if status != last:
-            console.print(status, highlight=False, soft_wrap=True, markup=False)
+            console.print(status, highlight=False, soft_wrap=True)
         shown, last = len(lineage.individuals), status
 
 

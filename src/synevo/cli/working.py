@@ -8,13 +8,11 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
 from synevo.cli.opening import open_run, open_runs
 from synevo.cli.options import Options
 from synevo.cli.progress import NOBODY, follow
 from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate
+from synevo.cli.screens import console, say
 from synevo.errors import DivergenceError, RunError
 from synevo.lineage import course
 from synevo.lineage.happenings import Happening
@@ -99,7 +97,7 @@ def _start(plans: Mapping[RunDir, Plan], stage: Callable[[RunDir], Iterator[Happ
     in_turn(list(plans), begin)
     names = " ".join(shlex.quote(str(target.path)) for target in plans)
     ready = f"Ancestor of {names} is" if len(plans) == 1 else f"The ancestors of {len(plans)} runs are"
-    typer.echo(f"{ready} ready. Next: synevo evolve {names}", err=True)
+    say(f"{ready} ready. Next: synevo evolve {names}", err=True)
 
 
 def evolve(
@@ -133,8 +131,8 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
             f"Generation {lineage.last.label} failed. {lineage.last.problem}",
             remedy="The generations before it are whole.",
         )
-    typer.echo(f"The lineage of {target.path} is {state} at generation {lineage.last.generation}.", err=True)
-    typer.echo(f"Next: synevo compact {target.path}; synevo report {target.path}", err=True)
+    say(f"The lineage of {target.path} is {state} at generation {lineage.last.generation}.", err=True)
+    say(f"Next: synevo compact {target.path}; synevo report {target.path}", err=True)
 
 
 def compact(
@@ -156,9 +154,9 @@ def _compact(target: RunDir, generation: int | None, *, round_to: int, options: 
     number, proof = documents["architecture"]["generation"], documents["proof"]
     units = documents["architecture"]["units"]
     if units["alive"] == units["all"]:
-        typer.echo(f"Nothing was removed: all {units['all']} units of generation {number} live. It is written whole.")
-    typer.echo(f"Generation {number} is compacted and proven: {target.compact_folder(number)}")
-    typer.echo(
+        say(f"Nothing was removed: all {units['all']} units of generation {number} live. It is written whole.")
+    say(f"Generation {number} is compacted and proven: {target.compact_folder(number)}")
+    say(
         f"The outputs differ by at most {proof['max_difference']:.1e} on {proof['examples']} real and "
         f"{proof['random_examples']} random examples{_agreement(proof['top1_agreement'])}."
     )
@@ -184,8 +182,8 @@ def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
 
 def _follow(happenings: Iterator[Happening], *, generations: int, nothing: str, lineage: Lineage = NOBODY) -> None:
     """Show the happenings of a run until they end; print the text `nothing` if no individual was added."""
-    if follow(happenings, Console(stderr=True), generations=generations, lineage=lineage) == 0:
-        typer.echo(nothing, err=True)
+    if follow(happenings, console(stderr=True), generations=generations, lineage=lineage) == 0:
+        say(nothing, err=True)
 
 
 def _recorder(run: RunDir, *, wanted: bool) -> Callable[[Iterator[Happening]], Iterator[Happening]]:
@@ -195,7 +193,7 @@ def _recorder(run: RunDir, *, wanted: bool) -> Callable[[Iterator[Happening]], I
     from synevo.runs import curves
 
     curves.require()
-    typer.echo(f"To see the curves: tensorboard --logdir {run.path}", err=True)
+    say(f"To see the curves: tensorboard --logdir {run.path}", err=True)
     return functools.partial(curves.record, run)
 
 

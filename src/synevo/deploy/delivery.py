@@ -23,8 +23,10 @@ from synevo.data.images import Images
 from synevo.deploy.reload import Reloaded
 from synevo.deploy.schema import seal
 from synevo.errors import ExportError
-from synevo.files.writing import hash_of, write, write_json
+from synevo.files.writing import hash_of, require_replaceable, write, write_json
 from synevo.runs import stopwatch
+from synevo.runs.lock import require_folder
+from synevo.runs.rundir import owner_of_file
 
 BATCH, CHECKED, CALIBRATING = 256, 1000, 300
 """Numbers of images: of a batch, of the comparison of a float format, and of the calibration of whole numbers."""
@@ -91,10 +93,11 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
 
     Raises:
         RunError: if the network is not for images of classes.
-        ExportError: if an extra is missing, a step of the model has no counterpart in the format, or the written file
-            does not compute the same as its source; then there is no file.
+        ExportError: if no file may be written there, an extra is missing, a step of the model has no counterpart in the
+            format, or the written file does not compute the same as its source; then there is no file.
     """
     reloaded.require_images()
+    require_place(path)
     format_ = FORMATS[name]
     module = _module(name, format_)
     coarse = format_.agreement < 1
@@ -116,6 +119,29 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
         _beside(unproven).replace(_beside(path))
         unproven.replace(path)
     return Delivered(path, len(content), comparison)
+
+
+def require_place(path: Path) -> None:
+    """Raise ExportError if an export may not be written to `path`: a folder, or among the files of a run.
+
+    Raises:
+        RunError: if a device or a pipe stands there, or a folder on the way to it is a file.
+    """
+    for one in (path, _beside(path)):
+        require_replaceable(one)
+        if one.is_dir():
+            raise ExportError(
+                f"{one} is a folder, and the export is a file.",
+                remedy=f"Name a file in it: --output {one / 'network'}.",
+            )
+    if not path.parent.is_dir():
+        require_folder(path.parent)
+    run = owner_of_file(path)
+    if run is not None:
+        raise ExportError(
+            f"{path} is among the files of the run {run}, which an export would replace.",
+            remedy=f"Leave --output out, and it is written to {run / 'exports'}; or name a file elsewhere.",
+        )
 
 
 def _module(name: str, format_: Format) -> Any:

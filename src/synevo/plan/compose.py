@@ -12,6 +12,9 @@ from synevo.errors import PlanError, did_you_mean
 from synevo.plan.fields import MANY, ONE, Plan, Section
 from synevo.plan.presets import preset_table
 
+_LONGEST = 200
+"""The characters of a wrong value that are shown at most."""
+
 
 def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()) -> Plan:
     """Compose a plan: a preset, changed by dotted `options`, then by `section.field=value` texts.
@@ -37,6 +40,11 @@ def compose(*, preset: str | None = None, options: Mapping[str, Any] | None = No
                 f"--set {text}: no '=' found.",
                 remedy="Write --set section.field=value, for example --set training.epochs=5.",
             )
+        if name.strip() == "format":
+            raise PlanError(
+                f"--set {text}: the format is that of the files of this version, and not to be set.",
+                remedy="`synevo fields` lists every field that can be set.",
+            )
         _put(table, name.strip(), _parse(value.strip()))
     return validate(table)
 
@@ -58,12 +66,24 @@ def validate(table: Mapping[str, Any]) -> Plan:
         PlanError: names each unknown field and each value out of range.
     """
     try:
-        return Plan.model_validate(table)
+        plan = Plan.model_validate(table)
     except ValidationError as error:
         problems = [_describe(dict(detail)) for detail in error.errors()]
         raise PlanError(
             "\n".join(problems), remedy="`synevo fields` lists every field with its range and meaning."
         ) from None
+    _require_unicode(plan)
+    return plan
+
+
+def _require_unicode(plan: Plan) -> None:
+    """Raise PlanError if a text is not UTF-8, such as a path from an old archive: plan.toml could not hold it."""
+    for name, value in flatten(plan).items():
+        if isinstance(value, str) and value != value.encode("utf-8", "replace").decode("utf-8"):
+            raise PlanError(
+                f"{name} = {value!a} is not UTF-8, in which the plan is written.",
+                remedy="Rename it, then try again.",
+            )
 
 
 def flatten(plan: Section, prefix: str = "") -> dict[str, Any]:
@@ -117,7 +137,7 @@ def _parse(text: str) -> Any:
     """Return the TOML value of a text, or the text itself where it is not TOML (so that strings need no quotes)."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, or brackets a thousand deep
         return text
 
 
@@ -126,7 +146,16 @@ def _describe(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{name}: there is no such field.{_near_field(name)}"
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return f"{name} = {detail['input']!r}: {message}.{_near_value(detail)}" if name else f"{message}."
+    return f"{name} = {_brief(detail['input'])}: {message}.{_near_value(detail)}" if name else f"{message}."
+
+
+def _brief(value: Any) -> str:
+    """Return a wrong value as Python writes it; the middle of a very long one is left out."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} beyond all bounds"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
 
 
 def _near_field(name: str) -> str:

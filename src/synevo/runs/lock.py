@@ -4,39 +4,87 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from synevo.errors import RunError
+from synevo.files.writing import read, write
+
 _FILE = ".holder.json"
-_WORDS = re.compile(r"process (\d+) on (\S+) ")
+_LOCK = ".lock"
+_WORDS = re.compile(r"process (\d{1,9}) on (\S+) ")
 
 
-def owner_file(folder: Path) -> Path:
-    """Return the path of the file that names the writer of a run."""
-    return folder / _FILE
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, which is made if it is missing, for writing.
+
+    Raises:
+        RunError: with the name of the other process if it is locked, or if it can be no folder.
+    """
+    require_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_lock_file(folder))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = _line(folder) or "another process"
+        raise RunError(f"{folder} is being written by {who}.", remedy="Wait for it to end, or stop it.") from None
+    try:
+        write(folder / _FILE, _describe_owner())
+        yield
+    finally:
+        (folder / _FILE).unlink(missing_ok=True)
+        lock.release()
 
 
-def describe_owner() -> bytes:
-    """Return a line about this process: its number, its host, the time, and its command."""
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return f"process {os.getpid()} on {socket.gethostname()} since {now} ({command})\n".encode()
+def require_folder(folder: Path) -> None:
+    """Raise RunError if a path, or one on the way to it, is a file where a folder must be."""
+    for part in (folder, *folder.parents):
+        if os.path.lexists(part) and not os.path.isdir(part):  # noqa: PTH112  (never an error, whatever the path)
+            raise RunError(f"{part} is not a folder, and {folder} must be one.", remedy="Name another folder.")
 
 
 def owner_of(folder: Path) -> str | None:
     """Return the line about the writer of a run; None if there is none, or it was killed on this machine."""
+    text = _line(folder)
+    match = _WORDS.match(text or "")
+    return None if match and match[2] == socket.gethostname() and not is_alive(int(match[1])) else text
+
+
+def _lock_file(folder: Path) -> Path:
+    """Return the path of the lock; raise RunError if a link or something else stands there, which would be emptied."""
+    path = folder / _LOCK
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise RunError(f"{path} is no regular file.", remedy="Remove it, then give the same command again.")
+    return path
+
+
+def _describe_owner() -> bytes:
+    """Return a line about this process: its number, its host, the time, and its command."""
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    line = f"process {os.getpid()} on {socket.gethostname()} since {now} ({command})\n"
+    return line.encode("utf-8", "replace")
+
+
+def _line(folder: Path) -> str | None:
+    """Return the line in the file that names the writer, or None if there is none that can be read."""
     try:
-        text = owner_file(folder).read_text("utf-8", errors="replace").strip()
-    except OSError:
+        return read(folder / _FILE).decode("utf-8", "replace").strip()
+    except (RunError, OSError):
         return None
-    match = _WORDS.match(text)
-    return None if match and match[2] == socket.gethostname() and not _is_alive(int(match[1])) else text
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Return whether a process of this machine lives."""
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True  # it is alive, and belongs to another user

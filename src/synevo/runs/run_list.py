@@ -7,6 +7,7 @@ from pathlib import Path
 from synevo.errors import RunError, SynevoError
 from synevo.lineage import course
 from synevo.lineage.individuals import Lineage, from_table, ratio
+from synevo.runs.entries import Entry
 from synevo.runs.rundir import RunDir, near_run
 
 
@@ -28,11 +29,7 @@ class Overview:
 
 def find_runs(folder: Path) -> list[RunDir]:
     """Return the runs directly in a folder, sorted by name, without links such as `latest`."""
-    return [
-        RunDir(path)
-        for path in sorted(folder.iterdir() if folder.is_dir() else ())
-        if not path.is_symlink() and RunDir(path).exists()
-    ]
+    return [RunDir(path) for path in sorted(_inside(folder)) if not path.is_symlink() and RunDir(path).exists()]
 
 
 def open_all(paths: list[Path]) -> list[RunDir]:
@@ -57,15 +54,15 @@ def open_all(paths: list[Path]) -> list[RunDir]:
 
 def overview(run: RunDir) -> Overview:
     """Return the overview of a run, also of a damaged one."""
-    entries, problems = run.whole_entries()
+    entries, problems = _entries(run)
     lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
     best, state = None, "damaged"
     try:
         plan = run.load_plan()
-        if not problems and (not entries or lineage.ancestor.generation == 1):
+        if not (problems or run.unlisted()) and (not entries or lineage.ancestor.generation == 1):
             best = lineage.best(plan.evolution.max_drop)
             state = course.status(lineage, plan)
-    except SynevoError:
+    except (SynevoError, OSError):
         pass
     counts, ancestor = best and best.counts, lineage.individuals[0].counts if entries else None
     return Overview(
@@ -80,3 +77,21 @@ def overview(run: RunDir) -> Overview:
         age=max(0.0, time.time() - run.touched()),
         writer=run.writer(),
     )
+
+
+def _entries(run: RunDir) -> tuple[list[Entry], list[str]]:
+    """Return the undamaged lines of a lineage, and the problems of the others, or of the whole."""
+    try:
+        return run.whole_entries()
+    except (SynevoError, OSError) as error:
+        return [], [str(error)]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing if there is none. Raise RunError if there is no access to it."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(f"{folder} cannot be read: {error.strerror}.", remedy="Name another folder.") from None

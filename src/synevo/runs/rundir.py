@@ -14,7 +14,6 @@ Loading executes no code from a file. A file is written under a temporary name a
 time.
 """
 
-import json
 import os
 import re
 import tomllib
@@ -25,15 +24,28 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from filelock import FileLock, Timeout
 
 from synevo.errors import RunError, damaged, did_you_mean
 from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
-from synevo.files.writing import canonical, hash_of, pretty, read_checked, read_json, write, write_folder, write_json
+from synevo.files.writing import (
+    hash_of,
+    parse_json,
+    pretty,
+    read,
+    read_checked,
+    read_json,
+    standing,
+    write,
+    write_folder,
+    write_json,
+)
 from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
-from synevo.plan.compose import flatten, validate
+from synevo.plan.compose import validate
 from synevo.plan.fields import FORMAT, Plan
-from synevo.runs.lock import describe_owner, owner_file, owner_of
+from synevo.runs.entries import Entry, append, read_entries, read_whole_entries
+from synevo.runs.fingerprints import fingerprint
+from synevo.runs.lock import is_alive, locked, owner_of
+from synevo.runs.recovery import announce, clear_unfinished, names_in
 
 RUNS = Path("runs")
 
@@ -41,19 +53,14 @@ ARCHITECTURE_FORMAT = 2
 """The format of architecture.json; format 1 had neither the groups of convolutions nor the fit of images."""
 
 _PREDICTIONS = "predictions.safetensors"
+_OWN = {"plan.toml", "machine.json", "lineage.jsonl", "individuals", "training", "compact", "report", "tensorboard"}
+"""What a run writes for itself; exports/ is for others."""
+
+_COMPACTED = re.compile(r"\.?g(\d+)(?:\.before)?")
 _CHECKPOINT = re.compile(r"g(\d+)(?:-\d+)?-a\d+-e(\d+)")
 
 # The numbers of a proof by the names of older versions, and their names now.
 _RENAMED = {"images": "examples", "random_images": "random_examples", "largest_logit": "largest_output"}
-
-# Fields that may change while a lineage goes on: they decide its length, not its individuals.
-_OPEN_ENDED = {
-    *("format", "preset", "data.data_dir", "evolution.generations", "evolution.max_drop", "evolution.finest"),
-    *("evolution.target_synapses", "evolution.target_macs", "evolution.target_kb", "evolution.target_latency"),
-}
-
-# The parts of the plan that the ancestor depends on; the others may change until there is an offspring.
-_ANCESTRAL = {"seed", "task", "data", "ancestor", "ancestor_training"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class RunDir:
 
     def exists(self) -> bool:
         """Return True if there is a plan, the first file of a run."""
-        return (self.path / "plan.toml").is_file()
+        return os.path.isfile(self.path / "plan.toml")  # noqa: PTH113  (never an error, whatever the path)
 
     def require(self) -> None:
         """Raise RunError if there is no plan."""
@@ -96,8 +103,10 @@ class RunDir:
         """
         self.require()
         try:
-            table = tomllib.loads((self.path / "plan.toml").read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            table = tomllib.loads(read(self.path / "plan.toml").decode("utf-8"))
+        except RecursionError:
+            raise damaged(self.path / "plan.toml", "it is nested too deeply") from None
+        except ValueError as error:
             raise damaged(self.path / "plan.toml", str(error)) from None
         version = table.get("format")
         if isinstance(version, int) and version > FORMAT:
@@ -114,7 +123,7 @@ class RunDir:
     def load_machine(self) -> dict[str, Any]:
         """Return the description of the machine of the run, or an empty one if it is unknown."""
         path = self.path / "machine.json"
-        return read_json(path) if path.is_file() else {}
+        return read_json(path) if os.path.lexists(path) else {}
 
     # lineage and individuals
 
@@ -122,47 +131,52 @@ class RunDir:
         """Return the lineage so far; raise RunError if a line was cut short or changed."""
         return Lineage(tuple(from_table(entry["individual"]) for entry in self.entries()))
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[Entry]:
         """Return the lines of the lineage: `individual`, `files` (name → sha256) and `plan` (its fingerprint).
 
         Raises:
             RunError: if a line was cut short or changed.
         """
-        path = self.path / "lineage.jsonl"
-        if not path.is_file():
-            return []
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-        return [_read_entry(path, number, line) for number, line in enumerate(lines, start=1)]
+        return read_entries(self.path / "lineage.jsonl")
 
-    def whole_entries(self) -> tuple[list[dict[str, Any]], list[str]]:
+    def whole_entries(self) -> tuple[list[Entry], list[str]]:
         """Return the undamaged lines of the lineage, and a problem in words for each of the others."""
-        path = self.path / "lineage.jsonl"
-        lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
-        whole, problems = [], []
-        for number, line in enumerate(lines, start=1):
-            try:
-                whole.append(_read_entry(path, number, line))
-            except RunError as error:
-                problems.append(error.problem)
-        return whole, problems
+        return read_whole_entries(self.path / "lineage.jsonl")
+
+    def unlisted(self) -> list[str]:
+        """Return the names of the individuals that are there and not in the lineage: it was lost, or lost lines."""
+        return sorted(names_in(self._individuals) - {one.name for one in self.load_lineage().individuals})
+
+    def require_all_listed(self) -> None:
+        """Raise RunError if there are individuals that the lineage does not name: the next ones would replace them."""
+        if found := self.unlisted():
+            raise RunError(
+                f"{self._individuals} holds {', '.join(found)}, of which {self.path / 'lineage.jsonl'} says nothing: "
+                "it is gone, or lost lines.",
+                remedy="Nothing was changed. Restore lineage.jsonl from a copy; or move these folders away to make "
+                "the generations anew.",
+            )
+
+    @property
+    def _individuals(self) -> Path:
+        return self.path / "individuals"
 
     def save_individual(self, individual: Individual, plan: Plan, *, weights: Tensors, masks: Tensors) -> None:
         """Write an individual's files, then its line of the lineage; `masks` are boolean."""
         files: dict[str, str] = {}
+        note = announce(self._individuals, individual.name) if weights else None
         if weights:
-            folder = self.path / "individuals" / individual.name
             contents = {
                 "weights.safetensors": pack_tensors(weights),
                 "masks.safetensors": pack_masks(masks),
                 "scores.json": pretty(to_table(individual)),
             }
             files = {name: hash_of(content) for name, content in contents.items()}
-            write_folder(folder, contents)
+            write_folder(self._individuals / individual.name, contents)
         entry = {"individual": to_table(individual), "files": files, "plan": fingerprint(plan, individual.generation)}
-        line = {**entry, "check": hash_of(canonical(entry))}
-        path = self.path / "lineage.jsonl"
-        before = path.read_bytes() if path.is_file() else b""
-        write(path, before + json.dumps(line).encode() + b"\n")
+        append(self.path / "lineage.jsonl", entry)
+        if note is not None:
+            note.unlink()
 
     def load_individual(self, which: int | str) -> tuple[Tensors, Tensors]:
         """Return weights and boolean masks of an individual, by its name or by the generation of which it is the head.
@@ -175,8 +189,8 @@ class RunDir:
         name = lineage.head(which).name if isinstance(which, int) and lineage.brood(which) else which
         for individual, entry in zip(lineage.individuals, entries, strict=True):
             if individual.name == name and entry["files"]:
-                folder = self.path / "individuals" / individual.name
-                files = {name: read_checked(folder / name, sha) for name, sha in entry["files"].items()}
+                folder = self._individuals / individual.name
+                files = _read_files(folder, entry["files"], "weights.safetensors", "masks.safetensors")
                 weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
                 return weights, unpack_masks(folder / "masks.safetensors", files["masks.safetensors"])
         raise RunError(
@@ -218,7 +232,7 @@ class RunDir:
 
     def load_compact(self, generation: int) -> tuple[Tensors, dict[str, Any]]:
         """Return weights and JSON documents of a compacted network; raise RunError if it is missing or damaged."""
-        folder = self.compact_folder(generation)
+        folder = standing(self.compact_folder(generation))
         if not folder.is_dir():
             raise RunError(
                 f"Generation {generation} of {self.path} is not compacted.", remedy="Run `synevo compact` first."
@@ -233,15 +247,14 @@ class RunDir:
         Raises:
             RunError: if they are missing or damaged.
         """
-        folder = self.compact_folder(generation)
+        folder = standing(self.compact_folder(generation))
         sha = read_json(folder / "hashes.json").get(_PREDICTIONS)
         return None if sha is None else unpack_tensors(folder / _PREDICTIONS, read_checked(folder / _PREDICTIONS, sha))
 
     def compacted(self) -> list[int]:
         """Return the compacted generations, the oldest first."""
-        return sorted(
-            int(folder.name[1:]) for folder in (self.path / "compact").glob("g*") if folder.name[1:].isdigit()
-        )
+        folders = [*(self.path / "compact").glob("g*"), *(self.path / "compact").glob(".g*.before")]
+        return sorted({int(match[1]) for folder in folders if (match := _COMPACTED.fullmatch(folder.name))})
 
     def compact_folder(self, generation: int) -> Path:
         """Return the folder for a generation's compacted network."""
@@ -249,7 +262,7 @@ class RunDir:
 
     def weights_size(self, folder: Path) -> int | None:
         """Return the size in bytes of the weights in a folder of this run, or None if there are none."""
-        path = folder / "weights.safetensors"
+        path = standing(folder) / "weights.safetensors"
         return path.stat().st_size if path.is_file() else None
 
     @property
@@ -283,32 +296,30 @@ class RunDir:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the run for writing; raise RunError, with the name of the other process, if it is locked."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock, owner = FileLock(self.path / ".lock"), owner_file(self.path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = owner.read_text("utf-8").strip() if owner.is_file() else "another process"
-            raise RunError(
-                f"{self.path} is being written by {who}.", remedy="Wait for it to end, or stop it."
-            ) from None
-        try:
-            write(owner, describe_owner())
+        """Lock the run for writing, and clear what killed writers left; raise RunError if another process writes it."""
+        with locked(self.path):
+            self._recover()
             if self.exists():
                 _point_latest(self.path)
             yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+
+    def _recover(self) -> None:
+        """Clear what killed writers left unfinished."""
+        entries, problems = self.whole_entries()
+        listed = {from_table(entry["individual"]).name for entry in entries}
+        clear_unfinished(self.path, None if problems else listed)
 
 
 def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
     """Return weights and JSON documents of a folder from `save_compact`, or of a copy; raise RunError if damaged."""
-    hashes = read_json(folder / "hashes.json")
-    files = {name: read_checked(folder / name, sha) for name, sha in hashes.items() if name != _PREDICTIONS}
+    hashes = {name: sha for name, sha in read_json(folder / "hashes.json").items() if name != _PREDICTIONS}
+    files = _read_files(folder, hashes, "weights.safetensors")
     weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
-    documents = {name.removesuffix(".json"): json.loads(data) for name, data in files.items() if name.endswith(".json")}
+    documents: dict[str, Any] = {
+        name.removesuffix(".json"): parse_json(folder / name, content)
+        for name, content in files.items()
+        if name.endswith(".json")
+    }
     if "proof" in documents:
         documents["proof"] = {_RENAMED.get(name, name): value for name, value in documents["proof"].items()}
     return weights, documents
@@ -317,14 +328,25 @@ def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
 def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
     """Write the page of a report and its numbers, and return the path of the page."""
     write_json(folder / "report.json", summary)
-    write(folder / "index.html", page.encode())
+    write(folder / "index.html", page.encode("utf-8", "replace"))
     return folder / "index.html"
+
+
+def owner_of_file(path: Path) -> Path | None:
+    """Return the run, or the compacted network, among whose own files a path is; None if there is none."""
+    place = path.resolve()
+    for folder in place.parents:
+        if RunDir(folder).exists() and place.relative_to(folder).parts[0] in _OWN:
+            return folder
+        if (folder / "hashes.json").is_file():
+            return folder  # a compacted network, perhaps a copy of it
+    return None
 
 
 def latest() -> RunDir:
     """Return the run that was written last; raise RunError if there is none."""
     link = RUNS / "latest"
-    if not (link / "plan.toml").is_file():
+    if not RunDir(link).exists():
         raise RunError(
             f"There is no run in {RUNS}/ to go on with.",
             remedy="Name one, or start one with `synevo train-ancestor`.",
@@ -339,38 +361,25 @@ def near_run(path: Path) -> str:
     return did_you_mean(path.name, found, in_full=found)
 
 
-def fingerprint(plan: Plan, generation: int) -> str:
-    """Return a hash of the plan's non-default fields that can affect an individual of this generation.
-
-    Fields at their defaults are left out, so that a field of a later version does not change the hash of older plans.
-    """
-    usual = flatten(Plan())
-    decisive = {
-        name: value
-        for name, value in flatten(plan).items()
-        if name not in _OPEN_ENDED and value != usual[name] and (generation > 1 or name.split(".")[0] in _ANCESTRAL)
-    }
-    return hash_of(canonical(decisive))
-
-
-def _read_entry(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        entry: dict[str, Any] = json.loads(line)
-        check = entry.pop("check")
-        from_table(entry["individual"])
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise damaged(path, f"line {number} cannot be read") from None
-    if check != hash_of(canonical(entry)):
-        raise damaged(path, f"line {number} was changed")
-    return entry
+def _read_files(folder: Path, hashes: Mapping[str, str], *needed: str) -> dict[str, bytes]:
+    """Return the contents of the files in a folder by their hashes; raise RunError if one is damaged or not named."""
+    for name in needed:
+        if name not in hashes:
+            raise damaged(folder, f"it has no hash of {name}")
+    if any(Path(name).name != name for name in hashes):
+        raise damaged(folder, "its hashes are of files elsewhere")
+    return {name: read_checked(folder / name, sha) for name, sha in hashes.items()}
 
 
 def _point_latest(path: Path) -> None:
     """Let `runs/latest` point to a run; a failure is ignored."""
     link = RUNS / "latest"
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         if link.is_symlink() or not link.exists():
             RUNS.mkdir(exist_ok=True)
+            for other in RUNS.glob(".latest-*"):
+                if not is_alive(int(other.name.removeprefix(".latest-"))):
+                    other.unlink()
             temporary = RUNS / f".latest-{os.getpid()}"
             temporary.symlink_to(os.path.relpath(path.resolve(), RUNS.resolve()))
             temporary.replace(link)

@@ -19,6 +19,7 @@ from synevo.lineage.happenings import Epoch, Grown, Happening
 from synevo.lineage.individuals import Lineage
 from synevo.plan.fields import Plan
 from synevo.runs import checkpoints, stopwatch, trusted
+from synevo.runs.lock import require_folder
 from synevo.runs.machine import describe
 from synevo.runs.organisms import Context, calls, load_organism, prepare, resolve, to_tensors
 from synevo.runs.rundir import RunDir
@@ -34,6 +35,7 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
         DivergenceError: if the ancestor could not be trained.
         RunError: if another process writes the run, or its files are damaged.
     """
+    require_folder(run.path)
     if run.load_lineage().individuals:
         return
     plan = resolve(plan)
@@ -41,6 +43,7 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
     with run.writing():
         if run.load_lineage().individuals:
             return
+        run.require_all_listed()
         if not run.exists():
             trusted.remember(plan.ancestor.name)
         run.save_plan(plan)
@@ -68,9 +71,10 @@ def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happenin
     with run.writing():
         if run.load_lineage().individuals:
             return
-        run.save_plan(plan)
-        run.save_machine(source.load_machine())
+        run.require_all_listed()
         weights, bits = source.load_individual(1)
+        run.save_plan(plan)
+        run.save_machine(source.load_machine() or describe())
         run.save_individual(first.ancestor, plan, weights=weights, masks=bits)
         yield Grown(first.ancestor, run.load_lineage())
 
@@ -88,9 +92,9 @@ def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[
         if not lineage.individuals:
             raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
         run.check_plan(plan)
-        if plan != run.load_plan():
-            run.save_plan(plan)
+        run.require_all_listed()
         if next_conception(lineage, plan) is None:
+            _save_changed(run, plan)
             return
         archive = _Run(run, prepare(plan, ancestor))
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
@@ -98,9 +102,18 @@ def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[
         yield from archive.follow(events)
 
 
+def _save_changed(run: RunDir, plan: Plan) -> None:
+    """Write the plan if it is another than the run has."""
+    if plan != run.load_plan():
+        run.save_plan(plan)
+
+
 @dataclass
 class _Run:
-    """The archive of a lineage on disk; it also measures times."""
+    """The archive of a lineage on disk; it also measures times.
+
+    A changed plan is written when there is a first result: until then, what is damaged or unfit leaves all as it was.
+    """
 
     run: RunDir
     context: Context
@@ -130,6 +143,7 @@ class _Run:
         if birth.organism is not None:
             timing = stopwatch.race(calls(self.context, {"": birth.organism.network}, 1), rounds=20)
             individual = replace(individual, latency_ms={"1": timing[""].median})
+        _save_changed(self.run, self.context.plan)
         self.run.save_individual(individual, self.context.plan, weights=weights, masks=bits)
         checkpoints.clear(self.run.training_folder)
         self.began = time.monotonic()
@@ -138,8 +152,10 @@ class _Run:
     def follow(self, events: Iterator[Event]) -> Iterator[Happening]:
         """Yield a happening for each event, and write a checkpoint of the training from time to time."""
         epoch_began = saved = time.monotonic()
-        for event in events:
+        for place, event in enumerate(events):
             now = time.monotonic()
+            if place == 0:
+                _save_changed(self.run, self.context.plan)
             if isinstance(event, Training):
                 if now - saved > CHECKPOINT_EVERY:
                     checkpoints.save(self.run.training_folder, event)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from synevo.errors import SynevoError
+from synevo.lineage.individuals import Lineage
+from synevo.runs.documents import exported, require_export, require_machine
 from synevo.runs.rundir import RunDir
 
 
@@ -25,19 +27,50 @@ class Check:
 
 
 def verify_files(run: RunDir) -> Iterator[Check]:
-    """Check plan, lineage, and the hashes of the files of every individual and every compacted network."""
-    try:
-        run.check_plan(run.load_plan())
-    except SynevoError as error:
-        yield Check("plan and lineage", holds=False, found=error.problem)
+    """Check plan, machine, lineage, exports, and the hashes of the files of every individual and compacted network."""
+    first = _attempt("plan and lineage", lambda: run.check_plan(run.load_plan()))
+    yield first
+    if not first.holds:
         return
-    yield Check("plan and lineage", holds=True)
-    for individual in run.load_lineage().individuals:
+    yield _attempt("machine", partial(require_machine, run))
+    lineage = run.load_lineage()
+    yield from _verify_lineage(run, lineage)
+    for individual in lineage.individuals:
         if individual.counts is not None:
             yield _attempt(f"generation {individual.label}: files", partial(run.load_individual, individual.name))
     for generation in run.compacted():
         yield _attempt(f"compacted generation {generation}: files", partial(run.load_compact, generation))
         yield _attempt(f"compacted generation {generation}: predictions", partial(run.load_predictions, generation))
+    for path in exported(run):
+        yield _attempt(f"export {path.name}", partial(require_export, run, path))
+
+
+def _verify_lineage(run: RunDir, lineage: Lineage) -> Iterator[Check]:
+    """Check that the lineage is whole: it names all that is there, each once, and parents before their offspring."""
+    unlisted = run.unlisted()
+    missing = f"lineage.jsonl does not name {', '.join(unlisted)}"
+    yield Check("lineage: every individual is in it", not unlisted, missing)
+    orphans = [number for number in run.compacted() if not lineage.brood(number)]
+    missing = f"lineage.jsonl does not name {', '.join(map(str, orphans))}"
+    yield Check("lineage: every compacted generation is in it", not orphans, missing)
+    wrong = _out_of_order(lineage)
+    yield Check("lineage: each individual is in it once, after its parents", wrong is None, wrong or "")
+
+
+def _out_of_order(lineage: Lineage) -> str | None:
+    """Return in words the first line that does not follow from those before it; None if each does."""
+    known: set[str] = set()
+    last = 0
+    for line, individual in enumerate(lineage.individuals, 1):
+        if individual.name in known:
+            return f"line {line} names {individual.name} again"
+        if individual.generation not in (last, last + 1) or individual.generation < 1:
+            return f"line {line} is of generation {individual.generation}, after generation {last}"
+        before = Lineage(lineage.individuals[: line - 1])
+        if unknown := set(before.parents_of(individual)) - known:
+            return f"line {line} names parents that are not before it: {', '.join(sorted(unknown))}"
+        known, last = known | {individual.name}, individual.generation
+    return None
 
 
 def verify_numbers(run: RunDir, ancestor: str | None = None) -> Iterator[Check]:
@@ -100,4 +133,6 @@ def _attempt(subject: str, load: Callable[[], object]) -> Check:
         load()
     except SynevoError as error:
         return Check(subject, holds=False, found=error.problem)
+    except OSError as error:
+        return Check(subject, holds=False, found=f"{error.strerror}: {error.filename}")
     return Check(subject, holds=True)

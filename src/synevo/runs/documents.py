@@ -1,0 +1,69 @@
+"""What the documents of a run must say: the machine of its figures, and the contracts beside its exports."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from synevo.errors import damaged
+from synevo.files.writing import hash_of, read, read_json
+from synevo.runs.rundir import RunDir
+
+_ENDING = ".json"
+
+
+class _Machine(BaseModel):
+    """The fields of machine.json; older versions did not write all of them, and none wrote others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    device: str
+    synevo: str = ""
+    python: str = ""
+    libraries: dict[str, str] = {}
+    system: str = ""
+    backend: str = ""
+    devices: int = 1
+    threads: int | None = None
+    xla_flags: str = ""
+
+
+def require_machine(run: RunDir) -> None:
+    """Raise RunError if the description of a run's machine is missing, or is none."""
+    path = run.path / "machine.json"
+    try:
+        _Machine.model_validate(read_json(path))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise damaged(path, f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+
+
+def exported(run: RunDir) -> list[Path]:
+    """Return the exported files of a run, also those of which only the contract is left."""
+    folder = run.path / "exports"
+    names = {path.name.removesuffix(_ENDING) for path in folder.glob("*") if not path.name.startswith(".")}
+    return [folder / name for name in sorted(names)]
+
+
+def require_export(run: RunDir, path: Path) -> None:
+    """Raise RunError if an exported file is not the one of its contract, or the contract contradicts the network."""
+    beside = path.with_name(f"{path.name}{_ENDING}")
+    contract = read_json(beside)
+    if hash_of(read(path)) != contract.get("sha256"):
+        raise damaged(path, f"it is not the file that {beside.name} describes (its hash differs)")
+    generation = contract.get("generation")
+    if generation not in run.compacted():
+        raise damaged(beside, f"its generation {generation} is not compacted")
+    expected = _interface(run.load_compact(generation)[1].get("architecture", {}))
+    for about in (contract, contract.get("architecture", {})):
+        if _interface(about) != expected:
+            raise damaged(beside, "its input or its classes are not those of the compacted network")
+
+
+def _interface(about: Any) -> tuple[Any, ...]:
+    """Return what a document says of the numbers that go in and the classes that come out."""
+    about = about if isinstance(about, Mapping) else {}
+    given = about.get("input")
+    inputs = given if isinstance(given, Mapping) else {}
+    return inputs.get("mean"), inputs.get("deviation"), about.get("classes")
