@@ -62,10 +62,17 @@ def compared(m: Any, x: Array) -> Array:
     return m.out(h * jnp.einsum("ni,ni->n", h, h)[:, None])
 
 
+def stacked(m: Any, x: Array) -> Array:
+    h = m.hidden(x)
+    one, other = jnp.stack([h, -h], axis=1).transpose(1, 0, 2)
+    return m.out(nnx.relu(one) + nnx.relu(other))
+
+
 @pytest.mark.parametrize(
     "body",
     [
         plain,
+        stacked,
         rematerialised,
         halved_precision,
         shifted_by_ones,

@@ -163,10 +163,11 @@ def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
 
 def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, Flags]:
     """Return the units [units] that live, and those of them that live only because they are constants."""
-    living = {layer.name: np.asarray(network.parameters[layer.name]) != 0 for layer in anatomy.wiring.layers}
+    wiring = replace(anatomy.wiring, layers=anatomy.wiring.contracted)
+    living = {layer.name: np.asarray(network.arrays[layer.name]) != 0 for layer in wiring.layers}
     constant, inputs = np.zeros(anatomy.wiring.units, bool), _probes(anatomy, 2)
     while True:
-        _, alive = trim(anatomy.wiring, living, constant=constant)
+        _, alive = trim(wiring, living, constant=constant)
         alive = keep_one(anatomy.wiring, alive)
         more = find_constant(anatomy, network, alive, inputs)
         if not more.any():
@@ -177,8 +178,8 @@ def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, Flags]:
 def _name_constant(wiring: Wiring, constant: Flags) -> list[Frozen]:
     reason = "no synapse reaches it, but its bias or normalisation is not masked: it is a constant, not zero"
     fates = wiring.fates(~constant)
-    counts = [(layer.name, int((~survives(layer.outputs, fates)).sum())) for layer in wiring.layers]
-    axes = {layer.name: layer.output_axis for layer in wiring.layers}
+    counts = [(layer.name, int((~survives(layer.outputs, fates)).sum())) for layer in wiring.contracted]
+    axes = {layer.name: layer.output_axis for layer in wiring.contracted}
     return [
         Frozen(name, axis[0] if isinstance(axis := axes[name], tuple) else axis, count, reason)
         for name, count in counts

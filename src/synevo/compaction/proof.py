@@ -12,9 +12,14 @@ from synevo.errors import ProofError
 from synevo.model.network import Inputs, Network, call
 from synevo.wiring.dissection import Anatomy, check
 from synevo.wiring.identities import Flags
+from synevo.wiring.programs import program_of
+from synevo.wiring.tracing import EXAMPLES, evaluate_in_float32
 
 TOLERANCE = 1e-4
 """The largest difference of outputs that float32 may make, relative to the largest output (at least 1)."""
+
+ROUNDINGS = 8
+"""How often the coarsest arithmetic of a network may round differently, where that is more than `TOLERANCE`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ def prove(key: Array, anatomy: Anatomy, alive: Flags, *, masked: Network, compac
     """Prove that `compact` computes the same as `masked`, without the units that are not `alive` [units].
 
     `inputs` are real arguments: pytrees of arrays whose first axis counts examples. As many random ones are drawn from
-    `key`. Outputs are compared leaf by leaf.
+    `key`. Outputs are compared leaf by leaf. What computes in coarser numbers than float32 is compared twice: as it
+    is, with the roundings of these numbers, and a few examples with all of it in float32.
 
     Raises:
         ProofError: where program or outputs differ.
@@ -46,17 +52,42 @@ def prove(key: Array, anatomy: Anatomy, alive: Flags, *, masked: Network, compac
     steps = check(masked, anatomy, alive)
     both = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), inputs, draw(key, inputs))
     large, small = (jax.tree.map(np.asarray, call(network, *both)) for network in (masked, compact))
+    precision = anatomy.program.precision
+    compared = _compare_outputs(large, small, max(TOLERANCE, ROUNDINGS * precision))
+    if precision > np.finfo(np.float32).eps:
+        _compare_in_float32(anatomy, masked, compact, both)
+    differences, scales = zip(*compared, strict=True)
+    count = len(jax.tree.leaves(inputs)[0])
+    return Proof(steps, count, count, max(differences), max(scales), _agreement(large, small, count))
+
+
+def _compare_outputs(large: Any, small: Any, tolerance: float) -> list[tuple[float, float]]:
+    """Compare the outputs of two networks leaf by leaf; return each leaf's largest difference and largest value.
+
+    Raises:
+        ProofError: where they differ by more than `tolerance`, relative to the largest value (at least 1).
+    """
     compared = [_compare(one, other) for one, other in zip(jax.tree.leaves(large), jax.tree.leaves(small), strict=True)]
     for difference, scale in compared:
-        if not difference <= TOLERANCE * max(scale, 1.0):
+        if not difference <= tolerance * max(scale, 1.0):
             raise ProofError(
                 f"The compacted network's outputs differ from the masked one's by {difference:.3g} (largest "
                 f"{scale:.3g}).",
                 remedy="Nothing was written. Please report the model: synevo must freeze what it cannot remove.",
             )
-    differences, scales = zip(*compared, strict=True)
-    count = len(jax.tree.leaves(inputs)[0])
-    return Proof(steps, count, count, max(differences), max(scales), _agreement(large, small, count))
+    return compared
+
+
+def _compare_in_float32(anatomy: Anatomy, masked: Network, compact: Network, inputs: Inputs) -> None:
+    """Compare two networks on the first and the last examples, with all that they compute in float32."""
+    programs = (anatomy.program, masked), (program_of(compact, anatomy.inputs), compact)
+    for places in (np.arange(EXAMPLES), -1 - np.arange(EXAMPLES)):
+        leaves = [np.take(leaf, places, axis=0, mode="wrap") for leaf in jax.tree.leaves(inputs)]
+        large, small = (
+            jax.tree.map(np.asarray, evaluate_in_float32(program, network.arrays, *leaves))
+            for program, network in programs
+        )
+        _compare_outputs(large, small, TOLERANCE)
 
 
 def draw(key: Array, inputs: Inputs) -> Inputs:

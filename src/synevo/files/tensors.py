@@ -7,19 +7,54 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
 
 from synevo.errors import damaged
 
 Tensors = dict[str, NDArray[Any]]
 
+_DTYPES = "dtypes"
+
+_NATIVE: dict[str, Any] = {
+    "BOOL": np.bool_,
+    **{f"I{8 * size}": np.dtype(f"i{size}") for size in (1, 2, 4, 8)},
+    **{f"U{8 * size}": np.dtype(f"u{size}") for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": np.dtype(f"f{size}") for size in (2, 4, 8)},
+    "C64": np.complex64,
+    "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+}
+"""The dtypes that safetensors files have a name for, in every version of it that synevo works with."""
+
+_FOREIGN: dict[str, Any] = {
+    "complex128": np.complex128,
+    **{f"{sign}int{bits}": getattr(ml_dtypes, f"{sign}int{bits}") for sign in ("", "u") for bits in (2, 4)},
+    "float4_e2m1fn": ml_dtypes.float4_e2m1fn,
+    **{f"float6_{kind}": getattr(ml_dtypes, f"float6_{kind}") for kind in ("e2m3fn", "e3m2fn")},
+    **{
+        f"float8_{kind}": getattr(ml_dtypes, f"float8_{kind}")
+        for kind in ("e3m4", "e4m3", "e4m3b11fnuz", "e4m3fnuz", "e5m2fnuz", "e8m0fnu")
+    },
+}
+"""The other dtypes that JAX has, by name; in files they are bytes."""
+
+_WRITTEN = {np.dtype(kind).name for kind in _NATIVE.values()}
+
 
 def pack_tensors(tensors: Tensors) -> bytes:
-    """Return the content of a safetensors file with these arrays."""
-    return bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+    """Return the content of a safetensors file with these arrays, of any dtype that JAX has.
+
+    A dtype that safetensors does not know is stored as bytes, and named in the one metadata entry.
+    """
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    foreign = {name: arrays[name].dtype.name for name in sorted(arrays) if arrays[name].dtype.name not in _WRITTEN}
+    stored = {name: array[..., None].view(np.uint8) if name in foreign else array for name, array in arrays.items()}
+    return bytes(save(stored, metadata={_DTYPES: json.dumps(foreign)} if foreign else None))
 
 
 def unpack_tensors(path: Path, content: bytes) -> Tensors:
@@ -29,9 +64,27 @@ def unpack_tensors(path: Path, content: bytes) -> Tensors:
         RunError: if the content is no safetensors file; `path` is named in the message.
     """
     try:
-        return dict(load(content))
-    except SafetensorError as error:
+        foreign = json.loads(_metadata(content).get(_DTYPES, "{}"))
+        return {name: _array(foreign.get(name), **one) for name, one in deserialize(content)}  # type: ignore[no-untyped-call]
+    except (SafetensorError, TypeError, AttributeError, KeyError, ValueError) as error:
         raise damaged(path, str(error)) from None
+
+
+def _array(foreign: str | None, dtype: str, shape: list[int], data: Any) -> NDArray[Any]:
+    """Return the array of these bytes; with a `foreign` dtype, the last axis of the shape is its bytes.
+
+    Raises:
+        KeyError, ValueError: where the dtype is unknown, or does not fit the bytes.
+    """
+    if foreign is None:
+        return np.frombuffer(data, _NATIVE[dtype]).reshape(shape)
+    return np.frombuffer(data, _FOREIGN[foreign]).reshape(shape[:-1])
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    """Return the metadata of a safetensors content; ValueError where its header is none."""
+    found = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    return dict(found)
 
 
 def pack_masks(masks: Tensors) -> bytes:
@@ -61,10 +114,9 @@ def unpack_masks(path: Path, content: bytes) -> Tensors:
 
 def _shapes(path: Path, content: bytes) -> dict[str, list[int]]:
     """Return the shape of each mask of a file; the first versions of synevo wrote one metadata entry a mask."""
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     try:
-        metadata = header["__metadata__"]
-        shapes = metadata.get("shapes", None)
-        return json.loads(shapes) if shapes else {name: json.loads(shape) for name, shape in metadata.items()}
+        metadata = _metadata(content)
+        old = {name: shape for name, shape in metadata.items() if name != "shapes"}
+        return json.loads(metadata["shapes"]) if not old else {name: json.loads(shape) for name, shape in old.items()}
     except (KeyError, TypeError, ValueError):
         raise damaged(path, "the shapes of its masks are not in it") from None

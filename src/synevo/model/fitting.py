@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from synevo.model.blueprint import Blueprint
@@ -26,19 +26,28 @@ def refit(blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, 
 
 
 def _refit(graph: Any, blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Any:
-    shapes = {name: tuple(jnp.shape(array)) for name, array in arrays.items()}
-    leaves: dict[Any, Any] = {
-        blueprint.paths[name]: jax.ShapeDtypeStruct(shapes[name], array.dtype) for name, array in arrays.items()
-    }
-    leaves |= {path: jax.ShapeDtypeStruct((), jnp.uint32) for path, _ in blueprint.streams}
-    model = nnx.merge(graph, nnx.from_flat_state(leaves))
-    for path, module in nnx.iter_modules(model):
-        prefix = "".join(f"{part}/" for part in path)
-        own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-        for kind, change in _CHANGES.items():
-            if isinstance(module, kind):
-                change(module, own, groups.get(f"{prefix}kernel", 1))
+    leaves = {blueprint.paths[name]: _hollow(jnp.shape(array), array.dtype) for name, array in arrays.items()}
+    leaves |= {one.path: _hollow(one.shape, np.uint32) for one in blueprint.streams}
+    names = {id(leaves[blueprint.paths[name]]): name for name in arrays}
+    model = nnx.merge(graph, nnx.from_flat_state(leaves | dict(blueprint.constants)))
+    for _, module in nnx.iter_modules(model):
+        changes = [change for kind, change in _CHANGES.items() if isinstance(module, kind)]
+        own = _arrays_of(module) if changes else {}
+        name = names.get(id(own.get("kernel")), "")
+        for change in changes:
+            change(module, {name: tuple(array.shape) for name, array in own.items()}, groups.get(name, 1))
     return nnx.split(model)[0]
+
+
+def _hollow(shape: Shape, dtype: Any) -> Any:
+    """Return an array of zeros that takes no memory; to Flax, shapes and dtypes alone are no arrays."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _arrays_of(module: Any) -> dict[str, Any]:
+    """Return the arrays of a layer by their names in it, also those that it shares with another layer."""
+    found = nnx.to_flat_state(nnx.state(module, nnx.Variable))
+    return {"/".join(map(str, path)): leaf.get_value() for path, leaf in found if not isinstance(leaf, nnx.RngState)}
 
 
 def _set(module: Any, **attributes: Any) -> None:

@@ -23,9 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from synevo.errors import AncestorError
-
-MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
-"""The arguments that set the mode of a Linen module, and the value of each in training."""
+from synevo.model.modes import MODES, under_axes
 
 _KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 _PASSING = {"intermediates", "perturbations"}
@@ -67,9 +65,9 @@ class Linen(nnx.Module):
         statistics = sorted({path[0] for path in self.origin.leaves} - {"params"})
         keys = {name: stream() for name, stream in self.rngs.items()} if training else {}
         with nn.intercept_methods(self.fit):
-            result, updates = module.apply(
-                self.variables, *inputs, rngs=keys, mutable=statistics if training else [], **keywords
-            )
+            mutable = statistics if training else []
+            apply = partial(module.apply, self.variables, rngs=keys, mutable=mutable, **keywords)
+            result, updates = under_axes(apply, *inputs)
         for path, value in flatten_dict(updates).items():
             self._variable(path).set_value(value)
         return result

@@ -16,13 +16,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen, nnx
 from jax import Array
 
 from synevo.errors import AncestorError
-from synevo.model.blueprint import Blueprint
+from synevo.model.blueprint import Blueprint, Stream
 from synevo.model.fitting import refit
 from synevo.model.linen import as_nnx
+from synevo.model.modes import as_written, evaluating, run, takes_modes, under_axes
 
 Arrays = dict[str, Array]
 Inputs = tuple[Any, ...]
@@ -32,7 +34,10 @@ Inputs = tuple[Any, ...]
 @partial(jax.tree_util.register_dataclass, data_fields=["parameters", "statistics"], meta_fields=["blueprint"])
 @dataclass(frozen=True)
 class Network:
-    """A model: its trained `parameters`, its `statistics` (such as running means), and its blueprint."""
+    """A model: its trained `parameters`, its `statistics` (such as running means), and its blueprint.
+
+    The statistics are all arrays that are not trained: counters, fixed matrices, frozen weights.
+    """
 
     parameters: Arrays
     statistics: Arrays
@@ -40,20 +45,31 @@ class Network:
 
     def __call__(self, *inputs: Any) -> Any:
         """Return the model's outputs for these inputs, in evaluation mode."""
-        return put_together(self)(*inputs)
+        return self.evaluate(*inputs)[0]
+
+    def evaluate(self, *inputs: Any) -> tuple[Any, Arrays]:
+        """Return the model's outputs in evaluation mode, and its statistics after the call: no average has changed."""
+        found: tuple[Any, Arrays] = under_axes(self._run, None, *inputs)
+        return found
 
     def train(self, key: Array, *inputs: Any) -> tuple[Any, "Network"]:
         """Return the model's outputs in training mode, and the network with its statistics updated.
 
         `key` is the source of randomness, as for dropout.
         """
+        outputs, updated = under_axes(self._run, key, *inputs)
+        return outputs, replace(self, statistics=updated) if self.statistics else self
+
+    def _run(self, key: Array | None, *inputs: Any) -> tuple[Any, Arrays]:
+        """Return the outputs and the statistics after a call, in evaluation mode or in training with a key."""
         model = self.blueprint.model(self.arrays, key)
-        outputs = model(*inputs)
-        if not self.statistics:
-            return outputs, self
-        leaves = dict(nnx.to_flat_state(nnx.state(model)))
-        paths = self.blueprint.paths
-        return outputs, replace(self, statistics={name: leaves[paths[name]].get_value() for name in self.statistics})
+        own = None if key is None else jax.random.fold_in(key, len(self.blueprint.streams))
+        return run(model, inputs, own), self.statistics_of(model)
+
+    def statistics_of(self, model: Any) -> Arrays:
+        """Return the statistics of this network's model, after a call."""
+        leaves = dict(nnx.to_flat_state(nnx.state(model))) if self.statistics else {}
+        return {name: _value(leaves[self.blueprint.paths[name]]) for name in self.statistics}
 
     @property
     def arrays(self) -> Arrays:
@@ -87,30 +103,63 @@ call = jax.jit(Network.__call__)
 
 
 def take_apart(model: nnx.Module) -> Network:
-    """Return the network of a model in memory; the model stays as it is."""
+    """Return the network of a model in memory; the model stays as it is.
+
+    Raises:
+        AncestorError: where something hangs on the model that is neither an array nor constant.
+    """
     graphs = {}
-    copy = nnx.clone(model)
+    copy = as_written(nnx.clone(model))
     for mode in ("eval", "train"):
         getattr(copy, mode)()
         graphs[mode], state = nnx.split(copy)
-    leaves = dict(nnx.to_flat_state(state))
-    names = {"/".join(str(part) for part in path): path for path in leaves}
-    streams = tuple(
-        (path, isinstance(leaf, nnx.RngKey)) for path, leaf in leaves.items() if isinstance(leaf, nnx.RngState)
+    parameters: Arrays = {}
+    statistics: Arrays = {}
+    streams, constants = [], {}
+    leaves, names = dict(nnx.to_flat_state(state)), {}
+    for path, leaf in leaves.items():
+        name, value = "/".join(str(part) for part in path), _value(leaf)
+        if isinstance(leaf, nnx.RngState):
+            streams.append(Stream(path, isinstance(leaf, nnx.RngKey), jnp.shape(value)))
+        elif isinstance(leaf, np.ndarray) or _is_constant(name, value):
+            constants[path] = leaf
+        else:
+            names[name], array = path, jnp.asarray(value)
+            trained = isinstance(leaf, nnx.Param) and jnp.issubdtype(array.dtype, jnp.inexact)
+            (parameters if trained else statistics)[name] = array
+    averages = frozenset(name for name, path in names.items() if isinstance(leaves[path], nnx.BatchStat))
+    blueprint = Blueprint(
+        graphs["train"], graphs["eval"], names, tuple(streams), constants, takes_modes(copy), averages
     )
-    parameters, statistics = {}, {}
-    for name, path in names.items():
-        leaf = leaves[path]
-        if isinstance(leaf, nnx.Param):
-            parameters[name] = jnp.asarray(leaf.get_value())
-        elif not isinstance(leaf, nnx.RngState):
-            statistics[name] = jnp.asarray(leaf.get_value())
-    return Network(parameters, statistics, Blueprint(graphs["train"], graphs["eval"], names, streams))
+    return Network(parameters, statistics, blueprint)
+
+
+def _value(leaf: Any) -> Any:
+    """Return the value of a Variable; an array on a module that is none is its own."""
+    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+
+
+def _is_constant(name: str, value: Any) -> bool:
+    """Return whether a value on a model is no array at all, and holds none.
+
+    Raises:
+        AncestorError: where it holds arrays or keys.
+    """
+    if isinstance(value, bool | int | float | complex):
+        return False
+    if hasattr(value, "dtype") and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return False
+    if any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(value)):
+        raise AncestorError(
+            f"The model keeps a {type(value).__name__} with arrays or random keys as {name}.",
+            remedy="Keep each array in an nnx.Variable of its own, and keys in an nnx.Rngs.",
+        )
+    return True
 
 
 def put_together(network: Network) -> Any:
-    """Return the nnx.Module of a network, in evaluation mode."""
-    return network.blueprint.model(network.arrays, None)
+    """Return the nnx.Module of a network, in evaluation mode, also where its call takes its mode."""
+    return evaluating(network.blueprint.model(network.arrays, None))
 
 
 def build(make: Callable[[nnx.Rngs], Any], inputs: Inputs, key: Array) -> Network:

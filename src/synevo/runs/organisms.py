@@ -70,7 +70,32 @@ def prepare(plan: Plan, ancestor: str | None = None) -> Context:
     _check_moved(plan, batch)
     inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
     template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
-    return Context(plan, problem, Species(dissect(template, inputs), template), dataset)
+    context = Context(plan, problem, Species(dissect(template, inputs), template), dataset)
+    if dataset is not None:
+        _check_logits(template, inputs, len(dataset.classes))
+    return context
+
+
+def _check_logits(network: Network, inputs: Inputs, classes: int) -> None:
+    """Raise AncestorError where a network for images does not give one logit for each class."""
+    found = jax.eval_shape(network, *inputs)
+    shape = getattr(found, "shape", None)
+    if shape is not None and shape[1:] == (classes,) and jnp.issubdtype(found.dtype, jnp.floating):
+        return
+    said = f"{found.dtype} {_axes(found)}" if shape is not None else f"a {type(found).__name__} of {_leaves(found)}"
+    raise AncestorError(
+        f"The ancestor gives {said} for images of {classes} classes; logits are one array of numbers [n, {classes}].",
+        remedy=f"Return the logits alone, and give the last layer {classes} outputs: the factory is given the number "
+        "of classes behind the shape of the images. For all else, write a task of your own (synevo guide own-task).",
+    )
+
+
+def _leaves(outputs: Any) -> str:
+    return ", ".join(_axes(leaf) for leaf in jax.tree.leaves(outputs)) or "nothing"
+
+
+def _axes(array: Any) -> str:
+    return f"[{', '.join(['n', *map(str, array.shape[1:])])}]"
 
 
 def _factory(name: str) -> Callable[..., Any]:

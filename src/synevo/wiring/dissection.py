@@ -13,8 +13,7 @@ once, in the ancestor, and keep their number however small the network becomes: 
 axis are *derived* from several units, and numbered after them.
 """
 
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,9 +25,10 @@ from synevo.errors import ProofError
 from synevo.model.network import Inputs, Network
 from synevo.wiring.comparison import Survivors, compare_programs
 from synevo.wiring.identities import Axis, Flags, Identities, Numbers
+from synevo.wiring.programs import evaluation_program, first_line, line_of, program_of, training_program
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
-from synevo.wiring.tracing import EXAMPLES, UNKNOWN, Program, line, trace
+from synevo.wiring.tracing import EXAMPLES, Program
 from synevo.wiring.units import PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 from synevo.wiring.walking import Contraction
 
@@ -72,41 +72,19 @@ def dissect(network: Network, inputs: Inputs) -> Anatomy:
     """Trace a network on `inputs` (see `example_of`), and follow its units through the program.
 
     The anatomy is that of evaluation. Units that the training program cannot lose are frozen, too.
+
+    Raises:
+        AncestorError: where the network does not run on them, or does not train.
     """
     inputs = example_of(inputs)
-    program = program_of(network, inputs)
+    program = evaluation_program(network, inputs)
     identities, contractions = follow(program)
     values = identities.axes
-    if network.statistics or network.blueprint.training != network.blueprint.evaluation:
-        training, updates = _training_program(network, inputs)
+    if network.statistics or network.blueprint.has_modes:
+        training, updates = training_program(network, inputs)
         follow(training, identities, arrays={k: values[v] for k, v in program.arrays.items()}, updates=updates)
         identities.axes = values
     return _try(network, inputs, program, identities, contractions)
-
-
-def program_of(network: Network, inputs: Inputs) -> Program:
-    """Return the program of a network in evaluation mode."""
-
-    def run(arrays: dict[str, Any], *inputs: Any) -> Any:
-        return network.like(arrays)(*inputs)
-
-    return trace(run, _abstract(network), *inputs)
-
-
-def _training_program(network: Network, inputs: Inputs) -> tuple[Program, dict[int, str]]:
-    """Return the program of a network in training mode, and the names of the statistics in its outputs by position."""
-
-    def run(arrays: dict[str, Any], key: Any, *inputs: Any) -> Any:
-        outputs, updated = network.like(arrays).train(key, *inputs)
-        return outputs, [updated.statistics[name] for name in sorted(network.statistics)]
-
-    program = trace(run, _abstract(network), jax.random.key(0), *inputs)
-    first = len(program.outputs) - len(network.statistics)
-    return program, dict(enumerate(sorted(network.statistics), first))
-
-
-def _abstract(network: Network) -> dict[str, Any]:
-    return {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in network.arrays.items()}
 
 
 def check(network: Network, anatomy: Anatomy, alive: Flags) -> int:
@@ -128,19 +106,10 @@ def check(network: Network, anatomy: Anatomy, alive: Flags) -> int:
         found = program_of(network.like(shapes, groups=anatomy.wiring.groups_left(alive)), anatomy.inputs)
     except Exception as error:  # whatever the user's code raises
         raise ProofError(
-            f"The compacted model would not run: {type(error).__name__}: {_first_line(error)} ({_line(error)}).",
+            f"The compacted model would not run: {type(error).__name__}: {first_line(error)} ({line_of(error)}).",
             remedy="The model's code states its widths; write sizes as x.shape[...] or -1 so that they follow.",
         ) from error
     return compare_programs(anatomy.program, survivors, found)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0].rstrip(".")
-
-
-def _line(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return line((frame.filename, frame.lineno or 0) for frame in reversed(frames)) or UNKNOWN
 
 
 def _try(
@@ -165,7 +134,8 @@ def _try(
 
     while True:
         numbers = _number_units(program, identities)
-        anatomy = Anatomy(program, *_anatomy(program, identities, contractions, numbers), inputs)
+        trained = network.parameters.keys()
+        anatomy = Anatomy(program, *_anatomy(program, identities, contractions, numbers, trained), inputs)
         families = [
             units for family in identities.families() if (units := [numbers[r] for r in family if r in numbers])
         ]
@@ -200,7 +170,11 @@ def _number_units(program: Program, identities: Identities) -> dict[int, int]:
 
 
 def _anatomy(
-    program: Program, identities: Identities, contractions: list[Contraction], numbers: Mapping[int, int]
+    program: Program,
+    identities: Identities,
+    contractions: list[Contraction],
+    numbers: Mapping[int, int],
+    trained: Collection[str],
 ) -> tuple[dict[int, tuple[Numbers, ...]], Wiring]:
     """Return the unit at each place of each axis of each value, and the wiring.
 
@@ -226,14 +200,16 @@ def _anatomy(
     emptiable = {
         axis.tobytes(): axis for axes in units.values() for axis in axes if len(axis) and (axis != PERMANENT).all()
     }
+    contracted = _layers(contractions, program, identities, number)
     wiring = Wiring(
-        _layers(contractions, program, identities, number),
+        tuple(layer for layer in contracted if layer.name in trained),
         slots,
         len(numbers),
         _frozen(program, identities, slots),
         tuple(derived),
         tuple(emptiable.values()),
         groups,
+        contracted,
     )
     return units, wiring
 

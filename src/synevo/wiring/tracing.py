@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal
 
 # Primitives whose body can be inlined, with the parameter that holds the body.
@@ -67,7 +68,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """A traced program with numbered values: `arrays` are the arrays of the network by name, `inputs` the data."""
+    """A traced program with numbered values: `arrays` are the arrays of the network by name, `inputs` the data.
+
+    `dtypes` are those of the values, by number.
+    """
 
     arrays: Mapping[str, int]
     inputs: tuple[int, ...]
@@ -75,6 +79,14 @@ class Program:
     constants: Mapping[int, Any]
     steps: tuple[Step, ...]
     shapes: Mapping[int, tuple[int, ...]]
+    dtypes: Mapping[int, Any] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> float:
+        """The relative precision of the coarsest arithmetic in the program; 0 without floating-point numbers."""
+        kinds = {self.dtypes[value] for step in self.steps for value in step.results}
+        inexact = [kind for kind in kinds if jnp.issubdtype(kind, jnp.inexact)]
+        return max((float(jnp.finfo(kind).eps) for kind in inexact), default=0.0)  # type: ignore[no-untyped-call]
 
 
 def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any) -> Program:
@@ -95,11 +107,58 @@ def evaluate(program: Program, arrays: Mapping[str, Any], *inputs: Any) -> dict[
     return values
 
 
+def evaluate_in_float32(program: Program, arrays: Mapping[str, Any], *inputs: Any) -> list[Any]:
+    """Run a program with float32 wherever it computes in a coarser dtype; return its outputs.
+
+    A step that is a program of its own, such as a loop, keeps its dtypes.
+    """
+    values: dict[int, Any] = {number: arrays[name] for name, number in program.arrays.items()}
+    values |= dict(program.constants) | dict(zip(program.inputs, inputs, strict=True))
+
+    def read(operand: Operand) -> Any:
+        return _widened(operand.value if isinstance(operand, Constant) else values[operand])
+
+    for step in program.steps:
+        operands, parameters = [read(operand) for operand in step.operands], dict(step.parameters)
+        if any(map(_is_program, parameters.values())) or step.primitive == "bitcast_convert_type":
+            operands = [_narrowed(program, *pair) for pair in zip(step.operands, operands, strict=True)]
+        else:
+            parameters |= {
+                name: jnp.dtype(jnp.float32) for name in _STATED & parameters.keys() if _coarse(parameters[name])
+            }
+        made = step.operation.bind(*operands, **parameters)
+        values |= zip(step.results, made if step.operation.multiple_results else [made], strict=True)
+    return [read(output) for output in program.outputs]
+
+
+_STATED = {"new_dtype", "preferred_element_type", "dtype"}
+
+
+def _coarse(dtype: Any) -> bool:
+    return dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < 4  # noqa: PLR2004
+
+
+def _widened(value: Any) -> Any:
+    return jnp.asarray(value, jnp.float32) if _coarse(getattr(value, "dtype", None)) else value
+
+
+def _narrowed(program: Program, operand: Operand, value: Any) -> Any:
+    """Return the value of an operand in the dtype that it has in the program."""
+    dtype = getattr(operand.value, "dtype", None) if isinstance(operand, Constant) else program.dtypes[operand]
+    return jnp.asarray(value, dtype) if _coarse(dtype) else value
+
+
+def _is_program(parameter: Any) -> bool:
+    parts = parameter if isinstance(parameter, tuple) else (parameter,)
+    return any(hasattr(part, "jaxpr") or hasattr(part, "eqns") for part in parts)
+
+
 class _Inliner:
     """The steps and numbered values of a jaxpr, while its calls are inlined."""
 
     def __init__(self) -> None:
         self.shapes: dict[int, tuple[int, ...]] = {}
+        self.dtypes: dict[int, Any] = {}
         self.steps: list[Step] = []
         self.constants: dict[int, Any] = {}
 
@@ -109,11 +168,12 @@ class _Inliner:
         arrays, inputs = dict(zip(names, values, strict=False)), tuple(values[len(names) :])
         outputs = self._inline(closed.jaxpr, closed.consts, values)
         steps = tuple(_without_dead_code(self.steps, outputs))
-        return Program(arrays, inputs, outputs, self.constants, steps, self.shapes)
+        return Program(arrays, inputs, outputs, self.constants, steps, self.shapes, self.dtypes)
 
     def _value(self, variable: Any) -> int:
         number = len(self.shapes)
         self.shapes[number] = tuple(variable.aval.shape)
+        self.dtypes[number] = variable.aval.dtype
         return number
 
     def _constant(self, variable: Any, value: Any) -> Operand:

@@ -45,7 +45,8 @@ class Wiring:
 
     Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are the axes without permanent
     elements; at least one element of each must stay. `groups` are the units of the groups of each grouped kernel, by
-    name.
+    name. `contracted` are the layers together with the arrays that are contracted like them and never trained, in the
+    order of the signal.
     """
 
     layers: tuple[Layer, ...]
@@ -55,6 +56,7 @@ class Wiring:
     derived: tuple[tuple[int, ...], ...] = ()
     axes: tuple[Numbers, ...] = ()
     groups: Mapping[str, Numbers] = field(default_factory=dict)
+    contracted: tuple[Layer, ...] = ()
 
     def fates(self, alive: Flags) -> Flags:
         """Return the flags [units] followed by those of the derived units, which live while all their parts do."""
@@ -83,19 +85,19 @@ class Wiring:
         def left(axis: Numbers) -> Numbers:
             return axis[survives(axis, fates)]
 
-        layers = (
-            replace(
-                layer,
-                inputs=left(layer.inputs),
-                outputs=left(layer.outputs),
-                groups=None if layer.groups is None else layer.groups[survives(layer.outputs, fates)],
-            )
-            for layer in self.layers
-        )
+        def restricted(layer: Layer) -> Layer:
+            groups = None if layer.groups is None else layer.groups[survives(layer.outputs, fates)]
+            return replace(layer, inputs=left(layer.inputs), outputs=left(layer.outputs), groups=groups)
+
         slots = {name: tuple(left(axis) for axis in axes) for name, axes in self.slots.items()}
         groups = {name: left(axis) for name, axis in self.groups.items()}
         return replace(
-            self, layers=tuple(layers), slots=slots, axes=tuple(left(axis) for axis in self.axes), groups=groups
+            self,
+            layers=tuple(map(restricted, self.layers)),
+            slots=slots,
+            axes=tuple(left(axis) for axis in self.axes),
+            groups=groups,
+            contracted=tuple(map(restricted, self.contracted)),
         )
 
     def present(self) -> Flags:

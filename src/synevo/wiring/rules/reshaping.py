@@ -178,6 +178,17 @@ def unstack(walk: Walk, step: Step) -> list[Axes]:
     return [left for _ in step.results]
 
 
+def stack(walk: Walk, step: Step) -> list[Axes]:
+    """Join the operands along a new axis; tie their axes."""
+    operands, place = [walk.axes(operand) for operand in step.operands], step.parameters["axis"]
+    result = []
+    for parts in zip(*operands, strict=True):
+        for part in parts[1:]:
+            walk.identities.unite(parts[0], part)
+        result.append(Axis(parts[0].ids, parts[0].dead if len({part.dead for part in parts}) == 1 else None))
+    return [(*result[:place], stays(len(operands)), *result[place:])]
+
+
 def concatenate(walk: Walk, step: Step) -> list[Axes]:
     """Join the operands along one axis; tie their other axes."""
     joined = step.parameters["dimension"]
