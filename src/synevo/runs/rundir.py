@@ -42,8 +42,7 @@ from synevo.files.writing import (
 from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
 from synevo.plan.compose import validate
 from synevo.plan.fields import FORMAT, Plan
-from synevo.runs.entries import Entry, append, read_entries, read_whole_entries
-from synevo.runs.fingerprints import fingerprint
+from synevo.runs.entries import Entry, append, fingerprint, read_entries, read_whole_entries
 from synevo.runs.lock import is_alive, locked, owner_of
 from synevo.runs.recovery import announce, clear_unfinished, names_in
 

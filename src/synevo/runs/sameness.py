@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from synevo.errors import RunError
 from synevo.model.network import Inputs, Network, call
-from synevo.wiring.dissection import example_of, program_of
+from synevo.wiring.dissection import example_of
 from synevo.wiring.fingerprint import fingerprint
+from synevo.wiring.programs import program_of
 
 TOLERANCE = 1e-4
 """The largest difference of the outputs for an example, relative to its largest output (at least 1e-6)."""
