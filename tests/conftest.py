@@ -1,6 +1,7 @@
 """Strict JAX, repeatable Hypothesis, and the two things that most tests start from: images, and a tiny network."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from synevo.genetics.organism import Organism
 from synevo.lineage.individuals import Individual, Scores
 from synevo.plan.fields import AncestorPlan, DataPlan, Plan
 from synevo.runs import compacting, organisms, trusted
+from synevo.runs.machine import describe
 from synevo.runs.rundir import RunDir
 from synevo.tasks.classification import classification
 from synevo.tasks.task import InMemory, Problem
@@ -26,6 +28,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_enable_checks", True)
 jax.config.update("jax_legacy_prng_key", "error")
+
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:  # started in the background: commands that tests start are not
+        signal.signal(number, usual)
 
 hypothesis.settings.register_profile("synevo", deadline=None, derandomize=True, database=None, max_examples=40)
 hypothesis.settings.load_profile("synevo")
@@ -91,6 +97,7 @@ def two_generations(path: Path, ancestor: str) -> RunDir:
     data = DataPlan(image_size=8, fit="none", normalise="standardise")
     plan = Plan().model_copy(update={"data": data, "ancestor": AncestorPlan(name=ancestor)})
     run.save_plan(plan)
+    run.save_machine(describe())
     trusted.remember(ancestor)
     species = organisms.prepare(plan).species
     whole, wiring = species.template, species.anatomy.wiring

@@ -183,7 +183,7 @@ def test_the_problem_of_a_dataset_is_to_tell_its_normalised_images_apart() -> No
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("own.npy", "np.savez('data.npz', images=np.load('"),
+        ("own.npy", "np.savez('set.npz', images=np.load('"),
         ("own.csv", "synevo guide own-task"),
         ("own.json", "synevo guide own-task"),
         ("own.zip", "python -m zipfile -e '"),

@@ -239,7 +239,8 @@ def test_without_output_the_file_is_put_into_the_run(finished: RunDir, tmp_path:
     assert (tmp_path / "run/exports/g02.safetensors").is_file()
     assert "top-1 agreement 100.00 %" in done.stdout
     assert "ms at batch 1" in done.stdout
-    assert CliRunner().invoke(app, ["verify", "--quick", str(tmp_path / "run")]).exit_code == 0
+    checked = CliRunner().invoke(app, ["verify", "--quick", str(tmp_path / "run")])
+    assert checked.exit_code == 0, checked.stdout
 
 
 def test_a_file_that_is_not_its_source_is_deleted(

@@ -13,6 +13,7 @@ import numpy as np
 from synevo.data.images import Images
 from synevo.data.memory import memory
 from synevo.data.sources import Source, Splits
+from synevo.errors import RunError
 from synevo.files.tensors import Tensors, pack_tensors, unpack_tensors
 from synevo.files.writing import hash_of, write
 
@@ -73,6 +74,6 @@ def _keep(file: Path, splits: Splits) -> Splits:
     for name, images in _named(splits).items():
         arrays |= {f"{name}/pixels": images.pixels, f"{name}/labels": images.labels}
     content = pack_tensors(arrays)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RunError):
         write(file, bytes.fromhex(hash_of(content)) + content)
     return splits

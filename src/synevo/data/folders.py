@@ -139,7 +139,7 @@ def _check_name(folder: Path) -> None:
         shown = os.fsencode(folder).decode("utf-8", "backslashreplace")
         raise DataError(
             f"The name of the class folder {shown} is not UTF-8.",
-            remedy="Rename it; convmv -f latin1 -t utf8 -r --notest FOLDER does so for all names of an old archive.",
+            remedy="Rename it; the program convmv does so for all names of an old archive.",
         ) from None
 
 

@@ -6,10 +6,10 @@ from synevo.errors import DataError
 
 _LABELS = "with one integer from 0 for each image as labels"
 
-_ARRAYS = f"Write its images beside their labels: np.savez('data.npz', images=np.load(FILE), labels=labels), {_LABELS}."
+_ARRAYS = f"Write its images beside their labels: np.savez('set.npz', images=np.load(FILE), labels=labels), {_LABELS}."
 
 _TABLE = (
-    "Write its columns as arrays: np.savez('data.npz', images=images, labels=labels), with uint8 images [n, height, "
+    "Write its columns as arrays: np.savez('set.npz', images=images, labels=labels), with uint8 images [n, height, "
     "width]; a table of other data is described by a task: see synevo guide own-task."
 )
 
@@ -24,7 +24,7 @@ _REMEDIES = {
 
 _OTHERS = (
     "A data set is digits, an .npz file, a folder of class folders, or a TFDS name such as mnist: write its arrays "
-    "with np.savez('data.npz', images=…, labels=…)."
+    "with np.savez('set.npz', images=…, labels=…)."
 )
 
 
