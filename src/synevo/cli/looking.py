@@ -102,7 +102,6 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Write the page and open it in a browser.")] = False,
 ) -> None:
     """Report runs: the lineage, the layers before and after, the compacted network; or several runs side by side."""
-    from synevo.cli import pages
     from synevo.cli.opening import open_all_or_latest
     from synevo.report.summary import summarise
 
@@ -118,6 +117,8 @@ def report(
     summaries = [summarise(run) for run in found]
     numbers = _numbers(summaries, max_drop or [], together=summary or bool(against) or max_drop is not None)
     if as_html or show or output is not None:
+        from synevo.cli import pages
+
         pages.write(found, numbers, output or pages.place(runs, found), show=show)
         if not (as_json or as_csv):
             return
