@@ -14,6 +14,8 @@ from rich.text import Text
 from synevo.cli.screens import console, say
 from synevo.errors import printable
 
+pytestmark = pytest.mark.slow
+
 STEERING = ["\x1b]0;owned\x07", "\x1b[31m", "\x9b2J", "\x08\x08", "\rover", "\x7f", "\u202e", "\x00"]
 MARKUP = ["[unk]", "[/]", "[bold]b", "[link=x]y[/link]", ":smile:", "a\\[b]"]
 

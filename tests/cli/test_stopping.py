@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LONG = ["train-ancestor", "--run", "x", "--ancestor", "lenet-300-100", "--set", "ancestor_training.epochs=100000"]
 
 COMMAND = """

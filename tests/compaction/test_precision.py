@@ -18,6 +18,8 @@ from synevo.wiring.dissection import dissect
 from synevo.wiring.programs import program_of
 from synevo.wiring.tracing import evaluate_in_float32
 
+pytestmark = pytest.mark.slow
+
 
 class Coarse(nnx.Module):
     """A network that computes, or keeps its numbers, in a coarse dtype."""

@@ -17,6 +17,8 @@ from synevo.model.network import Network
 from synevo.wiring import cutting
 from synevo.wiring.dissection import Anatomy
 
+pytestmark = pytest.mark.slow
+
 
 def count(of: Specimen) -> Counts:
     return census.count(of.organism)

@@ -18,6 +18,8 @@ from synevo.genetics.organism import Organism
 from synevo.model.network import Network, call, take_apart
 from synevo.wiring.dissection import dissect
 
+pytestmark = pytest.mark.slow
+
 
 class Own(nnx.Variable):
     """A number that is not trained."""

@@ -15,6 +15,8 @@ from synevo.plan.fields import Plan
 from synevo.runs import checkpoints, stages
 from synevo.runs.rundir import RunDir
 
+pytestmark = pytest.mark.slow
+
 KILLED = '''
 import os, signal, shutil, sys
 from pathlib import Path

@@ -14,6 +14,8 @@ from synevo.runs.run_list import find_runs, overview
 from synevo.runs.rundir import RunDir
 from synevo.runs.verification import verify_files
 
+pytestmark = pytest.mark.slow
+
 
 def replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
     """Something else in the place of a file."""

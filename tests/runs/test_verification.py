@@ -11,6 +11,8 @@ from synevo.files.writing import canonical, hash_of
 from synevo.runs.rundir import RunDir
 from synevo.runs.verification import verify_files
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(finished: RunDir, tmp_path: Path) -> RunDir:

@@ -14,6 +14,8 @@ from specimens import CLASSES, SHAPE, Deep, Normed, hatch, images
 import synevo
 from synevo.training.keep_dead import keep_dead
 
+pytestmark = pytest.mark.slow
+
 RESTLESS: dict[str, Any] = {
     "momentum": optax.sgd(0.1, momentum=0.9),
     "decay": optax.adamw(0.01, weight_decay=0.5),
