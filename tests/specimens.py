@@ -21,6 +21,7 @@ from jax import Array
 from synevo import keys
 from synevo.ancestors.pooling import average_pool, max_pool
 from synevo.genetics.organism import Organism, Species
+from synevo.lineage.individuals import Counts, Individual, LayerCount, Scores
 from synevo.model.network import Network, call, take_apart
 from synevo.wiring import masks
 from synevo.wiring.dissection import Anatomy, dissect
@@ -382,3 +383,23 @@ def halves(m: Any, x: Array) -> Array:
     h = m.hidden(x)
     half = h.shape[-1] // 2
     return m.out(jnp.concatenate([h[:, :half] * nnx.sigmoid(h[:, half:])] * 2, axis=-1))
+
+
+def individual(generation: int, synapses: int, accuracy: float) -> Individual:
+    """An individual of two small layers, for what reads lineages and needs no network."""
+    layers = (
+        LayerCount("conv/kernel", 1, 4, 4, synapses - 8, 36, 36 * 100),
+        LayerCount("full/kernel", 16, 2, 8, 8, 32, 32),
+    )
+    return Individual(
+        generation=generation,
+        parents=() if generation == 1 else (generation - 1,),
+        counts=Counts(layers, 74),
+        scores=Scores(accuracy, accuracy - 0.01),
+        expected_synapses=None,
+        sampled_synapses=None,
+        learning_rate=1e-3,
+        epochs=2,
+        seconds=1.5,
+        latency_ms={"1": 0.25},
+    )

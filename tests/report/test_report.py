@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from specimens import individual
 
 from synevo.errors import RunError
-from synevo.lineage.individuals import Counts, Individual, LayerCount, Scores
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
 from synevo.report.comparison import compare
@@ -36,25 +36,6 @@ pytestmark = pytest.mark.slow
 
 EVIL = "<script>alert('class')</script>"
 KERNEL, MATRIX = (3, 3, 1, 4), (16, 2)
-
-
-def individual(generation: int, synapses: int, accuracy: float) -> Individual:
-    layers = (
-        LayerCount("conv/kernel", 1, 4, 4, synapses - 8, 36, 36 * 100),
-        LayerCount("full/kernel", 16, 2, 8, 8, 32, 32),
-    )
-    return Individual(
-        generation=generation,
-        parents=() if generation == 1 else (generation - 1,),
-        counts=Counts(layers, 74),
-        scores=Scores(accuracy, accuracy - 0.01),
-        expected_synapses=None,
-        sampled_synapses=None,
-        learning_rate=1e-3,
-        epochs=2,
-        seconds=1.5,
-        latency_ms={"1": 0.25},
-    )
 
 
 def timings(median: float) -> dict[str, Any]:

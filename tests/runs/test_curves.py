@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from specimens import individual
 
 from synevo.lineage.happenings import Epoch, Grown, Happening
-from synevo.lineage.individuals import Counts, Individual, LayerCount, Scores
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
 from synevo.report.summary import summarise
@@ -22,24 +22,6 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("tensorboardX", reason="tensorboardX is not installed (pip install 'synevo[tensorboard]')")
 
 Curve = list[tuple[int, float]]
-
-
-def individual(generation: int, synapses: int, accuracy: float) -> Individual:
-    layers = (
-        LayerCount("conv/kernel", 1, 4, 4, synapses - 8, 36, 36 * 100),
-        LayerCount("full/kernel", 16, 2, 8, 8, 32, 32),
-    )
-    return Individual(
-        generation=generation,
-        parents=() if generation == 1 else (generation - 1,),
-        counts=Counts(layers, 74),
-        scores=Scores(accuracy, accuracy - 0.01),
-        expected_synapses=None,
-        sampled_synapses=None,
-        learning_rate=1e-3,
-        epochs=2,
-        seconds=1.5,
-    )
 
 
 def curves_of(run: RunDir) -> dict[str, Curve]:
