@@ -153,6 +153,8 @@ def offspring(
         encoding=plan.encoding,
         environment=plan.environment.of(conception.generation).under(conception.pressure),
         evolution=plan.evolution,
+        protect=plan.evolution.protect,
+        only=plan.evolution.only,
         worth=lambda parent: heredity.worth(parent, problem.task, problem.train),
         weights=weights,
         inputs=problem.task.inputs(jax.tree.map(jnp.asarray, first(problem.validation, PROVEN))),
@@ -177,6 +179,8 @@ def conceive(
     encoding: EncodingPlan = EncodingPlan(),  # noqa: B008  (plans are frozen)
     environment: Environment = Environment(0.95, 0.67),  # noqa: B008
     evolution: EvolutionPlan = EvolutionPlan(),  # noqa: B008
+    protect: str | None = None,
+    only: str | None = None,
     worth: Callable[[Organism], Worth] = by_size,
     weights: Network | None = None,
     inputs: Inputs | None = None,
@@ -187,12 +191,13 @@ def conceive(
     the (mated) parent; by default that is the size of the weights. `keep_synapses` and `keep_clusters` are the expected
     shares of the parent's synapses and clusters that survive. They replace those of the `environment`, which also
     decides whether layers share a factor. The `evolution` part of a plan decides how several parents are mated (the
-    best first), and the share of the synapses that grow anew. The offspring has the parent's weights, or `weights` in
-    the ancestor's shapes. It is proven equal to the masked network from which it was cut: on real `inputs`, if given,
-    and on as many random ones.
+    best first), and the share of the synapses that grow anew. The units of the layers that the regular expression
+    `protect` names stay, or of all that `only` leaves out, in this offspring and in those after it. The offspring has
+    the parent's weights, or `weights` in the ancestor's shapes. It is proven equal to the masked network from which it
+    was cut: on real `inputs`, if given, and on as many random ones.
 
     Raises:
-        PlanError: unless 0 < keep_synapses <= keep_clusters <= 1.
+        PlanError: unless 0 < keep_synapses <= keep_clusters <= 1, or where `protect` or `only` names no layer.
         ViabilityError: where even the parent has no path to an output.
         ProofError: where the smaller network differs from the masked one.
     """
@@ -206,6 +211,8 @@ def conceive(
             f"{environment.keep_clusters:g} of its clusters.",
             remedy="Give shares with 0 < keep_synapses <= keep_clusters <= 1: synapses survive in surviving clusters.",
         )
+    species = parents[0].species.protecting(protect, only)
+    parents = [replace(parent, species=species) for parent in parents]
     parent = _mated(parents, evolution, encoding)
     wiring, template = parent.species.anatomy.wiring, parent.species.template
     worths = worth(parent)

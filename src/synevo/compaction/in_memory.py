@@ -30,9 +30,10 @@ from synevo.compaction.proof import Proof, prove
 from synevo.errors import CompactionError
 from synevo.model.linen import as_nnx
 from synevo.model.network import Inputs, Network, put_together, take_apart
-from synevo.wiring.cutting import cut
+from synevo.wiring.cutting import cut, cut_state
 from synevo.wiring.dissection import Anatomy, dissect, example_of
 from synevo.wiring.identities import Flags
+from synevo.wiring.protection import protected
 from synevo.wiring.signal import trim
 from synevo.wiring.units import Frozen, Wiring, keep_one, survives
 
@@ -46,8 +47,8 @@ SHOWN_REASONS = 5
 class Compacted:
     """A smaller model, in evaluation mode, with its proof and what was removed.
 
-    `removed` of `units` units were removed. `kept` are the places that are left along each axis of each array;
-    optimiser state or masks can be cut by them, too. `frozen` are the places that could not be removed, and why.
+    `removed` of `units` units were removed. `kept` are the places that are left along each axis of each array.
+    `frozen` are the places that could not be removed, and why.
     """
 
     model: nnx.Module
@@ -56,6 +57,22 @@ class Compacted:
     units: int
     kept: Mapping[str, tuple[NDArray[np.int64], ...]]
     frozen: tuple[Frozen, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def cut(self, state: Any) -> Any:
+        """Return the state of an optimiser, or any pytree that mirrors the model's arrays, for the smaller model.
+
+        Leaves are known by the end of their paths, such as `mu/conv1/kernel`, and by their shapes, as in the state of
+        an Optax optimiser, `nnx.state(optimiser)` of an `nnx.Optimizer`, or a Linen `TrainState`.
+
+        Raises:
+            CompactionError: where a leaf mirrors no array; it is named.
+        """
+        left = {
+            name: tuple(np.isin(np.arange(size), kept) for size, kept in zip(self.shapes[name], axes, strict=True))
+            for name, axes in self.kept.items()
+        }
+        return cut_state(state, left)
 
 
 def compact(
@@ -65,6 +82,8 @@ def compact(
     variables: Mapping[str, Any] | None = None,
     masks: Mapping[str, Any] | None = None,
     inputs: Any = None,
+    protect: str | None = None,
+    only: str | None = None,
 ) -> Compacted:
     """Return the model without its dead units, proven to compute the same; `model` itself stays as it is.
 
@@ -74,10 +93,12 @@ def compact(
     are boolean, True where alive, in the shapes of the arrays that they name by their paths, such as `conv1/kernel`;
     any array may be masked. What is masked, or exactly zero, is dead. A unit is removed if no living synapse leads from
     it to an output, or if none reaches it and its value is zero. A bias that is not masked can keep a unit; it is named
-    in `frozen`. The proof uses `inputs`, a tuple of real arguments (or one array), and as many random ones; without
+    in `frozen`. The units of the layers that the regular expression `protect` names stay, or of all that `only` leaves
+    out. The proof uses `inputs`, a tuple of real arguments (or one array), and as many random ones; without
     `inputs`, random ones alone.
 
     Raises:
+        PlanError: where `protect` or `only` names no layer.
         CompactionError: where nothing can be removed, or masks do not fit the arrays, or variables are missing.
         AncestorError: where a Linen module does not run on its inputs alone, or the variables are not its own.
         ProofError: where the smaller model would not be the same.
@@ -92,7 +113,8 @@ def compact(
         model = as_nnx(model, example, variables=variables)
     network = _silenced(take_apart(model), masks or {})
     anatomy = dissect(network, example)
-    wiring = anatomy.wiring
+    wiring = protected(anatomy.wiring, protect=protect, only=only)
+    anatomy = replace(anatomy, wiring=wiring)
     alive, constant = _living(anatomy, network)
     frozen = (*wiring.frozen, *_name_constant(wiring, constant))
     if alive.all():
@@ -101,7 +123,8 @@ def compact(
     proof = _prove(anatomy, alive, network, small, inputs)
     fates = wiring.fates(alive)
     kept = {name: tuple(np.flatnonzero(survives(axis, fates)) for axis in axes) for name, axes in wiring.slots.items()}
-    return Compacted(put_together(small), proof, int((~alive).sum()), len(alive), kept, frozen)
+    shapes = {name: jnp.shape(array) for name, array in network.arrays.items()}
+    return Compacted(put_together(small), proof, int((~alive).sum()), len(alive), kept, frozen, shapes)
 
 
 def _prove(anatomy: Anatomy, alive: Flags, masked: Network, small: Network, inputs: Any) -> Proof:

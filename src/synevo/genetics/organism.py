@@ -10,10 +10,11 @@ from synevo.errors import CompactionError
 from synevo.model.linen import as_nnx
 from synevo.model.network import Inputs, Network, put_together, take_apart
 from synevo.wiring import masks
-from synevo.wiring.cutting import cut, cut_masks, uncut
+from synevo.wiring.cutting import cut, cut_masks, cut_state, left_of, uncut
 from synevo.wiring.dissection import Anatomy, dissect, example_of
 from synevo.wiring.identities import Flags
 from synevo.wiring.masks import Masks
+from synevo.wiring.protection import protected
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,13 @@ class Species:
 
     anatomy: Anatomy
     template: Network
+
+    def protecting(self, protect: str | None, only: str | None) -> "Species":
+        """Return the species in which the units of some layers stay (`synevo.wiring.protection.protected`)."""
+        if protect is None and only is None:
+            return self
+        wiring = protected(self.anatomy.wiring, protect=protect, only=only)
+        return replace(self, anatomy=replace(self.anatomy, wiring=wiring))
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,16 @@ class Organism:
         """The network as an nnx.Module in evaluation mode; its arrays are copies."""
         model: nnx.Module = put_together(self.network.map(lambda _, array: array.copy()))
         return model
+
+    def cut(self, state: Any, parent: "Organism") -> Any:
+        """Return the state of the optimiser of this offspring's `parent`, in the offspring's shapes.
+
+        It is any pytree whose leaves mirror the arrays of the parent's model (`synevo.wiring.cutting.cut_state`).
+
+        Raises:
+            CompactionError: where a leaf mirrors no array, or the offspring has units that the parent has not.
+        """
+        return cut_state(state, left_of(self.species.anatomy.wiring, parent.units, self.units))
 
     def trained(self, model: nnx.Module) -> "Organism":
         """Return the organism with the arrays of its `model` after training.

@@ -84,7 +84,8 @@ def synthesise(
     """Sample an offspring of the parent with these `masks` (1709.02043 eq. 2), by the `worth` of synapses and clusters.
 
     Arrays of synapses are by layer name and in the layers' shapes. The offspring's masks have the parent's shapes and
-    are a subset of the parent's. If clusters were measured, filters that can never be removed survive.
+    are a subset of the parent's. If clusters were measured, filters that can never be removed survive. Filters of units
+    that the wiring keeps always survive.
     """
     kinds = [clusters(layer, encoding_plan.cluster) for layer in wiring.layers]
     tied = ties(wiring, encoding_plan.cluster)
@@ -99,8 +100,12 @@ def synthesise(
         )
         for number, (layer, kind) in enumerate(zip(wiring.layers, kinds, strict=True))
     ]
+    staying = np.append(wiring.fates(wiring.staying()), False) & (encoding_plan.cluster == "filter")
     known = [
-        _Tie(tie.permanent[None] & spare, None if gains is None else value_clusters(wiring, tie, gains)[None])
+        _Tie(
+            (tie.permanent & spare | value_clusters(wiring, tie, staying))[None],
+            None if gains is None else value_clusters(wiring, tie, gains)[None],
+        )
         for tie in tied
     ]
     keys = derive(key, "clusters"), derive(key, "synapses"), derive(key, "shuffle")

@@ -157,6 +157,12 @@ def _is_constant(name: str, value: Any) -> bool:
     return True
 
 
+def path_of(keys: tuple[Any, ...]) -> str:
+    """Return the path of a leaf of a pytree, as arrays are named: without the part that a Variable adds."""
+    parts = [str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part)))) for part in keys]
+    return "/".join(parts[:-1] if parts[-1:] == ["value"] else parts)
+
+
 def put_together(network: Network) -> Any:
     """Return the nnx.Module of a network, in evaluation mode, also where its call takes its mode."""
     return evaluating(network.blueprint.model(network.arrays, None))

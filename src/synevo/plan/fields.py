@@ -245,6 +245,12 @@ class EvolutionPlan(Section):
         ge=0,
         description="offspring start from the ancestor's weights after so many epochs, not from their parent's",
     )
+    protect: Annotated[str | None, Option("--protect", "REGEX")] = Field(
+        None, min_length=1, description="layers whose units all stay: a regular expression found in their names"
+    )
+    only: Annotated[str | None, Option("--only", "REGEX")] = Field(
+        None, min_length=1, description="layers that may lose units: the units of all others stay"
+    )
     target_synapses: Annotated[int | None, Option("--target-synapses")] = Field(
         None, ge=1, description="stop once so few synapses are left"
     )

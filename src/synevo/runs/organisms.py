@@ -70,7 +70,8 @@ def prepare(plan: Plan, ancestor: str | None = None) -> Context:
     _check_moved(plan, batch)
     inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
     template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
-    context = Context(plan, problem, Species(dissect(template, inputs), template), dataset)
+    species = Species(dissect(template, inputs), template).protecting(plan.evolution.protect, plan.evolution.only)
+    context = Context(plan, problem, species, dataset)
     if dataset is not None:
         _check_logits(template, inputs, len(dataset.classes))
     return context

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from synevo.model.network import path_of
+
 
 def keep_dead(masks: Mapping[str, Any]) -> optax.GradientTransformation:
     """Return an Optax transformation that keeps dead synapses, once zero, at exactly zero.
@@ -29,7 +31,7 @@ def keep_dead(masks: Mapping[str, Any]) -> optax.GradientTransformation:
     def update(updates: Any, state: optax.EmptyState, parameters: Any = None) -> tuple[Any, optax.EmptyState]:
         del parameters
         leaves, tree = jax.tree_util.tree_flatten_with_path(updates)
-        names = [_name(path) for path, _ in leaves]
+        names = [path_of(path) for path, _ in leaves]
         unknown = set(masks) - set(names)
         if unknown:
             raise KeyError(f"masks of {', '.join(sorted(unknown))}, but the parameters are {', '.join(sorted(names))}")
@@ -40,9 +42,3 @@ def keep_dead(masks: Mapping[str, Any]) -> optax.GradientTransformation:
         return jax.tree.unflatten(tree, kept), state
 
     return optax.GradientTransformation(init, update)
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    """Return the name of a parameter: the parts of its path, without the one that a Variable adds."""
-    parts = [str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part)))) for part in path]
-    return "/".join(parts[:-1] if parts[-1:] == ["value"] else parts)

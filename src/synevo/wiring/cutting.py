@@ -1,13 +1,15 @@
-"""Cut the dead units out of a network and its masks, and restore the original shapes."""
+"""Cut the dead units out of a network, its masks and its optimiser's state, and restore the original shapes."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from synevo.model.network import Network
+from synevo.errors import CompactionError
+from synevo.model.network import Network, path_of
 from synevo.wiring.identities import Flags, Numbers
 from synevo.wiring.masks import Masks
 from synevo.wiring.units import Wiring, survives
@@ -27,6 +29,59 @@ def cut_masks(masks: Masks, wiring: Wiring, alive: Flags) -> Masks:
     """Cut masks in the way that `cut` cuts their network."""
     fates = wiring.fates(alive)
     return {name: _slice(mask, wiring.slots[name], fates) for name, mask in masks.items()}
+
+
+def left_of(wiring: Wiring, before: Flags, after: Flags) -> dict[str, tuple[Flags, ...]]:
+    """Return which places along each axis of each array are left, of those with the units `before`, `after` a cut.
+
+    Raises:
+        CompactionError: where `after` has units that were gone `before`.
+    """
+    if (after & ~before).any():
+        raise CompactionError(
+            f"{int((after & ~before).sum())} units of the offspring are not in this parent.",
+            remedy="State is cut along one line of descent; with several parents, start the optimiser anew.",
+        )
+    had, has = wiring.fates(before), wiring.fates(after)
+    return {
+        name: tuple(survives(axis, has)[survives(axis, had)] for axis in axes) for name, axes in wiring.slots.items()
+    }
+
+
+def cut_state(state: Any, left: Mapping[str, tuple[Flags, ...]]) -> Any:
+    """Return the state of an optimiser without what belongs to removed units; any pytree whose leaves mirror arrays.
+
+    `left` are flags of the places along each axis of each array, by its name. A leaf mirrors an array if its path ends
+    with the array's name and it has the array's shape, as the moments of Adam do, and the parameters of a Linen
+    `TrainState`. Leaves of one number stay as they are.
+
+    Raises:
+        CompactionError: where a leaf mirrors no array; it is named.
+    """
+    leaves, tree = jax.tree_util.tree_flatten_with_path(state)
+    strange = [f"{path_of(path)} {list(leaf.shape)}" for path, leaf in leaves if _mirrored(path, leaf, left) is None]
+    if strange:
+        raise CompactionError(
+            f"This state does not mirror the arrays of the network: {', '.join(strange)}.",
+            remedy="Start the optimiser anew for the smaller network, or cut this part of its state by hand.",
+        )
+    return jax.tree.unflatten(tree, [_kept(leaf, _mirrored(path, leaf, left) or ()) for path, leaf in leaves])
+
+
+def _mirrored(path: Any, leaf: Any, left: Mapping[str, tuple[Flags, ...]]) -> tuple[Flags, ...] | None:
+    """Return the flags for each axis of a leaf: none for a single number, None where it mirrors no array."""
+    parts, shape = path_of(path).split("/"), np.shape(leaf)
+    for start in range(len(parts)):
+        flags = left.get("/".join(parts[start:]))
+        if flags is not None and shape == tuple(map(len, flags)):
+            return flags
+    return () if np.size(leaf) <= 1 else None
+
+
+def _kept(leaf: Any, flags: tuple[Flags, ...]) -> Any:
+    for axis, left in enumerate(flags):
+        leaf = jnp.compress(left, leaf, axis=axis)
+    return leaf
 
 
 def round_up(wiring: Wiring, alive: Flags, multiple: int) -> Flags:

@@ -14,10 +14,10 @@ def trim(
     """Trim the synapses that carry no signal to any output; return the masks and the units [units] that are left.
 
     `constant` units [units] count as signals of their own: they have a value even where nothing reaches them. `kept`
-    units [units] are left whatever they carry. With derived units, trimming is repeated until nothing changes, because
-    one pass can leave some of their synapses.
+    units [units] are left whatever they carry, as are those that the wiring keeps. With derived units, trimming is
+    repeated until nothing changes, because one pass can leave some of their synapses.
     """
-    kept = np.zeros(wiring.units, bool) if kept is None else kept
+    kept = wiring.staying() if kept is None else kept | wiring.staying()
     masks, alive = _trim_once(wiring, masks, kept, constant)
     while wiring.derived:
         before = alive

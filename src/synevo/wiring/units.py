@@ -46,7 +46,8 @@ class Wiring:
     Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are the axes without permanent
     elements; at least one element of each must stay. `groups` are the units of the groups of each grouped kernel, by
     name. `contracted` are the layers together with the arrays that are contracted like them and never trained, in the
-    order of the signal.
+    order of the signal. `kept` are the units that may not be removed although they could be
+    (`synevo.wiring.protection`).
     """
 
     layers: tuple[Layer, ...]
@@ -57,6 +58,13 @@ class Wiring:
     axes: tuple[Numbers, ...] = ()
     groups: Mapping[str, Numbers] = field(default_factory=dict)
     contracted: tuple[Layer, ...] = ()
+    kept: tuple[int, ...] = ()
+
+    def staying(self) -> Flags:
+        """Return the flags [units] of the units that may not be removed."""
+        flags = np.zeros(self.units, bool)
+        flags[list(self.kept)] = True
+        return flags
 
     def fates(self, alive: Flags) -> Flags:
         """Return the flags [units] followed by those of the derived units, which live while all their parts do."""
