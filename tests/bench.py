@@ -32,10 +32,10 @@ from synevo.genetics.heredity import by_size
 from synevo.genetics.organism import Organism, Species
 from synevo.model.network import build
 from synevo.plan.fields import EncodingPlan, Environment, TrainingPlan
-from synevo.runs import organisms, stopwatch
-from synevo.runs.machine import describe
+from synevo.runs import organisms, measuring
+from synevo.runs.measuring import describe
 from synevo.runs.rundir import RunDir
-from synevo.runs.stopwatch import Timing
+from synevo.runs.measuring import Timing
 from synevo.tasks.task import InMemory, Task
 from synevo.training import fit
 from synevo.wiring.dissection import dissect, example_of
@@ -99,7 +99,7 @@ def bench_training(run: RunDir) -> None:
             print("  no comparison: PyTorch is not installed (pip install 'synevo[torch]'), or it is not lenet5")
         else:
             contestants["PyTorch"] = torch
-        timings = stopwatch.race(contestants, rounds=ROUNDS, warm_up=2, patience=600)
+        timings = measuring.race(contestants, rounds=ROUNDS, warm_up=2, patience=600)
     whole = timings["generation 1"].median
     for name, timing in timings.items():
         rate = 1000 * STEPS * BATCH / timing.median
@@ -169,7 +169,7 @@ def bench_synthesis() -> None:
     """Synthesis of one offspring of a dense network, compiled and warm."""
     print(f"\nSynthesis of one offspring, 1 warm-up, {ROUNDS} counted, or as many as 2 minutes allow")
     for name, (width, depth) in SYNTHESES.items():
-        timing = stopwatch.race({name: synthesis_of(width, depth)}, rounds=ROUNDS, warm_up=1, patience=120)[name]
+        timing = measuring.race({name: synthesis_of(width, depth)}, rounds=ROUNDS, warm_up=1, patience=120)[name]
         print(f"  {name} synapses ({width * width * depth:,} in {depth} layers): {spread(timing)} ms")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nPeak memory of this process: {peak:,.0f} MiB")

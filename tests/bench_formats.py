@@ -17,9 +17,9 @@ import numpy as np
 
 from synevo.deploy.reload import Reloaded
 from synevo.lineage.individuals import Individual
-from synevo.runs import compacting, organisms, stopwatch
+from synevo.runs import compacting, organisms, measuring
 from synevo.runs.rundir import RunDir
-from synevo.runs.stopwatch import Timing
+from synevo.runs.measuring import Timing
 
 BATCHES = (1, 256)
 ROUNDS = 50
@@ -49,7 +49,7 @@ def bench_formats(run: RunDir) -> None:
         pixels = np.resize(context.dataset.test.pixels, (batch, *context.dataset.shape))
         for title, pair in runners.items():
             calls = {who: partial(runner, pixels) for who, runner in pair.items()}
-            timings = stopwatch.race(calls, rounds=ROUNDS)
+            timings = measuring.race(calls, rounds=ROUNDS)
             ratio = timings["ancestor"].median / timings["compact"].median
             print(
                 f"  {title:14s} batch {batch:3d}: ancestor {spread(timings['ancestor'])}, "
@@ -82,7 +82,7 @@ def bench_at_equal_accuracy(runs: list[RunDir], max_drop: float) -> None:
             for batch in BATCHES:
                 pixels = np.resize(context.dataset.test.pixels, (batch, *context.dataset.shape))
                 calls = {who: partial(runner, pixels) for who, runner in runners.items()}
-                timings = stopwatch.race(calls, rounds=ROUNDS, patience=60.0)
+                timings = measuring.race(calls, rounds=ROUNDS, patience=60.0)
                 print(f"  {title}, batch {batch}")
                 for who, timing in timings.items():
                     ratio = timings["ancestor"].median / timing.median

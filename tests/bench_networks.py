@@ -17,7 +17,7 @@ from synevo import ancestors
 from synevo.genetics import census
 from synevo.genetics.organism import Organism
 from synevo.model.network import call, take_apart
-from synevo.runs import stopwatch
+from synevo.runs import measuring
 from synevo.wiring import masks
 from synevo.wiring.dissection import check, dissect
 from synevo.wiring.units import PERMANENT, keep_one
@@ -69,7 +69,7 @@ def row(name: str, of: Specimen, alive: np.ndarray) -> str:
     organism = Organism.left(of.species, of.network, masks.full(of.wiring, of.network), alive)
     masked, compact, x = organism.whole, organism.network, jnp.asarray(images(BATCH, of.shape))
     large, small = np.asarray(call(masked, x)), np.asarray(call(compact, x))
-    timings = stopwatch.race({"before": lambda: call(of.network, x), "after": lambda: call(compact, x)}, rounds=20)
+    timings = measuring.race({"before": lambda: call(of.network, x), "after": lambda: call(compact, x)}, rounds=20)
     before, after = (timings[name].median for name in ("before", "after"))
     counts = [census.count(one) for one in (of.organism, organism)]
     parameters, costs = [one.parameters for one in counts], [one.multiply_adds for one in counts]

@@ -17,7 +17,7 @@ from synevo.genetics.organism import Organism
 from synevo.lineage.individuals import Individual, Scores
 from synevo.plan.fields import AncestorPlan, DataPlan, Plan
 from synevo.runs import compacting, organisms, trusted
-from synevo.runs.machine import describe
+from synevo.runs.measuring import describe
 from synevo.runs.rundir import RunDir
 from synevo.tasks.classification import classification
 from synevo.tasks.task import InMemory, Problem

@@ -17,6 +17,7 @@ OWNERS = {
     "Plan": "synevo.plan.fields",
     "Problem": "synevo.tasks.task",
     "Task": "synevo.tasks.task",
+    "adopt": "synevo.runs.own_loop",
     "compact": "synevo.compaction.in_memory",
     "conceive": "synevo.evolution",
     "evolve": "synevo.evolution",

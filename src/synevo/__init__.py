@@ -17,12 +17,25 @@ if TYPE_CHECKING:
     from synevo.evolution import conceive, evolve
     from synevo.genetics.organism import Organism
     from synevo.plan.fields import Plan
+    from synevo.runs.own_loop import adopt
     from synevo.tasks.task import InMemory, Problem, Task
     from synevo.training.keep_dead import keep_dead
 
 __version__ = "0.1.0"
 
-__all__ = ["InMemory", "Organism", "Plan", "Problem", "Task", "compact", "conceive", "evolve", "keep_dead", "load"]
+__all__ = [
+    "InMemory",
+    "Organism",
+    "Plan",
+    "Problem",
+    "Task",
+    "adopt",
+    "compact",
+    "conceive",
+    "evolve",
+    "keep_dead",
+    "load",
+]
 
 _OWNERS = {
     "InMemory": "tasks.task",
@@ -30,6 +43,7 @@ _OWNERS = {
     "Plan": "plan.fields",
     "Problem": "tasks.task",
     "Task": "tasks.task",
+    "adopt": "runs.own_loop",
     "compact": "compaction.in_memory",
     "conceive": "evolution",
     "evolve": "evolution",

@@ -83,7 +83,7 @@ def evolve(
     """
     archive = Memory() if archive is None else archive
     if not archive.lineage().individuals:
-        archive.keep(Birth(_individual(Conception(1, 1, 1.0), ancestor, problem, plan.ancestor_training), ancestor))
+        archive.keep(Birth(record(Conception(1, 1, 1.0), ancestor, problem, plan.ancestor_training), ancestor))
     conception = next_conception(archive.lineage(), plan)
     inheritance = from_ancestor(key, ancestor, problem, plan) if conception else None
     while conception is not None and inheritance is not None:
@@ -96,13 +96,19 @@ def evolve(
 
 
 def trained_ancestor(
-    key: Array, species: Species, problem: Problem, plan: Plan, *, resume: Resumption | None = None
+    key: Array,
+    species: Species,
+    problem: Problem,
+    plan: Plan,
+    *,
+    network: Network | None = None,
+    resume: Resumption | None = None,
 ) -> Iterator[Event]:
-    """Train generation 1 from the species' untrained arrays; yield each epoch, then the individual.
+    """Train generation 1 from the species' untrained arrays, or from a `network`; yield each epoch, and the individual.
 
     `key` is the key of the lineage; `resume` is an interrupted training of the ancestor.
     """
-    organism, conception = Organism.first(species, species.template), Conception(1, 1, 1.0)
+    organism, conception = Organism.first(species, network or species.template), Conception(1, 1, 1.0)
     growing = _Growing(conception, problem, plan.ancestor_training, plan.evolution.retries)
     yield from _grow(individual_key(key, conception), organism, growing, resume=resume)
 
@@ -110,13 +116,15 @@ def trained_ancestor(
 def from_ancestor(key: Array, grown: Organism, problem: Problem, plan: Plan) -> FromAncestor:
     """Return the data of a trained ancestor (`grown`) that all offspring use.
 
-    To rewind, the first epochs of the ancestor are trained again, equal to the bit.
+    To rewind, the first epochs of the ancestor are trained again, equal to the bit; its last epoch needs no training.
     """
     train = problem.train
     if plan.training.distillation:
         train = taught(train, outputs_of(grown.network, problem.task, train))
     if plan.evolution.rewind is None:
         return FromAncestor(train)
+    if plan.evolution.rewind == plan.ancestor_training.epochs:
+        return FromAncestor(train, grown.network)
     rewound = grown.species.template
     if plan.evolution.rewind:
         events = (event for event in trained_ancestor(key, grown.species, problem, plan) if isinstance(event, Training))
@@ -300,9 +308,9 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
             reason = error.problem
             continue
         grown = replace(organism, network=state.network)
-        yield Birth(_individual(conception, grown, growing.problem, gentler, growing.parents), grown)
+        yield Birth(record(conception, grown, growing.problem, gentler, growing.parents), grown)
         return
-    failed = _individual(conception, None, growing.problem, gentler, growing.parents)
+    failed = record(conception, None, growing.problem, gentler, growing.parents)
     problem = f"Training diverged {attempt + 1} times, each with a quarter of the learning rate: {reason}"
     synthesis = {name: getattr(organism, name) for name in ("expected_synapses", "sampled_synapses")}
     yield Birth(replace(failed, problem=problem, epochs=0, **synthesis), None)
@@ -327,14 +335,17 @@ def scaled(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> Training
     return plan.model_copy(update={"epochs": epochs, "learning_rate": rate})
 
 
-def _individual(
+def record(
     conception: Conception,
     organism: Organism | None,
     problem: Problem,
     plan: TrainingPlan,
     parents: tuple[str, ...] = (),
 ) -> Individual:
-    """Return the record of a trained individual, with its counts and scores; the archive adds the seconds it took."""
+    """Return the record of an individual trained by a `plan`, with its counts and scores.
+
+    The archive adds the seconds that it took. An individual without an organism has neither counts nor scores.
+    """
     return Individual(
         generation=conception.generation,
         number=conception.number,

@@ -154,7 +154,7 @@ def test_a_damaged_copy_is_refused(finished: RunDir, tmp_path: Path) -> None:
 
 def test_an_ancestor_that_lost_nothing_is_compacted_on_request_only(finished: RunDir, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "first")
-    list(stages.adopt_ancestor(run, finished.load_plan(), finished))
+    list(stages.take_ancestor(run, finished.load_plan(), finished))
     with pytest.raises(CompactionError, match="the ancestor, the best within the budget, has nothing to remove"):
         compacting.compact(run, run.load_plan())
     assert run.compacted() == []

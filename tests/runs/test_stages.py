@@ -90,7 +90,7 @@ def test_a_lineage_that_is_left_after_every_event_ends_as_the_one_that_never_was
 ) -> None:
     monkeypatch.setattr(stages, "CHECKPOINT_EVERY", 0.0)
     again, plan = RunDir(tmp_path / "again"), run.load_plan()
-    exhaust(stages.adopt_ancestor(again, plan, run))
+    exhaust(stages.take_ancestor(again, plan, run))
     for _ in range(200):
         if course.next_conception(again.load_lineage(), plan) is None:
             break

@@ -26,6 +26,7 @@ from synevo.errors import SynevoError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train-ancestor": evolving.train_ancestor,
+    "adopt": evolving.adopt,
     "evolve": evolving.evolve,
     "compact": evolving.compact,
     "predict": deploying.predict,

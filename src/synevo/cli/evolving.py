@@ -1,4 +1,4 @@
-"""The commands that make a run: train-ancestor, evolve, compact.
+"""The commands that make a run: train-ancestor, adopt, evolve, compact.
 
 They are plain functions; `synevo.cli.app` makes commands of them.
 """
@@ -68,7 +68,37 @@ def train_ancestor(
         working.train_ancestors(plans, asked=asked, tensorboard=tensorboard)
         return
     origin = working.origin_of(ancestor_of, replicated=seeds is not None)
-    working.adopt_ancestors(plans, origin, seeded=seeded, tensorboard=tensorboard)
+    working.take_ancestors(plans, origin, seeded=seeded, tensorboard=tensorboard)
+
+
+@plan_options("data", "task", "ancestor", "seed")
+def adopt(
+    *,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run directory [default: runs/DATASET-ANCESTOR].")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Where the plan starts from, as listed by `synevo presets`.")
+    ] = None,
+    options: Options,
+    expect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Inputs and the outputs that the network's own framework gave for them (.npz): where the network "
+            "gives others, nothing is adopted.",
+            show_default=False,
+        ),
+    ] = None,
+    sets: Sets = None,
+    tensorboard: TensorBoard = False,
+) -> None:
+    """Adopt a trained network as the ancestor: generation 1 of a new run, scored and never trained."""
+    from synevo.cli import working
+
+    asked = bool(options.keys() - {"data.data_dir"} or preset or sets)
+    plans = working.plan_runs(run, None, {"ancestor_training.epochs": 0, **options}, preset=preset, sets=sets or ())
+    working.adopt_ancestors(plans, expect, asked=asked, tensorboard=tensorboard)
 
 
 @plan_options("evolution", "environment", "encoding", "data.data_dir")

@@ -1,4 +1,4 @@
-"""Work on runs: the commands train-ancestor, evolve and compact, after their arguments are read.
+"""Work on runs: the commands train-ancestor, adopt, evolve and compact, after their arguments are read.
 
 JAX is imported within the functions, after the plans are checked, so that mistakes are reported at once.
 """
@@ -13,12 +13,13 @@ from synevo.cli.options import Options
 from synevo.cli.progress import NOBODY, follow
 from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate
 from synevo.cli.screens import console, say
-from synevo.errors import DivergenceError, RunError
+from synevo.errors import DivergenceError, PlanError, RunError
 from synevo.lineage import course
 from synevo.lineage.happenings import Happening
 from synevo.lineage.individuals import Lineage
 from synevo.plan.compose import change, compose, flatten
 from synevo.plan.fields import Plan
+from synevo.report.recipe import origin
 from synevo.runs.rundir import RunDir
 
 
@@ -40,14 +41,35 @@ def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, tensorboard: b
     """Train the ancestor of every run, or go on training it.
 
     Raises:
+        PlanError: if it would not be trained at all.
         RunError: if a plan was `asked` for, and a run was started with another one.
     """
+    if any(plan.ancestor_training.epochs == 0 for plan in plans.values()):
+        raise PlanError(
+            "ancestor_training.epochs is 0: the ancestor would not be trained.",
+            remedy="`synevo adopt` starts a run with a network that is trained already.",
+        )
+    _train(plans, None, asked=asked, tensorboard=tensorboard)
+
+
+def adopt_ancestors(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, tensorboard: bool) -> None:
+    """Adopt the ancestor of every run, with the outputs to `expect` of it; errors as in `train_ancestors`."""
+    _train(plans, expect, asked=asked, tensorboard=tensorboard)
+    for target in plans:
+        adoption = target.load_lineage().ancestor.adoption
+        if adoption is not None:
+            say(origin(adoption))
+
+
+def _train(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, tensorboard: bool) -> None:
+    """Train the ancestors that are not trained yet, each from the weights of its plan."""
 
     def train(target: RunDir) -> Iterator[Happening]:
         from synevo.runs import stages
 
         plan = plans[target]
-        return stages.train_ancestor(target, _saved_plan(target, plan, asked=asked) if target.exists() else plan)
+        plan = _saved_plan(target, plan, asked=asked) if target.exists() else plan
+        return stages.train_ancestor(target, plan, expect=expect)
 
     _start(plans, train, tensorboard=tensorboard)
 
@@ -57,7 +79,7 @@ def origin_of(run: Path, *, replicated: bool) -> Callable[[Plan], Path]:
     return lambda plan: replicate(run, plan.seed).path if replicated else run
 
 
-def adopt_ancestors(
+def take_ancestors(
     plans: Mapping[RunDir, Plan], origin: Callable[[Plan], Path], *, seeded: bool, tensorboard: bool
 ) -> None:
     """Start every run with the trained ancestor of its `origin`.
@@ -66,16 +88,16 @@ def adopt_ancestors(
         RunError: if an origin is no run, or a seed was asked for (`seeded`) and the origin has another.
     """
 
-    def adopt(target: RunDir) -> Iterator[Happening]:
+    def take(target: RunDir) -> Iterator[Happening]:
         from synevo.runs import stages
 
         plan = plans[target]
         source = open_run(origin(plan))
         if seeded:
             _check_seed(source, plan.seed)
-        return stages.adopt_ancestor(target, plan, source)
+        return stages.take_ancestor(target, plan, source)
 
-    _start(plans, adopt, tensorboard=tensorboard)
+    _start(plans, take, tensorboard=tensorboard)
 
 
 def _check_seed(source: RunDir, wanted: int) -> None:

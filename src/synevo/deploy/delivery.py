@@ -24,7 +24,7 @@ from synevo.deploy.reload import Reloaded
 from synevo.deploy.schema import seal
 from synevo.errors import ExportError
 from synevo.files.writing import hash_of, require_replaceable, write, write_json
-from synevo.runs import stopwatch
+from synevo.runs import measuring
 from synevo.runs.lock import require_folder
 from synevo.runs.rundir import owner_of_file
 
@@ -193,7 +193,7 @@ def _compare(reloaded: Reloaded, images: Images, exported: Runner) -> Comparison
 
     expected, found = (_run(runner, images) for runner in (source, exported))
     one = images.pixels[:1]
-    timings = stopwatch.race({"exported": lambda: exported(one), "source": lambda: source(one)}, rounds=50)
+    timings = measuring.race({"exported": lambda: exported(one), "source": lambda: source(one)}, rounds=50)
     classes = {name: logits.argmax(axis=1) for name, logits in (("found", found), ("expected", expected))}
     return Comparison(
         len(images),

@@ -4,7 +4,7 @@ It holds plain numbers that go to JSON and back, and neither arrays nor files.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, Literal
 
@@ -81,13 +81,31 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Adoption:
+    """Where the trained weights of an adopted ancestor came from, and how its outputs were compared.
+
+    `weights` is the file, of a `kind` and with a hash (`sha256`) and its own `metadata`; all are None or empty for a
+    network that came with its weights. `difference` is the largest difference from the outputs that were expected of
+    `examples` inputs, relative to the largest output of each; None where nothing was compared.
+    """
+
+    weights: str | None = None
+    kind: str | None = None
+    sha256: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    difference: float | None = None
+    examples: int = 0
+
+
+@dataclass(frozen=True)
 class Individual:
     """One network of a lineage. If its training failed, `counts` and `scores` are None, and `problem` is the reason.
 
     `number` tells it from the others of its generation; `parents` are names, the best first (older versions kept
     generations: see `Lineage.parents_of`). The environment kept k^`pressure` where the plan keeps k.
     `expected_synapses` is the expected number of surviving synapses, `sampled_synapses` the number sampled, both before
-    unviable parts were trimmed. `learning_rate` is that of the last attempt. Latencies are in milliseconds.
+    unviable parts were trimmed. `learning_rate` is that of the last attempt, None after a training of the
+    user's own. Latencies are in milliseconds. `adoption` is that of an ancestor that was trained elsewhere.
     """
 
     generation: int
@@ -96,13 +114,14 @@ class Individual:
     scores: Scores | None
     expected_synapses: float | None
     sampled_synapses: int | None
-    learning_rate: float
+    learning_rate: float | None
     epochs: int
     seconds: float
     latency_ms: Mapping[str, float] | None = None
     problem: str | None = None
     number: int = 1
     pressure: float = 1.0
+    adoption: Adoption | None = None
 
     @property
     def name(self) -> str:
@@ -198,13 +217,14 @@ def from_table(table: Mapping[str, Any]) -> Individual:
     Raises:
         KeyError, TypeError: where the table is not an individual.
     """
-    counts, scores = table["counts"], table["scores"]
+    counts, scores, adoption = table["counts"], table["scores"], table.get("adoption")
     known = {name: value for name, value in table.items() if name != "chosen"}  # older versions kept it
     return Individual(
         **{
             **known,
             "parents": tuple(table["parents"]),
             "counts": counts and Counts(tuple(LayerCount(**layer) for layer in counts["layers"]), counts["parameters"]),
+            "adoption": adoption and Adoption(**adoption),
             "scores": scores and Scores(**{_SCORES.get(name, name): value for name, value in scores.items()}),
         }
     )

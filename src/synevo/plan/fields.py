@@ -95,6 +95,12 @@ class AncestorPlan(Section):
         min_length=1,
         description="the network of generation 1, H_1: a built-in name, or package.module:factory",
     )
+    weights: Annotated[str | None, Option("--weights", "PATH")] = Field(
+        None, min_length=1, description="its trained weights: a file, or the folder of a checkpoint"
+    )
+    names: Annotated[str | None, Option("--names", "FILE")] = Field(
+        None, min_length=1, description="rules (TOML) from the names of these weights to those of the network's arrays"
+    )
 
 
 class TaskPlan(Section):
@@ -108,7 +114,7 @@ class TaskPlan(Section):
 class TrainingPlan(Section):
     """The training of one network: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
 
-    epochs: Count = Field(10, description="passes over the training images")
+    epochs: int = Field(10, ge=0, description="passes over the training images; 0: not trained at all")
     growth: float = Field(
         0.0, ge=0, le=2, description="epochs grow as (synaptic efficiency)^growth, for networks that learn slower"
     )
@@ -290,6 +296,17 @@ class Plan(Section):
     def _the_past_that_is_gone_back_to_exists(self) -> "Plan":
         if self.evolution.rewind is not None and self.evolution.rewind > self.ancestor_training.epochs:
             raise ValueError("evolution.rewind must not exceed ancestor_training.epochs")
+        if self.evolution.rewind not in (None, self.ancestor_training.epochs) and self.ancestor.weights is not None:
+            raise ValueError(
+                "evolution.rewind must be ancestor_training.epochs for an ancestor with weights of its own: "
+                "how it was trained before is not known"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_those_of_weights(self) -> "Plan":
+        if self.ancestor.names is not None and self.ancestor.weights is None:
+            raise ValueError("ancestor.names are for ancestor.weights: name their file, too")
         return self
 
     @model_validator(mode="after")

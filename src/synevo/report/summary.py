@@ -5,7 +5,7 @@ seconds, and unknown values null.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any
 
@@ -81,9 +81,16 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact, architecture)),
         "frozen": found.attempt("frozen", lambda: architecture["frozen"] if architecture else [], []),
         "hashes": {from_table(entry["individual"]).name: entry["files"] for entry in entries},
+        "adoption": _adoption(lineage),
         "commands": found.attempt("plan", lambda: recipe.commands(plan, run.name), []) if plan else [],
         "missing": found.missing,
     }
+
+
+def _adoption(lineage: Lineage) -> dict[str, Any] | None:
+    """Return where an adopted ancestor came from, also in words (`text`); None for one that was trained here."""
+    adoption = lineage.ancestor.adoption if lineage.individuals else None
+    return {**asdict(adoption), "text": recipe.origin(adoption)} if adoption else None
 
 
 def _all(entries: list[dict[str, Any]]) -> list[Individual]:

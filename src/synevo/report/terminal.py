@@ -23,6 +23,7 @@ def render(summary: Summary) -> RenderableType:
     """Return the whole report of a run, from its summary."""
     parts: list[RenderableType] = [
         _headline(summary),
+        *([Text(summary["adoption"]["text"])] if summary["adoption"] else []),
         lineage_table(summary["generations"], summary["best"], summary["score"]["name"]),
     ]
     if summary["variation"]["siblings"]["groups"]:

@@ -18,8 +18,8 @@ from synevo.files.tensors import Tensors
 from synevo.genetics.organism import Organism, Species
 from synevo.model.network import Inputs, Network, build, call
 from synevo.plan.fields import CLASSIFICATION, Plan
-from synevo.runs import stopwatch
-from synevo.runs.machine import describe
+from synevo.runs import measuring
+from synevo.runs.measuring import describe
 from synevo.runs.rundir import RunDir
 from synevo.tasks.task import Batch, Problem, first
 from synevo.wiring.dissection import dissect
@@ -146,7 +146,7 @@ def measure(context: Context, networks: Mapping[str, Network]) -> dict[str, Any]
     """Return each network's latency in ms by batch size (median, quartiles, rounds), and the machine."""
     rows: dict[str, Any] = {name: {} for name in networks}
     for batch in LATENCY_BATCHES:
-        for name, timing in stopwatch.race(calls(context, networks, batch), rounds=50).items():
+        for name, timing in measuring.race(calls(context, networks, batch), rounds=50).items():
             rows[name][str(batch)] = asdict(timing)
     return {"latency_ms": rows, "machine": describe()}
 

@@ -8,19 +8,21 @@ memory, so that an interrupted lineage and an uninterrupted one take the same pa
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from synevo import evolution, keys
+from synevo.adoption.adopting import adopted
 from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.organism import Organism
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.happenings import Epoch, Grown, Happening
-from synevo.lineage.individuals import Lineage
+from synevo.lineage.individuals import Adoption, Lineage
 from synevo.plan.fields import Plan
-from synevo.runs import checkpoints, stopwatch, trusted
+from synevo.runs import checkpoints, measuring, trusted
 from synevo.runs.lock import require_folder
-from synevo.runs.machine import describe
+from synevo.runs.measuring import describe
 from synevo.runs.organisms import Context, calls, load_organism, prepare, resolve, to_tensors
 from synevo.runs.rundir import RunDir
 
@@ -28,10 +30,13 @@ CHECKPOINT_EVERY = 2.0
 """The least time between two checkpoints, in seconds."""
 
 
-def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
+def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> Iterator[Happening]:
     """Train generation 1 of a new run, or go on training it; do nothing if it is trained.
 
+    It starts from the plan's weights, if there are any. Their outputs are compared with those in a file to `expect`.
+
     Raises:
+        AdoptionError: if the weights cannot be read, do not fit the network, or give other outputs.
         DivergenceError: if the ancestor could not be trained.
         RunError: if another process writes the run, or its files are damaged.
     """
@@ -40,6 +45,14 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
         return
     plan = resolve(plan)
     context = prepare(plan)  # before anything is written, so that an error leaves no run
+    species, task = context.species, context.problem.task
+    network, adoption = adopted(
+        species.template,
+        species.anatomy.inputs,
+        plan,
+        expect=expect,
+        prepare=(lambda pixels: task.inputs({"image": pixels})[0]) if context.dataset else None,
+    )
     with run.writing():
         if run.load_lineage().individuals:
             return
@@ -48,13 +61,15 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
             trusted.remember(plan.ancestor.name)
         run.save_plan(plan)
         run.save_machine(describe())
-        archive = _Run(run, context)
+        archive = RunArchive(run, context, adoption)
         resume = archive.resumption(Conception(1, 1, 1.0))
-        events = evolution.trained_ancestor(keys.root(plan.seed), context.species, context.problem, plan, resume=resume)
+        events = evolution.trained_ancestor(
+            keys.root(plan.seed), species, context.problem, plan, network=network, resume=resume
+        )
         yield from archive.follow(archive.keep(event) if isinstance(event, Birth) else event for event in events)
 
 
-def adopt_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening]:
+def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening]:
     """Start a run with the trained ancestor of another run, and take the fields of its plan that made it.
 
     Raises:
@@ -96,7 +111,7 @@ def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[
         if next_conception(lineage, plan) is None:
             _save_changed(run, plan)
             return
-        archive = _Run(run, prepare(plan, ancestor))
+        archive = RunArchive(run, prepare(plan, ancestor))
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
         events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
         yield from archive.follow(events)
@@ -109,7 +124,7 @@ def _save_changed(run: RunDir, plan: Plan) -> None:
 
 
 @dataclass
-class _Run:
+class RunArchive:
     """The archive of a lineage on disk; it also measures times.
 
     A changed plan is written when there is a first result: until then, what is damaged or unfit leaves all as it was.
@@ -117,6 +132,7 @@ class _Run:
 
     run: RunDir
     context: Context
+    adoption: Adoption | None = None
     began: float = field(default_factory=time.monotonic)
 
     def lineage(self) -> Lineage:
@@ -133,7 +149,9 @@ class _Run:
 
     def keep(self, birth: Birth) -> Birth:
         """Write an individual with its time and latency; raise DivergenceError if the ancestor could not be trained."""
-        individual = replace(birth.individual, seconds=time.monotonic() - self.began)
+        individual = replace(
+            birth.individual, seconds=time.monotonic() - self.began, adoption=birth.individual.adoption or self.adoption
+        )
         if birth.organism is None and individual.generation == 1:
             raise DivergenceError(
                 f"The ancestor could not be trained. {individual.problem}",
@@ -141,7 +159,7 @@ class _Run:
             )
         weights, bits = ({}, {}) if birth.organism is None else to_tensors(birth.organism)
         if birth.organism is not None:
-            timing = stopwatch.race(calls(self.context, {"": birth.organism.network}, 1), rounds=20)
+            timing = measuring.race(calls(self.context, {"": birth.organism.network}, 1), rounds=20)
             individual = replace(individual, latency_ms={"1": timing[""].median})
         _save_changed(self.run, self.context.plan)
         self.run.save_individual(individual, self.context.plan, weights=weights, masks=bits)

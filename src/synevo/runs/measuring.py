@@ -1,15 +1,40 @@
-"""The stopwatch times several functions side by side.
+"""Measuring: the machine, and times on it side by side.
 
-They are called in turns, so that a change in the machine's speed affects all of them alike. The first rounds warm up
-and are not counted. The result is the median and the quartiles of the counted rounds.
+Figures of time and memory depend on the machine. Functions that are timed together are called in turns, so that a
+change in the machine's speed affects all of them alike. The first rounds warm up and are not counted. The result is the
+median and the quartiles of the counted rounds.
 """
 
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from statistics import quantiles
+from typing import Any
 
 import jax
+
+from synevo import __version__
+
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+
+def describe() -> dict[str, Any]:
+    """Return versions, device, threads and flags, as JSON values."""
+    devices = jax.devices()
+    return {
+        "synevo": __version__,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "backend": jax.default_backend(),
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
 
 
 @dataclass(frozen=True)
