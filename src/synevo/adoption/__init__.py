@@ -1,0 +1,1 @@
+"""Adoption: weights that were trained elsewhere, in a network of synevo."""
