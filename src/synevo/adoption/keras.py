@@ -103,7 +103,7 @@ def _renamed(arrays: Arrays) -> Arrays:
     for name in arrays:
         if "|" in name:
             layers.setdefault(name.rpartition("/")[0], []).append(name)
-    new = {}
+    new: dict[str, str] = {}
     for layer, names in layers.items():
         front, _, last = layer.removesuffix("/vars").rpartition("/")
         kind, _, own = last.partition("|")

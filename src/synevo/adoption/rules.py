@@ -11,8 +11,7 @@ r"""NAMES.toml: where names differ, its user says which array of a file is which
 `from` is a regular expression for the whole name in the file, `to` the path in the network, in which `\1` is the first
 group. `axes` is a permutation of the axes; with it, the layout of the file's framework is not looked at. `flatten` is
 the map [channels, height, width] that the file's framework flattened in front of this matrix. Without `to`, the array
-keeps its name. What `drop` matches in the file is left out; what `keep` matches in
-the network keeps the numbers that it has.
+keeps its name. What `drop` matches in the file is left out; what `keep` matches in the network keeps its numbers.
 """
 
 import json
@@ -25,8 +24,8 @@ from typing import Any
 from synevo.errors import AdoptionError, did_you_mean
 
 _REMEDY = (
-    "A line is {from = 'REGULAR EXPRESSION', to = 'PATH', axes = [1, 0], flatten = [CHANNELS, HEIGHT, WIDTH]} in the list "
-    "`names`, of which all but `from` may be left out; `drop` and `keep` are lists of regular expressions."
+    "A line is {from = 'REGULAR EXPRESSION', to = 'PATH', axes = [1, 0], flatten = [CHANNELS, HEIGHT, WIDTH]} in the "
+    "list `names`, of which all but `from` may be left out; `drop` and `keep` are lists of regular expressions."
 )
 
 

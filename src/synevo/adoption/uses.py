@@ -5,7 +5,7 @@ Two frameworks may use the same matrix in another way although its shape is the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flax import nnx
@@ -45,34 +45,37 @@ def uses(network: Network, inputs: Inputs) -> dict[str, Use]:
     program = program_of(network, inputs)
     makers = {result: step for step in program.steps for result in step.results}
     names = {value: name for name, value in program.arrays.items()}
-    transposed = _transposed(network)
     found: dict[str, Use] = {}
     for order, step in enumerate(program.steps):
-        for place, operand in enumerate(step.operands):
+        for place, operand in enumerate(step.operands) if step.primitive not in _KEEPING else ():
             value, passed = _origin(makers, operand)
-            name = names.get(value) if isinstance(value, int) else None
-            if name is None or (name in found and step.primitive in _KEEPING):
-                continue
-            use = _use(program, makers, step, place, order, "rev" in passed)
-            if name not in found or use.convolves or use.flattened:
-                found[name] = Use(order, use.convolves, **_kind(use, transposed.get(name)), flattened=use.flattened)
-    return found
+            if value in names:
+                use = _use(program, makers, step, place, Use(order, turned="rev" in passed))
+                found[names[value]] = _both(found.get(names[value]), use)
+    stated = {name: replace(found[name], transposed=True, turned=turned) for name, turned in _transposed(network)}
+    return found | stated
 
 
-def _kind(use: Use, stated: bool | None) -> dict[str, bool]:
-    """Return whether a kernel is transposed and turned: as the layer states it, otherwise as the program shows."""
-    if stated is None:
-        return {"transposed": use.transposed, "turned": use.turned}
-    return {"transposed": True, "turned": stated}
+def _both(first: Use | None, second: Use) -> Use:
+    """Return what two uses of one array say about it."""
+    if first is None:
+        return second
+    return Use(
+        first.order,
+        first.convolves or second.convolves,
+        first.transposed or second.transposed,
+        first.turned or second.turned,
+        first.flattened or second.flattened,
+    )
 
 
-def _transposed(network: Network) -> dict[str, bool]:
+def _transposed(network: Network) -> list[tuple[str, bool]]:
     """Return the kernels of Flax's transposed convolutions, and whether they are turned."""
-    return {
-        "/".join(map(str, (*path, "kernel"))): bool(module.transpose_kernel)
+    return [
+        ("/".join(map(str, (*path, "kernel"))), bool(module.transpose_kernel))
         for path, module in nnx.iter_modules(put_together(network))
         if isinstance(module, nnx.ConvTranspose)
-    }
+    ]
 
 
 def lists_of(network: Network) -> set[tuple[str, ...]]:
@@ -93,17 +96,17 @@ def _origin(makers: Mapping[int, Step], operand: Any) -> tuple[Any, set[str]]:
     return operand, passed
 
 
-def _use(program: Program, makers: Mapping[int, Step], step: Step, place: int, order: int, turned: bool) -> Use:  # noqa: FBT001
-    """Return how a step uses the operand at a place."""
+def _use(program: Program, makers: Mapping[int, Step], step: Step, place: int, use: Use) -> Use:
+    """Return how a step uses the operand at a place, of which the order and the turning are known."""
     if step.primitive == "conv_general_dilated" and place == 1:
         apart = any(one > 1 for one in step.parameters["lhs_dilation"])
-        return Use(order, convolves=True, transposed=apart or turned, turned=turned)
+        return replace(use, convolves=True, transposed=apart or use.turned)
     if step.primitive == "dot_general" and place == 1:
         ((left, _), _) = step.parameters["dimension_numbers"]
         value = step.operands[0]
         if isinstance(value, int) and tuple(left) == (len(program.shapes[value]) - 1,):
-            return Use(order, flattened=_flattened(program, makers, value))
-    return Use(order)
+            return replace(use, flattened=_flattened(program, makers, value))
+    return use
 
 
 def _flattened(program: Program, makers: Mapping[int, Step], value: Any) -> tuple[int, ...] | None:

@@ -91,6 +91,9 @@ def _read_safetensors(path: Path, content: bytes) -> Contents:
 
 _INDEX = "index"
 
+_MAPS = {bytes([first]) for first in (*range(0x81, 0x90), 0xDE, 0xDF)}
+"""First bytes of a MessagePack content that is a map with entries."""
+
 KINDS: Mapping[str, tuple[Callable[[bytes], bool], Callable[[Path, bytes], Contents]]] = {
     "keras": (lambda content: keras.is_hdf5(content) or archives.holds(content, keras.WEIGHTS), keras.read_keras),
     "torch": (pytorch.is_torch, pytorch.read_torch),
@@ -99,10 +102,6 @@ KINDS: Mapping[str, tuple[Callable[[bytes], bool], Callable[[Path, bytes], Conte
     "msgpack": (lambda content: content[:1] in _MAPS and not pytorch.is_pickle(content), read_msgpack),
 }
 """The kinds of files: how the content tells it, and how it is read. The first that fits is taken."""
-
-_MAPS = {bytes([first]) for first in (*range(0x81, 0x90), 0xDE, 0xDF)}
-"""First bytes of a MessagePack content that is a map with entries."""
-
 
 def _kind_of(path: Path, content: bytes) -> str:
     """Return the kind of a file's content.
