@@ -244,7 +244,11 @@ def test_the_numbered_arrays_of_keras_3_get_their_names(inside: bool, tmp_path: 
 
     arrays = [np.full(4, number, np.float32) for number in range(4)]
     with h5py.File(tmp_path / "model.weights.h5", "w") as file:
-        for layer, given, count in (("conv2d_3", "stem", 1), ("batch_normalization", "norm", 4), ("own_layer", "own", 1)):
+        for layer, given, count in (
+            ("conv2d_3", "stem", 1),
+            ("batch_normalization", "norm", 4),
+            ("own_layer", "own", 1),
+        ):
             group = file.create_group(f"layers/{layer}/vars")
             group.attrs["name"] = given
             for number in range(count):

@@ -49,7 +49,7 @@ def uses(network: Network, inputs: Inputs) -> dict[str, Use]:
     for order, step in enumerate(program.steps):
         for place, operand in enumerate(step.operands) if step.primitive not in _KEEPING else ():
             value, passed = _origin(makers, operand)
-            if value in names:
+            if isinstance(value, int) and value in names:
                 use = _use(program, makers, step, place, Use(order, turned="rev" in passed))
                 found[names[value]] = _both(found.get(names[value]), use)
     stated = {name: replace(found[name], transposed=True, turned=turned) for name, turned in _transposed(network)}

@@ -103,6 +103,7 @@ KINDS: Mapping[str, tuple[Callable[[bytes], bool], Callable[[Path, bytes], Conte
 }
 """The kinds of files: how the content tells it, and how it is read. The first that fits is taken."""
 
+
 def _kind_of(path: Path, content: bytes) -> str:
     """Return the kind of a file's content.
 
