@@ -46,7 +46,7 @@ def test_the_difference_is_relative_to_the_largest_output() -> None:
 
 
 def test_a_transposed_square_matrix_is_found_and_named() -> None:
-    with pytest.raises(AdoptionError, match="other outputs: they differ by 0.4") as caught:
+    with pytest.raises(AdoptionError, match=r"other outputs: they differ by 0\.4") as caught:
         compare_outputs(square(KERNEL.T), Expected((X,), {"": Y}))
     assert "fits both ways (fc/kernel)" in caught.value.remedy
 

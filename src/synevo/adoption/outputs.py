@@ -130,6 +130,6 @@ def _causes(network: Network) -> str:
     ways = f" a matrix that fits both ways ({', '.join(square[:5])})," if square else ""
     return (
         f"Compare with the original:{ways} the scale of the inputs, the epsilon of normalisations (Flax 1e-5 or 1e-6, "
-        "Keras 1e-3), the side of the padding where strides are above 1 (PyTorch pads both, SAME the end), the order of "
-        "a flattened map, and the form of an activation, such as GELU."
+        "Keras 1e-3), the side of the padding where strides are above 1 (PyTorch pads both, SAME the end), the order "
+        "of a flattened map, and the form of an activation, such as GELU."
     )
