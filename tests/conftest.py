@@ -42,6 +42,8 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="synevo-state-")
 MAY_BE_SKIPPED = {
     "no Chromium is installed": "Debian's package chromium",
     "TFDS_DATA_DIR names no folder that holds": "a prepared data set",
+    "there is no folder of real networks beside TFDS_DATA_DIR": "networks that others have trained",
+    "torch is not installed": "the extra torch",
 }
 """Reasons for which continuous integration may skip a test, and what is missing then."""
 

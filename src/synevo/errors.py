@@ -32,6 +32,17 @@ class DataError(SynevoError):
     """A data set is missing, or an image classifier cannot be trained on it."""
 
 
+class AdoptionError(SynevoError):
+    """Trained weights cannot be read, do not fit a network, or give other outputs than expected.
+
+    `proposal` is the text of a NAMES.toml that would make them fit, as far as shapes and order alone tell; "" if none.
+    """
+
+    def __init__(self, problem: str, *, remedy: str, proposal: str = "") -> None:
+        super().__init__(problem, remedy=remedy)
+        self.proposal = proposal
+
+
 class TaskError(SynevoError):
     """A user's own task could not be found, or is not a task."""
 

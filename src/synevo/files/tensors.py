@@ -64,7 +64,7 @@ def unpack_tensors(path: Path, content: bytes) -> Tensors:
         RunError: if the content is no safetensors file; `path` is named in the message.
     """
     try:
-        foreign = json.loads(_metadata(content).get(_DTYPES, "{}"))
+        foreign = json.loads(metadata_of(content).get(_DTYPES, "{}"))
         return {name: _array(foreign.get(name), **one) for name, one in deserialize(content)}  # type: ignore[no-untyped-call]
     except (SafetensorError, TypeError, AttributeError, KeyError, ValueError) as error:
         raise damaged(path, str(error)) from None
@@ -81,7 +81,7 @@ def _array(foreign: str | None, dtype: str, shape: list[int], data: Any) -> NDAr
     return np.frombuffer(data, _FOREIGN[foreign]).reshape(shape[:-1])
 
 
-def _metadata(content: bytes) -> dict[str, Any]:
+def metadata_of(content: bytes) -> dict[str, Any]:
     """Return the metadata of a safetensors content; ValueError where its header is none."""
     found = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
     return dict(found)
@@ -115,7 +115,7 @@ def unpack_masks(path: Path, content: bytes) -> Tensors:
 def _shapes(path: Path, content: bytes) -> dict[str, list[int]]:
     """Return the shape of each mask of a file; the first versions of synevo wrote one metadata entry a mask."""
     try:
-        metadata = _metadata(content)
+        metadata = metadata_of(content)
         old = {name: shape for name, shape in metadata.items() if name != "shapes"}
         return json.loads(metadata["shapes"]) if not old else {name: json.loads(shape) for name, shape in old.items()}
     except (KeyError, TypeError, ValueError):

@@ -61,11 +61,11 @@ def read(path: Path) -> bytes:
 def _require_regular(path: Path, about: os.stat_result) -> None:
     if not stat.S_ISREG(about.st_mode):
         raise damaged(path, "it is no regular file")
-    if about.st_size > _memory():
+    if about.st_size > memory():
         raise damaged(path, _TOO_LARGE)
 
 
-def _memory() -> int:
+def memory() -> int:
     """Return the bytes of this machine's memory; a large number if they are unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
