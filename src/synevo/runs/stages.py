@@ -38,7 +38,8 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
     require_folder(run.path)
     if run.load_lineage().individuals:
         return
-    plan = resolve(plan)
+    if not run.exists() or plan != run.load_plan():  # that one is resolved, by the version that began the run
+        plan = resolve(plan)
     context = prepare(plan)  # before anything is written, so that an error leaves no run
     with run.writing():
         if run.load_lineage().individuals:
