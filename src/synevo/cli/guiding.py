@@ -11,7 +11,17 @@ import typer
 from synevo.cli.screens import say
 from synevo.errors import PlanError
 
-TOPICS = ("own-data", "own-network", "own-task", "library", "deploy", "results", "method", "architecture")
+TOPICS = (
+    "own-data",
+    "own-network",
+    "own-task",
+    "own-training",
+    "library",
+    "deploy",
+    "results",
+    "method",
+    "architecture",
+)
 """The pages of the guide, in the order in which a user meets them; each is `synevo/guide/TOPIC.md`."""
 
 

@@ -98,7 +98,7 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
 
 
 def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
-    """Return the plan with every choice made: absolute paths, the size, a fit other than `auto`, the split that decides.
+    """Return the plan with every choice made: absolute paths, the size, a fit, the split for validation.
 
     `native_size` is the side in pixels that the ancestor expects, or None if it takes any; the user's choice goes
     before it. Images that are not square keep their size (`image_size` None) if any will do. Resolving twice changes
@@ -232,7 +232,7 @@ def _check_numbers(plan: DataPlan, channels: int) -> None:
         count = len(_numbers(getattr(plan, name) or 0.0))
         if count not in (1, channels):
             raise PlanError(
-                f"data.{name} has {count} numbers, and the images have {channels} channel{'s' if channels > 1 else ''}.",
+                f"data.{name} has {count} numbers, and the images have {channels} channels.",
                 remedy=f"Give one number, or one for each channel: --set data.{name}=NUMBER[,NUMBER…].",
             )
 

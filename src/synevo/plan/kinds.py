@@ -1,4 +1,4 @@
-"""The kinds of values that fields of a plan have: ranges, lists, units of pixels, and names of a user's own functions."""
+"""The kinds of values that fields of a plan have: ranges, lists, units of pixels, names of a user's own functions."""
 
 from typing import Annotated, Any, TypeVar
 

@@ -23,6 +23,7 @@ from synevo.runs.lock import require_folder
 from synevo.runs.machine import describe
 from synevo.runs.organisms import Context, calls, load_organism, prepare, resolve, to_tensors
 from synevo.runs.rundir import RunDir
+from synevo.training.fit import rehearse
 
 CHECKPOINT_EVERY = 2.0
 """The least time between two checkpoints, in seconds."""
@@ -33,6 +34,7 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
 
     Raises:
         DivergenceError: if the ancestor could not be trained.
+        TrainingError: if an optimiser or an augmentation of the user's own cannot be used.
         RunError: if another process writes the run, or its files are damaged.
     """
     require_folder(run.path)
@@ -41,6 +43,8 @@ def train_ancestor(run: RunDir, plan: Plan) -> Iterator[Happening]:
     if not run.exists() or plan != run.load_plan():  # that one is resolved, by the version that began the run
         plan = resolve(plan)
     context = prepare(plan)  # before anything is written, so that an error leaves no run
+    for training in (plan.ancestor_training, plan.training):
+        rehearse(context.species.template, context.problem.task, context.problem.train, training)
     with run.writing():
         if run.load_lineage().individuals:
             return
