@@ -5,7 +5,6 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from synevo.errors import SynevoError, did_you_mean
@@ -59,4 +58,5 @@ def line_of(function: Callable[..., Any], error: Exception | None = None) -> str
         return getattr(function, "__name__", type(function).__name__)
     frames = traceback.extract_tb(error.__traceback__) if error else []
     lines = [frame.lineno for frame in frames if frame.filename == path and frame.lineno]
-    return f"{Path(path).name}:{lines[-1] if lines else first}"
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return f"{name}:{lines[-1] if lines else first}"

@@ -68,10 +68,10 @@ class DataPlan(Section):
         "scale", description="to [0, 1], to mean 0 and deviation 1 a channel, or not: 0 … 255 as float32"
     )
     mean: OneOrMany[Mean] | None = Field(
-        None, description="taken from pixels scaled to [0, 1]: one number, or one for each channel"
+        None, description="your own mean of pixels scaled to 0 … 1: one number, or one for each channel"
     )
     deviation: OneOrMany[Deviation] | None = Field(
-        None, description="by which they are divided then: one number, or one for each channel"
+        None, description="your own deviation of pixels scaled to 0 … 1: one number, or one for each channel"
     )
 
     @model_validator(mode="after")
