@@ -51,6 +51,10 @@ class AncestorError(SynevoError):
     """An ancestor could not be found, built or traced."""
 
 
+class TrainingError(SynevoError):
+    """A user's own optimiser or augmentation could not be found or used, or a training cannot go on with it."""
+
+
 class RunError(SynevoError):
     """A run directory is missing, damaged, of another version, or locked by another writer."""
 

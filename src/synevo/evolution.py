@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from synevo.compaction.proof import prove
-from synevo.errors import DivergenceError, PlanError
+from synevo.errors import DivergenceError, PlanError, TrainingError
 from synevo.genetics import census, mating, mutation, viability
 from synevo.genetics.archive import Archive, Birth, Memory, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
@@ -36,6 +36,7 @@ from synevo.tasks.distillation import distilled, taught
 from synevo.tasks.task import Examples, Problem, Task, first
 from synevo.training.evaluation import evaluate, outputs_of
 from synevo.training.fit import State, fit, start
+from synevo.training.own import augmented
 from synevo.wiring.cutting import uncut_arrays
 
 PROVEN = 128
@@ -296,9 +297,9 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
     for attempt in range(begun, max(begun, growing.retries) + 1):
         rate = growing.training.learning_rate / 4**attempt
         gentler = growing.training.model_copy(update={"learning_rate": rate})
-        state = start(_copy(organism.network), gentler)
+        state = start(_copy(organism.network), gentler, examples)
         if resume is not None and resume.attempt == attempt:
-            state = state.filled(resume.leaves, epoch=resume.epoch)
+            state = _resumed(state, resume, conception)
         try:
             seen = _as_trained(task, gentler)
             for after in fit(derive(key, "training", attempt), state, seen, examples, gentler, masks=living):
@@ -316,9 +317,22 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
     yield Birth(replace(failed, problem=problem, epochs=0, **synthesis), None)
 
 
+def _resumed(state: State, resume: Resumption, conception: Conception) -> State:
+    """Return the state of an interrupted training; raise TrainingError if it is that of another one."""
+    try:
+        return state.filled(resume.leaves, epoch=resume.epoch)
+    except ValueError:
+        raise TrainingError(
+            f"The interrupted training of generation {conception.generation} cannot go on: its checkpoint has other "
+            "arrays than this network and its optimiser.",
+            remedy="Give the optimiser or the model back its code; or remove the folder training of the run, and this "
+            "training begins anew.",
+        ) from None
+
+
 def _as_trained(task: Task, plan: TrainingPlan) -> Task:
-    """Return the task for one training: with moved images and the ancestor's answers, as the plan asks."""
-    task = moved(task, shift=plan.shift, flip=plan.flip)
+    """Return the task for one training: with augmentation and the ancestor's answers, as the plan asks."""
+    task = augmented(moved(task, shift=plan.shift, flip=plan.flip), plan)
     if not plan.distillation:
         return task
     return distilled(task, share=plan.distillation, temperature=plan.temperature)

@@ -46,7 +46,7 @@ def train(
     scanned: bool | None = None,
 ) -> list[State]:
     """The state after each epoch."""
-    state = start(copy(network), plan) if state is None else state
+    state = start(copy(network), plan, problem.train) if state is None else state
     task = moved(problem.task, shift=plan.shift, flip=plan.flip)
     return [
         replace(after, network=copy(after.network), optimiser=copy(after.optimiser))
@@ -136,15 +136,17 @@ def test_resuming_equals_not_stopping_to_the_bit(
         assert state.loss == expected.loss
 
 
-def test_a_state_is_filled_with_the_arrays_of_another_of_its_shapes_alone(tiny: Specimen, states: list[State]) -> None:
-    fresh = start(tiny.network, PLAN)
+def test_a_state_is_filled_with_the_arrays_of_another_of_its_shapes_alone(
+    tiny: Specimen, digits: Problem, states: list[State]
+) -> None:
+    fresh = start(tiny.network, PLAN, digits.train)
     kept = [np.asarray(leaf) for leaf in states[1].leaves()]
     filled = fresh.filled(kept, epoch=2)
     assert filled.epoch == 2
     for leaf, expected in zip(filled.leaves(), states[1].leaves(), strict=True):
         np.testing.assert_array_equal(leaf, expected)
     with pytest.raises(ValueError, match="another network"):
-        start(specimen(Normed).network, PLAN).filled(kept, epoch=2)
+        start(specimen(Normed).network, PLAN, digits.train).filled(kept, epoch=2)
 
 
 def test_examples_that_are_read_a_batch_at_a_time_train_as_those_in_memory_to_the_bit(
@@ -248,7 +250,7 @@ def test_statistics_follow_the_images_in_training_and_rest_in_evaluation(digits:
 
 def last(network: Network, task: Task, examples: Examples, plan: TrainingPlan, alive: Masks) -> Network:
     """The network after a training of a task."""
-    *_, state = fit(keys.root(0), start(copy(network), plan), task, examples, plan, masks=alive)
+    *_, state = fit(keys.root(0), start(copy(network), plan, examples), task, examples, plan, masks=alive)
     return state.network
 
 

@@ -11,7 +11,18 @@ import typer
 from synevo.cli.screens import say
 from synevo.errors import PlanError
 
-TOPICS = ("own-data", "own-network", "own-task", "own-loop", "library", "deploy", "results", "method", "architecture")
+TOPICS = (
+    "own-data",
+    "own-network",
+    "own-task",
+    "own-training",
+    "own-loop",
+    "library",
+    "deploy",
+    "results",
+    "method",
+    "architecture",
+)
 """The pages of the guide, in the order in which a user meets them; each is `synevo/guide/TOPIC.md`."""
 
 

@@ -27,7 +27,7 @@ from synevo.data.sources import Source, divide, open_digits
 from synevo.data.tfds import open_prepared
 from synevo.errors import DataError, PlanError
 from synevo.plan.fields import DataPlan
-from synevo.tasks.classification import classification
+from synevo.tasks.classification import AS_THEY_ARE, classification
 from synevo.tasks.task import Problem
 
 WIDEST_PADDING = 8
@@ -73,14 +73,17 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
     """Return the images of a plan in its size, with the share `plan.validation` of the training images held out.
 
     The test split is the same for every seed; the validation split depends on the seed alone. Both are stratified. A
-    source that has a validation split of its own gives that, and its training images stay whole.
+    source that has a validation split of its own gives that, and its training images stay whole; of TFDS, the plan must
+    name it, as a resolved one does.
 
     Raises:
         DataError: if the source is missing, or an image classifier cannot be trained on it.
-        PlanError: if the size and the fit contradict each other.
+        PlanError: if the size and the fit contradict each other, the split for validation is not there, or mean and
+            deviation are not one a channel.
     """
     plan = _locate(plan)
     source = _open(plan)
+    _check_numbers(plan, source.shape[-1])
     size, fit = _settle(plan, source.shape, native_size=None)
     if size is not None and fit == "resize" and source.resized is not None:
         source = source.resized(size)
@@ -90,12 +93,12 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
         train, validation = divide(train, plan.validation, classes=source.classes, entropy=(_VALIDATION, seed))
     else:
         validation = brought_to(splits.validation, size, fit)
-    mean, deviation = _normalisation(train.pixels, plan.normalise)
+    mean, deviation = _normalisation(train.pixels, plan)
     return Dataset(source.name, source.classes, train, validation, test, mean, deviation)
 
 
 def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
-    """Return the plan with every choice made: absolute paths, the size in pixels, and a fit other than `auto`.
+    """Return the plan with every choice made: absolute paths, the size, a fit, the split for validation.
 
     `native_size` is the side in pixels that the ancestor expects, or None if it takes any; the user's choice goes
     before it. Images that are not square keep their size (`image_size` None) if any will do. Resolving twice changes
@@ -103,11 +106,14 @@ def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
 
     Raises:
         DataError: if the source is missing or unfit, or its images are not square and the network wants squares.
-        PlanError: if the size and the fit contradict each other.
+        PlanError: as in `load`.
     """
     plan = _locate(plan)
-    size, fit = _settle(plan, _open(plan).shape, native_size=native_size)
-    return plan.model_copy(update={"image_size": size, "fit": fit})
+    source = _open(plan)
+    _check_numbers(plan, source.shape[-1])
+    size, fit = _settle(plan, source.shape, native_size=native_size)
+    split = plan.validation_split or source.validation
+    return plan.model_copy(update={"image_size": size, "fit": fit, "validation_split": split})
 
 
 def native_shape(plan: DataPlan) -> tuple[int, int, int]:
@@ -116,11 +122,21 @@ def native_shape(plan: DataPlan) -> tuple[int, int, int]:
 
 
 def _locate(plan: DataPlan) -> DataPlan:
-    """Return the plan with absolute paths; `data_dir` is None unless the source is a TFDS name."""
+    """Return the plan with absolute paths; `data_dir` is None unless the source is a TFDS name.
+
+    Raises:
+        PlanError: if a split for validation is named, and the source is none of TFDS.
+    """
     kind = _kind(plan.dataset)
     if kind == "tfds":
         folder = plan.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
         return plan.model_copy(update={"data_dir": _absolute(folder)})
+    if plan.validation_split is not None:
+        raise PlanError(
+            f"data.validation_split names a split of a TFDS data set, and {plan.dataset} is none.",
+            remedy="Leave it out. A validation split of your own is val/ in a folder, or the arrays val_images and "
+            "val_labels in an .npz file; elsewhere data.validation is the share that is held out.",
+        )
     name = plan.dataset if kind == "digits" else _absolute(plan.dataset)
     return plan.model_copy(update={"dataset": name, "data_dir": None})
 
@@ -152,7 +168,7 @@ def _open(plan: DataPlan) -> Source:
             case "file":
                 raise other_file(Path(plan.dataset))
             case "tfds":
-                return open_prepared(plan.dataset, Path(plan.data_dir or ""))
+                return open_prepared(plan.dataset, Path(plan.data_dir or ""), plan.validation_split)
     except OSError as error:
         raise DataError(f"{plan.dataset} cannot be read: {error}", remedy="Check that you may read it.") from None
 
@@ -210,15 +226,31 @@ def brought_to(images: Images, size: int | None, fit: Fit) -> Images:
     return Images(resized, images.labels)
 
 
-def _normalisation(
-    pixels: NDArray[np.uint8], normalise: Literal["scale", "standardise"]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _check_numbers(plan: DataPlan, channels: int) -> None:
+    """Raise PlanError if the plan's mean or deviation is neither one number nor one for each channel."""
+    for name in ("mean", "deviation"):
+        count = len(_numbers(getattr(plan, name) or 0.0))
+        if count not in (1, channels):
+            raise PlanError(
+                f"data.{name} has {count} numbers, and the images have {channels} channels.",
+                remedy=f"Give one number, or one for each channel: --set data.{name}=NUMBER[,NUMBER…].",
+            )
+
+
+def _numbers(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _normalisation(pixels: NDArray[np.uint8], plan: DataPlan) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and deviation of each channel, in units of the full range; 0 and 1 if pixels are only scaled."""
     channels = pixels.shape[-1]
-    if normalise == "scale":
-        return (0.0,) * channels, (1.0,) * channels
-    moments = [_moments(pixels[..., channel]) for channel in range(channels)]
-    return tuple(mean for mean, _ in moments), tuple(max(deviation, SMALLEST_DEVIATION) for _, deviation in moments)
+    if plan.normalise == "standardise":
+        moments = [_moments(pixels[..., channel]) for channel in range(channels)]
+        return tuple(mean for mean, _ in moments), tuple(max(deviation, SMALLEST_DEVIATION) for _, deviation in moments)
+    if plan.normalise == "none":
+        return (0.0,) * channels, (AS_THEY_ARE,) * channels
+    mean, deviation = _numbers(plan.mean or 0.0), _numbers(plan.deviation or 1.0)
+    return mean * (channels // len(mean)), deviation * (channels // len(deviation))
 
 
 def _moments(channel: NDArray[np.uint8]) -> tuple[float, float]:

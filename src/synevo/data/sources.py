@@ -40,6 +40,7 @@ class Source:
 
     `stamp` changes whenever the result of `read` could; it is None if reading is too fast to be worth a cache.
     `resized` returns the source whose images are resized to a side when they are read; None if they have one size.
+    `validation` is the name of a split for validation that is read only if the plan names it; None if there is none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Source:
     read: Callable[[], Splits]
     stamp: str | None = None
     resized: "Callable[[int], Source] | None" = None
+    validation: str | None = None
 
 
 def divide(images: Images, share: float, *, classes: Sequence[str], entropy: Sequence[int]) -> tuple[Images, Images]:

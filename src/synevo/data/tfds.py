@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 
 from synevo.data.images import Images
 from synevo.data.sources import Source, Splits, check_labels, stamp
-from synevo.errors import DataError, did_you_mean
+from synevo.errors import DataError, PlanError, did_you_mean
 
 HOST = "storage.googleapis.com"
 """The host of most data sets of TFDS, looked up to find out if there is a network."""
@@ -33,10 +32,17 @@ PATIENCE = 2.0
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w\-+.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 
 
-def open_prepared(name: str, data_dir: Path) -> Source:
+TRAIN, TEST, VALIDATION = "train", "test", "validation"
+"""The names that TFDS gives to splits."""
+
+
+def open_prepared(name: str, data_dir: Path, validation: str | None = None) -> Source:
     """Return the source of the data set `name`, `name/config` or `name:version` under `data_dir`; prepare it if needed.
 
+    `validation` is the name of its split for validation; with None or `train` it gives none.
+
     Raises:
+        PlanError: if there is no such split, or it is the one for the test.
         DataError: if the name is unknown, the data set is not prepared and cannot be, or it does not consist of
             labelled images of a fixed size with a training and a test (or validation) split.
     """
@@ -47,18 +53,21 @@ def open_prepared(name: str, data_dir: Path) -> Source:
         _check_format(builder, folder)
         image, label = _choose_features(tfds, name, builder.info)
         test = _choose_test(name, builder.info)
+        held = _choose_validation(name, builder.info, test, validation)
         shape = _check_image(name, builder.info.features[image])
         classes = tuple(builder.info.features[label].names)
 
     def read() -> Splits:
-        part = partial(decode, builder, image=image, label=label, shape=shape)
-        train, held = part("train"), part(test)
-        check_labels(train.labels, len(classes), where=f"{name}: the labels of train")
-        check_labels(held.labels, len(classes), where=f"{name}: the labels of {test}")
-        return Splits(train, held)
+        parts = {}
+        for split in filter(None, (TRAIN, test, held)):
+            parts[split] = decode(builder, split, image=image, label=label, shape=shape)
+            check_labels(parts[split].labels, len(classes), where=f"{name}: the labels of {split}")
+        return Splits(parts[TRAIN], parts[test], parts[held] if held else None)
 
     files = sorted(item for item in folder.iterdir() if item.is_file())
-    return Source(name, shape, classes, read, stamp("tfds", folder, files))
+    mark = stamp(f"tfds {held}" if held else "tfds", folder, files)
+    spare = VALIDATION if VALIDATION in builder.info.splits and test != VALIDATION else None
+    return Source(name, shape, classes, read, mark, validation=spare)
 
 
 def find_prepared(name: str, data_dir: Path) -> Path | None:
@@ -195,13 +204,32 @@ def _choose_features(tfds: Any, name: str, info: Any) -> tuple[str, str]:
 def _choose_test(name: str, info: Any) -> str:
     """Return the name of the split for the test: `test`, or else `validation`; raise DataError if there is none."""
     names = list(info.splits)
-    test = next((split for split in ("test", "validation") if split in names), None)
-    if test is None or "train" not in names:
+    test = next((split for split in (TEST, VALIDATION) if split in names), None)
+    if test is None or TRAIN not in names:
         raise DataError(
             f"{name} must have a train split and a test or validation split; found {', '.join(names)}.",
             remedy="Choose another data set, or write its images to an .npz file (images, labels).",
         )
     return test
+
+
+def _choose_validation(name: str, info: Any, test: str, wanted: str | None) -> str | None:
+    """Return the name of the split for validation, or None if a share of `train` is held out for it.
+
+    Raises:
+        PlanError: if the `wanted` split is not there, or is the one for the test.
+    """
+    if wanted in (None, TRAIN):
+        return None
+    others = [split for split in info.splits if split != test]
+    if wanted in others:
+        return wanted
+    found = f"is the one that tests {name}" if wanted == test else f"is none of {name}"
+    raise PlanError(
+        f"data.validation_split = {wanted!r} {found}; there are {', '.join(info.splits)}."
+        f"{'' if wanted == test else did_you_mean(wanted, others)}",
+        remedy="Name another split, or hold out a share of the training images: --set data.validation_split=train.",
+    )
 
 
 def _check_image(name: str, feature: Any) -> tuple[int, int, int]:

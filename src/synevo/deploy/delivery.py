@@ -6,7 +6,7 @@ describes its input, its output, and the result of the comparison.
 
 import importlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from synevo.files.writing import hash_of, require_replaceable, write, write_json
 from synevo.runs import measuring
 from synevo.runs.lock import require_folder
 from synevo.runs.rundir import owner_of_file
+from synevo.tasks.classification import AS_THEY_ARE
 
 BATCH, CHECKED, CALIBRATING = 256, 1000, 300
 """Numbers of images: of a batch, of the comparison of a float format, and of the calibration of whole numbers."""
@@ -167,8 +168,7 @@ def _contract(reloaded: Reloaded, format_: Format, name: str, content: bytes) ->
             "name": "pixels",
             "dtype": "uint8",
             "shape": ["n", height, width, channels],
-            "meaning": "raw pixels, 0 … 255, channels last; "
-            "normalisation (pixel / 255 - mean) / deviation is part of the network",
+            "meaning": f"raw pixels, 0 … 255, channels last; {_normalised(about)}",
             "mean": about["mean"],
             "deviation": about["deviation"],
         },
@@ -182,6 +182,13 @@ def _contract(reloaded: Reloaded, format_: Format, name: str, content: bytes) ->
         "architecture": reloaded.architecture,
     }
     return seal(contract)
+
+
+def _normalised(about: Mapping[str, Any]) -> str:
+    """Return what becomes of the pixels of an input in the network."""
+    if set(about["mean"]) == {0.0} and set(about["deviation"]) == {AS_THEY_ARE}:
+        return "the network takes them as they are, as float32"
+    return "normalisation (pixel / 255 - mean) / deviation is part of the network"
 
 
 def _compare(reloaded: Reloaded, images: Images, exported: Runner) -> Comparison:

@@ -94,7 +94,8 @@ def load(path: str | Path, *, generation: int | None = None, ancestor: Ancestor 
     `path` is a run (its best compacted generation, or `generation`), a folder `compact/gNN` of a run or a copy of it,
     or a file of `synevo export --to safetensors` with its .json beside it. Call a module of images on
     float32 [n, height, width, channels], normalised as (pixel / 255 - mean) / deviation; `mean` and `deviation` are
-    under `input` in architecture.json. Dead synapses inside it are zeros that further training may revive.
+    under `input` in architecture.json (0 and 1/255 for a network that takes pixels of 0 … 255 as they are). Dead
+    synapses inside it are zeros that further training may revive.
 
     `ancestor` is the factory that builds the network, or its name. A file that was received may name any code, so it
     is needed unless the file names a built-in ancestor, or one that you have started a run with.

@@ -1,7 +1,9 @@
-"""Find a user's own function by its name `package.module:function`."""
+"""Find a user's own function by its name `package.module:function`, and the line at which it fails."""
 
 import importlib
+import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -42,3 +44,19 @@ def find_named(name: str, *, what: str, error: type[SynevoError]) -> Callable[..
         )
     named: Callable[..., Any] = found
     return named
+
+
+def line_of(function: Callable[..., Any], error: Exception | None = None) -> str:
+    """Return `file:line` of a user's function, or of the last line in its file on the way to an error.
+
+    Where it is not written in Python, the result is its name.
+    """
+    try:
+        written = inspect.unwrap(function)
+        path, (_, first) = inspect.getfile(written), inspect.getsourcelines(written)
+    except (TypeError, OSError):
+        return getattr(function, "__name__", type(function).__name__)
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    lines = [frame.lineno for frame in frames if frame.filename == path and frame.lineno]
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return f"{name}:{lines[-1] if lines else first}"

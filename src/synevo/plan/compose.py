@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from synevo.errors import PlanError, did_you_mean
-from synevo.plan.fields import MANY, ONE, Plan, Section
+from synevo.plan.fields import Plan, Section
+from synevo.plan.kinds import MANY, ONE
 from synevo.plan.presets import preset_table
 
 _LONGEST = 200
@@ -146,6 +147,8 @@ def _describe(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{name}: there is no such field.{_near_field(name)}"
     message = str(detail["msg"]).removeprefix("Value error, ")
+    if name and detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
+        return f"{name}: {message}."
     return f"{name} = {_brief(detail['input'])}: {message}.{_near_value(detail)}" if name else f"{message}."
 
 

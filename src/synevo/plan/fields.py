@@ -6,9 +6,11 @@ that order. It holds only resolved values, so a plan alone tells what a run did.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from synevo.plan.kinds import ADAM, Count, Deviation, Mean, OneOrMany, OptimiserName, OwnName, Share
 
 FORMAT = 1
 
@@ -24,32 +26,7 @@ class Option:
     metavar: str | None = None
 
 
-def _listed(value: Any) -> Any:
-    """Return the parts of a text such as "0.8,0.9" as a list, and anything else as it is."""
-    return value.split(",") if isinstance(value, str) and "," in value else value
-
-
-Share = Annotated[float, Field(gt=0, le=1)]
-
-ONE, MANY = "one value", "list of values"
-
-_ONE_OR_MANY = Discriminator(lambda value: MANY if isinstance(value, (list, tuple)) else ONE)
-
 Scope = Literal["layer", "network"]
-
-Shares = Annotated[
-    Annotated[Share, Tag(ONE)] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(MANY)],
-    _ONE_OR_MANY,
-    BeforeValidator(_listed),
-]
-
-Scopes = Annotated[
-    Annotated[Scope, Tag(ONE)] | Annotated[tuple[Scope, ...], Field(min_length=1), Tag(MANY)],
-    _ONE_OR_MANY,
-    BeforeValidator(_listed),
-]
-
-Count = Annotated[int, Field(ge=1)]
 
 Mating = Literal["sum", "product"]
 
@@ -78,13 +55,38 @@ class DataPlan(Section):
     validation: float = Field(
         0.1, gt=0, lt=0.9, description="share of the training images held out, stratified by class"
     )
+    validation_split: str | None = Field(
+        None,
+        min_length=1,
+        description="the TFDS split to decide on, or train to hold out a share; validation where there is one",
+    )
     image_size: int | None = Field(
         None, ge=1, description="side in pixels that the network expects; resolved from the ancestor"
     )
     fit: Literal["auto", "none", "pad", "resize"] = Field("auto", description="how images reach that size")
-    normalise: Literal["scale", "standardise"] = Field(
-        "scale", description="to [0, 1], or to mean 0 and deviation 1 a channel"
+    normalise: Literal["scale", "standardise", "none"] = Field(
+        "scale", description="to [0, 1], to mean 0 and deviation 1 a channel, or not: 0 … 255 as float32"
     )
+    mean: OneOrMany[Mean] | None = Field(
+        None, description="your own mean of pixels scaled to 0 … 1: one number, or one for each channel"
+    )
+    deviation: OneOrMany[Deviation] | None = Field(
+        None, description="your own deviation of pixels scaled to 0 … 1: one number, or one for each channel"
+    )
+
+    @model_validator(mode="after")
+    def _numbers_are_for_scaled_pixels(self) -> "DataPlan":
+        given = [name for name in ("mean", "deviation") if getattr(self, name) is not None]
+        if given == ["mean"]:
+            raise ValueError("a mean needs a deviation: add --set data.deviation=NUMBER (1 changes nothing)")
+        if given == ["deviation"]:
+            raise ValueError("a deviation needs a mean: add --set data.mean=NUMBER (0 changes nothing)")
+        if given and self.normalise != "scale":
+            raise ValueError(
+                f"normalise {self.normalise} leaves no room for a mean and a deviation of your own, which are for "
+                "scaled pixels: leave them out, or add --set data.normalise=scale"
+            )
+        return self
 
 
 class AncestorPlan(Section):
@@ -112,16 +114,22 @@ class TaskPlan(Section):
 
 
 class TrainingPlan(Section):
-    """The training of one network: Adam, a warm-up of 5 % of the steps, then a cosine to 1 % of the learning rate."""
+    """The training of one network: Adam and its learning rate over the steps, or an optimiser of the user's own."""
 
     epochs: int = Field(10, ge=0, description="passes over the training images; 0: not trained at all")
     growth: float = Field(
         0.0, ge=0, le=2, description="epochs grow as (synaptic efficiency)^growth, for networks that learn slower"
     )
     batch_size: Count = Field(128, description="images a step")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate")
     rate_growth: float = Field(
         0.0, ge=0, le=1, description="the learning rate grows as (synaptic efficiency)^rate_growth, up to 1"
+    )
+    optimiser: OptimiserName = Field(
+        ADAM, description="adam, or package.module:function of the learning rate and the number of steps"
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="a warm-up of 5 % of the steps and a cosine to 1 % of the peak, or the peak throughout"
     )
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled weight decay of the synapses")
     distillation: float = Field(
@@ -130,6 +138,18 @@ class TrainingPlan(Section):
     temperature: float = Field(4.0, gt=0, le=100, description="how far distillation softens both answers")
     shift: int = Field(0, ge=0, le=8, description="augmentation: random translation by up to this many pixels")
     flip: bool = Field(False, description="augmentation: random left-right mirror image")
+    augment: OwnName | None = Field(
+        None, description="augmentation of your own: package.module:function of a key and a batch"
+    )
+
+    @model_validator(mode="after")
+    def _an_own_optimiser_decides_alone(self) -> "TrainingPlan":
+        if self.optimiser != ADAM and (self.weight_decay or self.schedule != "cosine"):
+            raise ValueError(
+                f"schedule and weight decay are part of the optimiser {self.optimiser}: leave the fields schedule "
+                "and weight_decay as they are by default"
+            )
+        return self
 
 
 class EncodingPlan(Section):
@@ -186,16 +206,16 @@ class EnvironmentPlan(Section):
     Any value may be a list: one for generation 2, one for generation 3 and so on, the last one for all that follow.
     """
 
-    keep_clusters: Annotated[Shares, Option("--keep-clusters", "SHARE[,SHARE…]")] = Field(
+    keep_clusters: Annotated[OneOrMany[Share], Option("--keep-clusters", "SHARE[,SHARE…]")] = Field(
         0.95, description="R^c: expected share of the parent's clusters that survives, or a list by generation"
     )
-    keep_synapses: Annotated[Shares, Option("--keep-synapses", "SHARE[,SHARE…]")] = Field(
+    keep_synapses: Annotated[OneOrMany[Share], Option("--keep-synapses", "SHARE[,SHARE…]")] = Field(
         0.67, description="R^s: expected share of the parent's synapses that survives, or a list by generation"
     )
-    cluster_scope: Scopes = Field(
+    cluster_scope: OneOrMany[Scope] = Field(
         "layer", description="one F_c for each layer, or one for all; or a list by generation"
     )
-    synapse_scope: Scopes = Field(
+    synapse_scope: OneOrMany[Scope] = Field(
         "layer", description="one F_s for each layer, or one for all; or a list by generation"
     )
 

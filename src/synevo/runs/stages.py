@@ -25,6 +25,7 @@ from synevo.runs.lock import require_folder
 from synevo.runs.measuring import describe
 from synevo.runs.organisms import Context, calls, load_organism, prepare, resolve, to_tensors
 from synevo.runs.rundir import RunDir
+from synevo.training.fit import rehearse
 
 CHECKPOINT_EVERY = 2.0
 """The least time between two checkpoints, in seconds."""
@@ -38,12 +39,14 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
     Raises:
         AdoptionError: if the weights cannot be read, do not fit the network, or give other outputs.
         DivergenceError: if the ancestor could not be trained.
+        TrainingError: if an optimiser or an augmentation of the user's own cannot be used.
         RunError: if another process writes the run, or its files are damaged.
     """
     require_folder(run.path)
     if run.load_lineage().individuals:
         return
-    plan = resolve(plan)
+    if not run.exists() or plan != run.load_plan():  # that one is resolved, by the version that began the run
+        plan = resolve(plan)
     context = prepare(plan)  # before anything is written, so that an error leaves no run
     species, task = context.species, context.problem.task
     network, adoption = adopted(
@@ -53,6 +56,8 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
         expect=expect,
         prepare=(lambda pixels: task.inputs({"image": pixels})[0]) if context.dataset else None,
     )
+    for training in (plan.ancestor_training, plan.training):
+        rehearse(context.species.template, context.problem.task, context.problem.train, training)
     with run.writing():
         if run.load_lineage().individuals:
             return

@@ -17,6 +17,9 @@ from synevo.tasks.task import Batch, Outputs, Task
 
 Numbers = tuple[float, ...]
 
+AS_THEY_ARE = 1 / 255
+"""The deviation which, with a mean of 0, leaves pixels as they are: 0 … 255."""
+
 
 @cache
 def classification(mean: Numbers, deviation: Numbers) -> Task:
@@ -34,8 +37,10 @@ def normalise(pixels: Array, mean: Numbers, deviation: Numbers) -> Array:
     """Normalise images for a network: return float32 (pixel / 255 - mean) / deviation.
 
     `pixels` are uint8 [n, height, width, channels]; `mean` and `deviation` have one entry a channel, in units of the
-    full range.
+    full range. With a mean of 0 and a deviation of `AS_THEY_ARE` in every channel, that is the pixel, to the bit.
     """
+    if set(mean) == {0.0} and set(deviation) == {AS_THEY_ARE}:
+        return pixels.astype(jnp.float32)
     shift, scale = (np.asarray(values, np.float32).reshape(1, 1, 1, -1) for values in (mean, deviation))
     return (pixels.astype(jnp.float32) / 255 - shift) / scale
 

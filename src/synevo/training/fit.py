@@ -23,8 +23,8 @@ from synevo.errors import DivergenceError
 from synevo.keys import derive
 from synevo.model.network import Arrays, Network
 from synevo.plan.fields import TrainingPlan
-from synevo.tasks.task import Batch, Examples, InMemory, Task
-from synevo.training import compiling
+from synevo.tasks.task import Batch, Examples, InMemory, Task, first
+from synevo.training import compiling, own
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class _Recipe:
     task: Task
     plan: TrainingPlan
     steps: int
+    maker: own.Maker | None
 
 
 class _Constants(NamedTuple):
@@ -67,9 +68,28 @@ class _Constants(NamedTuple):
     key: Array
 
 
-def start(network: Network, plan: TrainingPlan) -> State:
-    """Return the state of a network before its first epoch, with a fresh optimiser."""
-    return State(network, _optimiser(plan, steps=1).init(network.parameters), 0, float("nan"))
+def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
+    """Return the state of a network before its first epoch on `examples`, with a fresh optimiser.
+
+    Raises:
+        TrainingError: if the plan names an optimiser of the user's own that cannot be used.
+    """
+    maker, total = own.find_maker(plan), _steps(plan, examples) * plan.epochs
+    if maker is None:
+        return State(network, _adam(plan, total).init(network.parameters), 0, float("nan"))
+    return State(network, own.first_state(maker, plan, total, network.parameters), 0, float("nan"))
+
+
+def rehearse(network: Network, task: Task, examples: Examples, plan: TrainingPlan) -> None:
+    """Try the user's own functions of a plan on shapes, without training; do nothing where it names none.
+
+    Raises:
+        TrainingError: if one cannot be used.
+    """
+    if own.find_maker(plan) is not None:
+        start(network, plan, examples)
+    if plan.augment is not None:
+        own.try_augment(task, plan, first(examples, plan.batch_size))
 
 
 def fit(
@@ -90,9 +110,10 @@ def fit(
 
     Raises:
         DivergenceError: when the loss is no longer finite.
+        TrainingError: if the plan names an optimiser of the user's own that cannot be used.
     """
     size = min(plan.batch_size, len(examples))
-    recipe = _Recipe(task, plan, len(examples) // size)
+    recipe = _Recipe(task, plan, _steps(plan, examples), own.find_maker(plan))
     source = InMemory(jax.tree.map(jnp.asarray, examples.arrays)) if isinstance(examples, InMemory) else examples
     if scanned is None:
         scanned = jax.default_backend() != "cpu" and isinstance(source, InMemory)
@@ -134,10 +155,24 @@ def _scanned(
     return network, optimiser, float(losses.mean())
 
 
-def _optimiser(plan: TrainingPlan, steps: int) -> optax.GradientTransformation:
-    """Return Adam with a warm-up of 5 % of all steps and a cosine decay to 1 % of the peak."""
-    peak, total = plan.learning_rate, max(2, steps * plan.epochs)  # Optax's schedule needs at least 2 steps
-    schedule = optax.warmup_cosine_decay_schedule(peak * 0.1, peak, max(1, total // 20), total, peak * 0.01)
+def _steps(plan: TrainingPlan, examples: Examples) -> int:
+    """Return the number of steps of an epoch."""
+    return len(examples) // min(plan.batch_size, len(examples))
+
+
+def _optimiser(recipe: _Recipe) -> optax.GradientTransformationExtraArgs:
+    total = recipe.steps * recipe.plan.epochs
+    if recipe.maker is not None:
+        return own.make(recipe.maker, recipe.plan, total)
+    return optax.with_extra_args_support(_adam(recipe.plan, total))
+
+
+def _adam(plan: TrainingPlan, total: int) -> optax.GradientTransformation:
+    """Return Adam for a training of `total` steps, with the schedule and the weight decay of the plan."""
+    peak, total = plan.learning_rate, max(2, total)  # Optax's schedule needs at least 2 steps
+    schedule = optax.constant_schedule(peak)
+    if plan.schedule == "cosine":
+        schedule = optax.warmup_cosine_decay_schedule(peak * 0.1, peak, max(1, total // 20), total, peak * 0.01)
     if plan.weight_decay:
         return optax.adamw(schedule, weight_decay=plan.weight_decay, mask=_is_matrix)
     return optax.adam(schedule)
@@ -160,11 +195,18 @@ def _step(
         return task.loss(outputs, batch).mean(), updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(network.parameters)
-    updates, optimiser = _optimiser(recipe.plan, recipe.steps).update(gradient, optimiser, network.parameters)
+    alive = constants.masks
+    if recipe.maker is not None:  # an optimiser that looks at the whole gradient, such as at its norm, sees the living
+        gradient = _masked(gradient, alive)
+    updates, optimiser = _optimiser(recipe).update(gradient, optimiser, network.parameters, value=loss)
     parameters = optax.apply_updates(network.parameters, updates)
-    alive = constants.masks  # masking the update itself would round living synapses differently
-    parameters = {name: jnp.where(alive[name], p, 0) if name in alive else p for name, p in parameters.items()}
+    parameters = _masked(parameters, alive)  # masking the update itself would round living synapses differently
     return replace(network, parameters=parameters, statistics=updated.statistics), optimiser, loss
+
+
+def _masked(arrays: Arrays, alive: Mapping[str, Array]) -> dict[str, Array]:
+    """Return arrays by name, with zeros for what is dead."""
+    return {name: jnp.where(alive[name], array, 0) if name in alive else array for name, array in arrays.items()}
 
 
 def _resident_step(
