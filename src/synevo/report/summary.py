@@ -5,15 +5,17 @@ seconds, and unknown values null.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any
 
 from synevo.errors import SynevoError
 from synevo.lineage import course
+from synevo.lineage.doubts import doubts
 from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, from_table, ratio
 from synevo.plan.fields import CLASSIFICATION, Plan
 from synevo.report import family, outcomes, recipe, survival, variation
+from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir
 
 
@@ -82,8 +84,16 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "frozen": found.attempt("frozen", lambda: architecture["frozen"] if architecture else [], []),
         "hashes": {from_table(entry["individual"]).name: entry["files"] for entry in entries},
         "commands": found.attempt("plan", lambda: recipe.commands(plan, run.name), []) if plan else [],
+        "warnings": _warnings(lineage, plan, entries),
         "missing": found.missing,
     }
+
+
+def _warnings(lineage: Lineage, plan: Plan | None, entries: list[Entry]) -> list[dict[str, str]]:
+    """Return the reasons to doubt the numbers of a lineage, each with its kind and in words."""
+    if plan is None or not lineage.individuals:
+        return []
+    return [asdict(one) for one in doubts(lineage, plan, basis_in(entries))]
 
 
 def _all(entries: list[dict[str, Any]]) -> list[Individual]:
@@ -131,9 +141,7 @@ def _cost(entries: list[dict[str, Any]]) -> dict[str, float]:
 
 def _lost_weights(run: RunDir, entries: list[dict[str, Any]]) -> list[str]:
     """Return a problem for each individual whose weights file is missing; contents are checked when they are read."""
-    folders = [
-        run.path / "individuals" / one.name for one, entry in zip(_all(entries), entries, strict=True) if entry["files"]
-    ]
+    folders = [run.path / "individuals" / one.name for one in _all(entries) if one.counts is not None]
     lost = [folder for folder in folders if run.weights_size(folder) is None]
     return [f"{folder} has no weights." for folder in lost]
 

@@ -5,14 +5,18 @@ under a temporary name and renames it; then the older ones are removed.
 """
 
 import errno
+import logging
 import os
 import re
 import shutil
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orbax.checkpoint as ocp
 from jax import Array
@@ -33,15 +37,8 @@ def save(folder: Path, training: Training) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"g{training.generation:02d}-{training.number}-a{training.attempt}-e{training.state.epoch:03d}"
     leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
-    try:
-        with _undisturbed():
-            try:
-                _write((folder / name).resolve(), leaves)
-            except TimeoutError:  # Orbax measures by the system clock: it was changed, or the machine was suspended
-                _write((folder / name).resolve(), leaves)
-    except ValueError as error:
-        _raise_machine_s(error, folder)
-        raise
+    with _undisturbed():
+        _say_once(partial(_write, (folder / name).resolve(), leaves), folder)
     for other in folder.iterdir():
         if other.name != name:
             shutil.rmtree(other, ignore_errors=True)
@@ -56,17 +53,90 @@ def _require_own(folder: Path) -> None:
         )
 
 
-def _raise_machine_s(error: ValueError, folder: Path) -> None:
-    """Raise OSError if Orbax reports a full disk, a file that is too large, or too many open files."""
+_MACHINE_S = (errno.EMFILE, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOSPC)
+"""The errors of files that are no bug of anybody's: no room, no access, a limit."""
+
+
+def _machine_s(error: Exception, folder: Path) -> OSError | None:
+    """Return the error of the machine that Orbax reports in one of its own; None if it is another."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename) if error.errno in _MACHINE_S else None
     said = str(error).replace("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC))
-    for code in (errno.EMFILE, errno.EFBIG, errno.EDQUOT, errno.ENOSPC):
-        if os.strerror(code) in said:
-            raise OSError(code, os.strerror(code), str(folder)) from None
+    found = (code for code in _MACHINE_S if os.strerror(code) in said)
+    return next((OSError(code, os.strerror(code), str(folder)) for code in found), None)
+
+
+def _say_once(work: Callable[[], None], folder: Path) -> None:
+    """Do some work of Orbax; raise an error of the machine as OSError, without what Orbax and its threads print of it.
+
+    All else that they print is printed when the work has ended.
+    """
+    failure = None
+    with _held_back() as held:
+        try:
+            work()
+        except (ValueError, OSError) as error:
+            failure = _machine_s(error, folder)
+            if failure is None:
+                raise
+        if failure is not None:
+            held.clear()
+    if failure is not None:
+        logging.getLogger("asyncio").addFilter(_is_news)
+        sys.unraisablehook = partial(_unless_closed, sys.unraisablehook)
+        raise failure
+
+
+@contextmanager
+def _held_back() -> Iterator[list[Callable[[], object]]]:
+    """Hold back the errors that libraries log and the exceptions of their threads; yield what would print them."""
+    held: list[Callable[[], object]] = []
+    unraisable, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+
+    def hold(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            held.append(partial(logging.getLogger(record.name).handle, record))
+        return record.levelno < logging.ERROR
+
+    for logger in loggers:
+        logger.addFilter(hold)
+    sys.unraisablehook = lambda about: held.append(partial(unraisable, about))
+    try:
+        yield held
+    finally:
+        for logger in loggers:
+            logger.removeFilter(hold)
+        sys.unraisablehook = unraisable
+        for show in held:
+            show()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a log of asyncio is of more than an error of the machine; its threads log those late."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, Exception) and _machine_s(error, Path()))
+
+
+def _unless_closed(show: Callable[[Any], object], about: Any) -> None:
+    """Show an exception of a thread, unless it comes late to work that has failed."""
+    if str(about.exc_value) != "Event loop is closed":
+        show(about)
 
 
 def _write(path: Path, leaves: dict[str, Array]) -> None:
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path, leaves, force=True)
+    """Write a checkpoint; once more if that took too long.
+
+    Orbax measures by the system clock: it was changed, or the machine was suspended.
+    """
+    for last in (False, True):
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(path, leaves, force=True)
+        except TimeoutError:
+            if last:
+                raise
+        else:
+            return
 
 
 @contextmanager
