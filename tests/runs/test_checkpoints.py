@@ -122,3 +122,14 @@ def test_a_machine_that_slept_while_it_wrote_writes_again(
     found = checkpoints.load(tmp_path, generation=4, number=2)
     assert found is not None
     assert found.epoch == 1
+
+
+def test_a_folder_whose_name_is_no_utf8_holds_checkpoints(tmp_path: Path) -> None:
+    """Orbax takes names in UTF-8 alone."""
+    folder = tmp_path / os.fsdecode(b"\xff") / "training"
+    checkpoints.save(folder, training(1))
+    checkpoints.save(folder, training(2))
+    assert [path.name for path in folder.iterdir()] == ["g04-2-a1-e002"]
+    found = checkpoints.load(folder, generation=4, number=2)
+    assert found is not None
+    assert found.epoch == 2

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ from synevo.genetics.archive import Resumption
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """The signals that end a process: Ctrl-C, and those of schedulers and closed terminals."""
 
+_LOGGERS = ("absl", "asyncio")
+"""Where Orbax and its threads log what they raise as well."""
+
 _NAME = re.compile(r"g(\d+)-(\d+)-a(\d+)-e(\d+)")
 
 
@@ -37,8 +41,8 @@ def save(folder: Path, training: Training) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"g{training.generation:02d}-{training.number}-a{training.attempt}-e{training.state.epoch:03d}"
     leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
-    with _undisturbed():
-        _say_once(partial(_write, (folder / name).resolve(), leaves), folder)
+    with _undisturbed(), _readable(folder) as place:
+        _say_once(partial(_write, place / name, leaves), folder)
     for other in folder.iterdir():
         if other.name != name:
             shutil.rmtree(other, ignore_errors=True)
@@ -81,8 +85,9 @@ def _say_once(work: Callable[[], None], folder: Path) -> None:
                 raise
         if failure is not None:
             held.clear()
+            for name in _LOGGERS:
+                logging.getLogger(name).addFilter(_is_news)
     if failure is not None:
-        logging.getLogger("asyncio").addFilter(_is_news)
         sys.unraisablehook = partial(_unless_closed, sys.unraisablehook)
         raise failure
 
@@ -91,7 +96,7 @@ def _say_once(work: Callable[[], None], folder: Path) -> None:
 def _held_back() -> Iterator[list[Callable[[], object]]]:
     """Hold back the errors that libraries log and the exceptions of their threads; yield what would print them."""
     held: list[Callable[[], object]] = []
-    unraisable, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+    unraisable, loggers = sys.unraisablehook, [logging.getLogger(name) for name in _LOGGERS]
 
     def hold(record: logging.LogRecord) -> bool:
         if record.levelno >= logging.ERROR:
@@ -112,9 +117,9 @@ def _held_back() -> Iterator[list[Callable[[], object]]]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a log of asyncio is of more than an error of the machine; its threads log those late."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(error, Exception) and _machine_s(error, Path()))
+    """Return whether a log is of more than an error of the machine; threads log that late, when the work has failed."""
+    errors = (ValueError(record.getMessage()), record.exc_info[1] if record.exc_info else None)
+    return not any(isinstance(error, Exception) and _machine_s(error, Path()) for error in errors)
 
 
 def _unless_closed(show: Callable[[Any], object], about: Any) -> None:
@@ -137,6 +142,19 @@ def _write(path: Path, leaves: dict[str, Array]) -> None:
                 raise
         else:
             return
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[Path]:
+    """Yield an absolute path of a folder for Orbax, which reads no path but UTF-8: the folder's, or that of a link."""
+    place = folder.resolve()
+    if str(place).encode("utf-8", "ignore").decode() == str(place):
+        yield place
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        link = Path(aside) / "training"
+        link.symlink_to(place)
+        yield link
 
 
 @contextmanager
@@ -166,8 +184,8 @@ def load(folder: Path, *, generation: int, number: int = 1) -> Resumption | None
     for match in sorted(found, key=lambda match: match[0], reverse=True):
         if (int(match[1]), int(match[2])) == (generation, number):
             try:
-                with ocp.StandardCheckpointer() as checkpointer:
-                    leaves = checkpointer.restore((folder / match[0]).resolve())
+                with _readable(folder) as place, ocp.StandardCheckpointer() as checkpointer:
+                    leaves = checkpointer.restore(place / match[0])
             except (ValueError, OSError, KeyError):
                 continue
             return Resumption(int(match[3]), int(match[4]), [leaves[str(number)] for number in range(len(leaves))])
