@@ -32,10 +32,9 @@ from synevo.genetics.heredity import by_size
 from synevo.genetics.organism import Organism, Species
 from synevo.model.network import build
 from synevo.plan.fields import EncodingPlan, Environment, TrainingPlan
-from synevo.runs import organisms, measuring
-from synevo.runs.measuring import describe
+from synevo.runs import measuring, organisms
+from synevo.runs.measuring import Timing, describe
 from synevo.runs.rundir import RunDir
-from synevo.runs.measuring import Timing
 from synevo.tasks.task import InMemory, Task
 from synevo.training import fit
 from synevo.wiring.dissection import dissect, example_of

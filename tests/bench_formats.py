@@ -17,9 +17,9 @@ import numpy as np
 
 from synevo.deploy.reload import Reloaded
 from synevo.lineage.individuals import Individual
-from synevo.runs import compacting, organisms, measuring
-from synevo.runs.rundir import RunDir
+from synevo.runs import compacting, measuring, organisms
 from synevo.runs.measuring import Timing
+from synevo.runs.rundir import RunDir
 
 BATCHES = (1, 256)
 ROUNDS = 50

@@ -1,5 +1,10 @@
 """Checkpoints: what is kept of a training comes back, also where the machine slept while it was written."""
 
+import errno
+import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +19,72 @@ from synevo.runs import checkpoints
 from synevo.training.fit import State
 
 
-def training(epoch: int) -> Training:
-    network = Network({"kernel": jnp.full((2, 3), float(epoch))}, {}, blueprint=None)  # type: ignore[arg-type]
+def training(epoch: int, network: Network | None = None) -> Training:
+    kernel = {"kernel": jnp.full((2, 3), float(epoch))}
+    network = network or Network(kernel, {}, blueprint=None)  # type: ignore[arg-type]
     return Training(generation=4, number=2, attempt=1, epochs=9, state=State(network, (jnp.arange(2),), epoch, 0.5))
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from runs.test_checkpoints import training
+from synevo.model.network import Network
+from synevo.runs import checkpoints
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+numbers = np.random.default_rng(0).normal(size=(20, 100, 100)).astype(np.float32)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    checkpoints.save(Path(sys.argv[1]), training(1, Network(dict(zip("abcdefghijklmnopqrst", numbers)), {}, None)))
+except OSError as error:
+    print(error.errno, error.filename == sys.argv[1])
+"""
+
+
+def test_a_disk_that_is_full_is_an_error_of_files_and_nothing_else_is_printed(tmp_path: Path) -> None:
+    """A process of its own: the limit is for good, and Orbax's threads print late."""
+    tests = Path(__file__).parent.parent
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tests)!r})\n{FULL}", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == (f"{errno.EFBIG} True\n", "", 0)
+
+
+class Troubled(ocp.StandardCheckpointer):  # type: ignore[misc]
+    """It logs an error, and raises another."""
+
+    trouble: Exception = ValueError()
+
+    def save(self, *_: Any, **__: Any) -> None:
+        logging.getLogger("absl").error("a thread of Orbax has ended")
+        raise self.trouble
+
+
+@pytest.mark.parametrize("code", [errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("own", [True, False], ids=["raised by Python", "told by Orbax"])
+def test_an_error_of_the_machine_is_raised_and_not_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int, *, own: bool
+) -> None:
+    words = os.strerror(code)
+    told = (
+        OSError(code, words, "x") if own else ValueError(f"OUT_OF_RANGE: Failed writing: {words} [os_error_code='1']")
+    )
+    monkeypatch.setattr(Troubled, "trouble", told)
+    monkeypatch.setattr(ocp, "StandardCheckpointer", Troubled)
+    with pytest.raises(OSError, match=words) as error:
+        checkpoints.save(tmp_path, training(1))
+    assert error.value.errno == code
+    assert caplog.text == ""
+
+
+def test_every_other_error_of_a_checkpoint_is_raised_and_logged_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Troubled, "trouble", ValueError("a bug"))
+    monkeypatch.setattr(ocp, "StandardCheckpointer", Troubled)
+    with pytest.raises(ValueError, match="a bug"):
+        checkpoints.save(tmp_path, training(1))
+    assert "a thread of Orbax has ended" in caplog.text
 
 
 def test_the_latest_epoch_is_kept_and_comes_back(tmp_path: Path) -> None:
@@ -54,3 +122,14 @@ def test_a_machine_that_slept_while_it_wrote_writes_again(
     found = checkpoints.load(tmp_path, generation=4, number=2)
     assert found is not None
     assert found.epoch == 1
+
+
+def test_a_folder_whose_name_is_no_utf8_holds_checkpoints(tmp_path: Path) -> None:
+    """Orbax takes names in UTF-8 alone."""
+    folder = tmp_path / os.fsdecode(b"\xff") / "training"
+    checkpoints.save(folder, training(1))
+    checkpoints.save(folder, training(2))
+    assert [path.name for path in folder.iterdir()] == ["g04-2-a1-e002"]
+    found = checkpoints.load(folder, generation=4, number=2)
+    assert found is not None
+    assert found.epoch == 2

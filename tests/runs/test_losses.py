@@ -21,7 +21,7 @@ KILLED = '''
 import os, signal, shutil, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from runs.test_losses import add, grown, WEIGHTS
+from runs.test_losses import add, add_failed, grown, WEIGHTS
 from synevo.runs.rundir import RunDir
 
 EVENTS = {{"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "tempfile.mkstemp", "tempfile.mkdtemp"}}
@@ -57,8 +57,8 @@ while killed_at(number):
         run.require_all_listed()
         names = [one.name for one in run.load_lineage().individuals]
         assert names in (["g01", "g02"], ["g01", "g02", "g03"]), (number, names)
-        for name in names:
-            run.load_individual(name)
+        for entry in run.entries():
+            run.require_files(entry)
         if len(names) == 2:
             add(run, 3)
     left = sorted(str(path) for path in run.path.rglob(".*") if path.name != ".lock")
@@ -80,6 +80,15 @@ MASKS = {"full/kernel": np.array([[1, 0], [1, 1], [0, 1]], bool), ":units": np.a
 
 def add(run: RunDir, generation: int) -> None:
     run.save_individual(individual(generation), Plan(), weights=WEIGHTS, masks=MASKS)
+
+
+def failed(generation: int) -> Individual:
+    parents = (f"g{generation - 1:02d}",)
+    return Individual(generation, parents, None, None, None, None, 1e-3, 0, 1.5, problem="Training diverged.")
+
+
+def add_failed(run: RunDir, generation: int) -> None:
+    run.save_individual(failed(generation), Plan(), weights={}, masks={})
 
 
 def grown(path: Path, generations: int = 2) -> RunDir:
@@ -112,8 +121,8 @@ def test_a_lineage_without_its_last_line_end_keeps_all_that_is_whole(tmp_path: P
 
 @pytest.mark.parametrize(
     "work",
-    ["add(run, 3)", "run.save_compact(2, weights=WEIGHTS, documents={'proof': {}})"],
-    ids=["a new individual", "a network that is compacted again"],
+    ["add(run, 3)", "add_failed(run, 3)", "run.save_compact(2, weights=WEIGHTS, documents={'proof': {}})"],
+    ids=["a new individual", "a failed individual", "a network that is compacted again"],
 )
 def test_a_writer_killed_at_any_moment_loses_nothing_and_leaves_nothing(tmp_path: Path, work: str) -> None:
     tests = str(Path(__file__).parent.parent)
@@ -135,6 +144,19 @@ def test_files_of_users_that_look_hidden_are_no_temporaries(tmp_path: Path) -> N
     with run.writing():
         pass
     assert all(path.read_text() == "mine" for path in mine)
+
+
+def test_a_lineage_that_lost_a_failed_generation_goes_not_on(finished: RunDir, tmp_path: Path) -> None:
+    run = RunDir(shutil.copytree(finished.path, tmp_path / "a"))
+    path = run.path / "lineage.jsonl"
+    whole = path.read_text()
+    plan = run.load_plan()
+    run.save_individual(failed(3), plan, weights={}, masks={})
+    path.write_text(whole)
+    before = contents(run)
+    with pytest.raises(RunError, match=r"holds g03, of which .*lineage\.jsonl says nothing"):
+        list(stages.evolve(run, change(plan, options={"evolution.generations": 3})))
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize("lines", [0, 1])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from synevo.files.writing import canonical, hash_of
+from synevo.lineage.individuals import Individual
 from synevo.runs.rundir import RunDir
 from synevo.runs.verification import verify_files
 
@@ -18,7 +19,6 @@ pytestmark = pytest.mark.slow
 def run(finished: RunDir, tmp_path: Path) -> RunDir:
     """A copy of a run of two generations, compacted, with an exported file; it is to be damaged."""
     run = RunDir(shutil.copytree(finished.path, tmp_path / "a"))
-    run.save_machine({"device": "cpu", "threads": 2})
     architecture = run.load_compact(2)[1]["architecture"]
     contract = {"generation": 2, "sha256": hash_of(b"network"), "input": architecture["input"]}
     (run.path / "exports").mkdir()
@@ -42,6 +42,30 @@ def unlist(run: RunDir) -> None:
     """The last line is lost, and the individual with it; what was compacted of it is there."""
     lines(lambda found: found[:-1])(run)
     shutil.rmtree(run.path / "individuals" / "g02")
+
+
+def fail(run: RunDir) -> None:
+    """A third generation, whose training failed."""
+    failed = Individual(3, ("g02",), None, None, None, None, 1e-3, 0, 1.5, problem="Training diverged 3 times.")
+    run.save_individual(failed, run.load_plan(), weights={}, masks={})
+
+
+def lose_the_failed(run: RunDir) -> None:
+    """The last line is lost, of a generation without a network."""
+    fail(run)
+    lines(lambda found: found[:-1])(run)
+
+
+def rewrite_the_failed(run: RunDir) -> None:
+    """The reason of a failure is another."""
+    fail(run)
+    path = run.path / "individuals" / "g03" / "scores.json"
+    path.write_text(path.read_text().replace("diverged", "was stopped"))
+
+
+def another_machine(run: RunDir) -> None:
+    """A machine that may well be, and is not the run's."""
+    run.save_machine({**run.load_machine(), "threads": 128})
 
 
 def renumber(run: RunDir) -> None:
@@ -85,6 +109,9 @@ DAMAGES: dict[str, Callable[[RunDir], None]] = {
     "a lineage upside down": lines(lambda found: found[::-1]),
     "a compacted network without its generation": unlist,
     "a generation of another number": renumber,
+    "a lineage without the line of a failed generation": lose_the_failed,
+    "a failed generation of another reason": rewrite_the_failed,
+    "another machine": another_machine,
     "no machine": said("machine.json", None),
     "a machine that is none": said("machine.json", "[1]"),
     "a machine without a device": said("machine.json", "{}"),
@@ -105,6 +132,26 @@ DAMAGES: dict[str, Callable[[RunDir], None]] = {
 
 def test_a_run_as_it_was_written_passes(run: RunDir) -> None:
     assert [check for check in verify_files(run) if not check.holds] == []
+
+
+def test_a_run_with_a_failed_generation_passes(run: RunDir) -> None:
+    fail(run)
+    assert [check for check in verify_files(run) if not check.holds] == []
+
+
+def test_a_run_of_an_older_version_is_whole_and_its_machine_is_said_to_be_unbound(run: RunDir) -> None:
+    fail(run)
+    path = run.path / "lineage.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    for entry in entries:
+        for later in ("check", "machine", "basis"):
+            entry.pop(later, None)
+    entries[2]["files"] = {}
+    shutil.rmtree(run.path / "individuals" / "g03")
+    path.write_text("".join(f"{json.dumps({**one, 'check': hash_of(canonical(one))})}\n" for one in entries))
+    checks = list(verify_files(run))
+    assert [check for check in checks if not check.holds] == []
+    assert [check.subject for check in checks if "not bound" in check.subject]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -266,7 +266,7 @@ def growing(learning_rate: float, steps: int) -> optax.GradientTransformation:
         ("growing", r"changes the form of its state: float32 \[1\], not float32 \[2\]", growing, "def growing"),
     ],
 )
-def test_an_optimiser_that_cannot_be_used_is_named_with_its_line_before_any_step(  # noqa: PLR0913
+def test_an_optimiser_that_cannot_be_used_is_named_with_its_line_before_any_step(
     digits: Problem, sparse: Network, name: str, words: str, function: Callable[..., Any], text: str
 ) -> None:
     with pytest.raises(TrainingError, match=words) as caught:

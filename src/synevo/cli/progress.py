@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 
 from synevo.cli.liveview import view
-from synevo.lineage.happenings import Epoch, Grown, Happening
+from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening
 from synevo.lineage.individuals import Individual, Lineage, ratio
 from synevo.report import scores
 
@@ -32,6 +32,8 @@ def _follow_plainly(happenings: Iterator[Happening], console: Console, generatio
         if isinstance(happening, Grown):
             grown += 1
             console.print(describe(happening.individual, happening.lineage), highlight=False, soft_wrap=True)
+        elif isinstance(happening, Doubted):
+            _warn(console, happening)
         elif time.monotonic() - spoken < QUIET_SECONDS:
             continue
         else:
@@ -50,6 +52,8 @@ def _follow_live(happenings: Iterator[Happening], console: Console, generations:
                 grown, lineage = grown + 1, happening.lineage
                 bar.update(task, completed=0, description="next generation")
                 live.update(view(lineage, bar))
+            elif isinstance(happening, Doubted):
+                _warn(live.console, happening)
             else:
                 bar.update(
                     task,
@@ -59,6 +63,10 @@ def _follow_live(happenings: Iterator[Happening], console: Console, generations:
                 )
         live.update(view(lineage))
     return grown
+
+
+def _warn(console: Console, doubted: Doubted) -> None:
+    console.print(f"Warning: {doubted.text}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def describe(individual: Individual, lineage: Lineage) -> str:

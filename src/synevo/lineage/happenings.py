@@ -26,4 +26,11 @@ class Grown:
     lineage: Lineage
 
 
-Happening = Epoch | Grown
+@dataclass(frozen=True)
+class Doubted:
+    """The event that something was noticed that makes the lineage mean less than it seems to, in words."""
+
+    text: str
+
+
+Happening = Epoch | Grown | Doubted

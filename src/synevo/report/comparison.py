@@ -42,6 +42,9 @@ def compare(summaries: list[Summary], budgets: Sequence[float] = ()) -> Summary:
         ],
         "bests": [_best(name, summary) for name, summary in zip(names, summaries, strict=True)],
         "differences": [_difference(field, plans, [places for _, places in groups]) for field in different],
+        "warnings": [
+            {"run": name, **one} for name, summary in zip(names, summaries, strict=True) for one in summary["warnings"]
+        ],
         "missing": [
             {"run": name, **gap} for name, summary in zip(names, summaries, strict=True) for gap in summary["missing"]
         ],

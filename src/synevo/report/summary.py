@@ -11,9 +11,11 @@ from typing import Any
 
 from synevo.errors import SynevoError
 from synevo.lineage import course
+from synevo.lineage.doubts import doubts
 from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, from_table, ratio
 from synevo.plan.fields import CLASSIFICATION, Plan
 from synevo.report import family, outcomes, recipe, survival, variation
+from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir
 
 
@@ -83,6 +85,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "hashes": {from_table(entry["individual"]).name: entry["files"] for entry in entries},
         "adoption": _adoption(lineage),
         "commands": found.attempt("plan", lambda: recipe.commands(plan, run.name), []) if plan else [],
+        "warnings": _warnings(lineage, plan, entries),
         "missing": found.missing,
     }
 
@@ -91,6 +94,13 @@ def _adoption(lineage: Lineage) -> dict[str, Any] | None:
     """Return where an adopted ancestor came from, also in words (`text`); None for one that was trained here."""
     adoption = lineage.ancestor.adoption if lineage.individuals else None
     return {**asdict(adoption), "text": recipe.origin(adoption)} if adoption else None
+
+
+def _warnings(lineage: Lineage, plan: Plan | None, entries: list[Entry]) -> list[dict[str, str]]:
+    """Return the reasons to doubt the numbers of a lineage, each with its kind and in words."""
+    if plan is None or not lineage.individuals:
+        return []
+    return [asdict(one) for one in doubts(lineage, plan, basis_in(entries))]
 
 
 def _all(entries: list[dict[str, Any]]) -> list[Individual]:
@@ -138,9 +148,7 @@ def _cost(entries: list[dict[str, Any]]) -> dict[str, float]:
 
 def _lost_weights(run: RunDir, entries: list[dict[str, Any]]) -> list[str]:
     """Return a problem for each individual whose weights file is missing; contents are checked when they are read."""
-    folders = [
-        run.path / "individuals" / one.name for one, entry in zip(_all(entries), entries, strict=True) if entry["files"]
-    ]
+    folders = [run.path / "individuals" / one.name for one in _all(entries) if one.counts is not None]
     lost = [folder for folder in folders if run.weights_size(folder) is None]
     return [f"{folder} has no weights." for folder in lost]
 

@@ -21,7 +21,7 @@ def survive(run: RunDir, entries: list[dict[str, Any]]) -> tuple[dict[str, Any] 
     line = Lineage(tuple(from_table(entry["individual"]) for entry in entries)).line
     for entry in entries:
         individual = from_table(entry["individual"])
-        if entry["files"] and individual in line:
+        if individual.counts is not None and individual in line:
             try:
                 kept[individual.generation] = run.load_masks(entry)
             except SynevoError as error:

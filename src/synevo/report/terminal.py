@@ -24,6 +24,7 @@ def render(summary: Summary) -> RenderableType:
     parts: list[RenderableType] = [
         _headline(summary),
         *([Text(summary["adoption"]["text"])] if summary["adoption"] else []),
+        *(Text(f"Warning: {one['text']}", style="yellow") for one in summary["warnings"]),
         lineage_table(summary["generations"], summary["best"], summary["score"]["name"]),
     ]
     if summary["variation"]["siblings"]["groups"]:
@@ -207,7 +208,7 @@ def print_comparison(console: Console, comparison: Summary) -> None:
         console.print(Text("Where the plans differ", style="italic"), differences, sep="\n")
     else:
         console.print("The plans do not differ.")
-    _print_missing(console, comparison)
+    _print_notes(console, comparison)
 
 
 def print_summary(console: Console, comparison: Summary) -> None:
@@ -217,7 +218,7 @@ def print_summary(console: Console, comparison: Summary) -> None:
         _print_title(console, group)
         console.print(_budget_table(group["budgets"], score))
         _print_variation(console, group["variation"], score)
-    _print_missing(console, comparison)
+    _print_notes(console, comparison)
 
 
 def print_levels(console: Console, comparison: Summary, quantities: list[str]) -> None:
@@ -235,7 +236,7 @@ def print_levels(console: Console, comparison: Summary, quantities: list[str]) -
         for power, cells in enumerate(zip_longest(*of_groups, fillvalue="")):
             table.add_row(f"{2**power}×", *cells)
         console.print(table)
-    _print_missing(console, comparison)
+    _print_notes(console, comparison)
 
 
 def _level(row: Summary, runs: int, score: str) -> str:
@@ -250,7 +251,10 @@ def _print_title(console: Console, group: Summary) -> None:
         console.print(Text(REPEATED.format(", ".join(map(str, group["repeated_seeds"]))), style="yellow"))
 
 
-def _print_missing(console: Console, comparison: Summary) -> None:
+def _print_notes(console: Console, comparison: Summary) -> None:
+    """Print the warnings about runs, and what is missing of them."""
+    for one in comparison["warnings"]:
+        console.print(Text(f"Warning ({one['run']}): {one['text']}", style="yellow"))
     for gap in comparison["missing"]:
         console.print(Text(f"Missing ({gap['run']}, {gap['part']}): {gap['problem']}", style="yellow"))
 

@@ -5,14 +5,19 @@ under a temporary name and renames it; then the older ones are removed.
 """
 
 import errno
+import logging
 import os
 import re
 import shutil
 import signal
+import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orbax.checkpoint as ocp
 from jax import Array
@@ -24,6 +29,9 @@ from synevo.genetics.archive import Resumption
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """The signals that end a process: Ctrl-C, and those of schedulers and closed terminals."""
 
+_LOGGERS = ("absl", "asyncio")
+"""Where Orbax and its threads log what they raise as well."""
+
 _NAME = re.compile(r"g(\d+)-(\d+)-a(\d+)-e(\d+)")
 
 
@@ -33,15 +41,8 @@ def save(folder: Path, training: Training) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"g{training.generation:02d}-{training.number}-a{training.attempt}-e{training.state.epoch:03d}"
     leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
-    try:
-        with _undisturbed():
-            try:
-                _write((folder / name).resolve(), leaves)
-            except TimeoutError:  # Orbax measures by the system clock: it was changed, or the machine was suspended
-                _write((folder / name).resolve(), leaves)
-    except ValueError as error:
-        _raise_machine_s(error, folder)
-        raise
+    with _undisturbed(), _readable(folder) as place:
+        _say_once(partial(_write, place / name, leaves), folder)
     for other in folder.iterdir():
         if other.name != name:
             shutil.rmtree(other, ignore_errors=True)
@@ -56,17 +57,104 @@ def _require_own(folder: Path) -> None:
         )
 
 
-def _raise_machine_s(error: ValueError, folder: Path) -> None:
-    """Raise OSError if Orbax reports a full disk, a file that is too large, or too many open files."""
+_MACHINE_S = (errno.EMFILE, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOSPC)
+"""The errors of files that are no bug of anybody's: no room, no access, a limit."""
+
+
+def _machine_s(error: Exception, folder: Path) -> OSError | None:
+    """Return the error of the machine that Orbax reports in one of its own; None if it is another."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename) if error.errno in _MACHINE_S else None
     said = str(error).replace("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC))
-    for code in (errno.EMFILE, errno.EFBIG, errno.EDQUOT, errno.ENOSPC):
-        if os.strerror(code) in said:
-            raise OSError(code, os.strerror(code), str(folder)) from None
+    found = (code for code in _MACHINE_S if os.strerror(code) in said)
+    return next((OSError(code, os.strerror(code), str(folder)) for code in found), None)
+
+
+def _say_once(work: Callable[[], None], folder: Path) -> None:
+    """Do some work of Orbax; raise an error of the machine as OSError, without what Orbax and its threads print of it.
+
+    All else that they print is printed when the work has ended.
+    """
+    failure = None
+    with _held_back() as held:
+        try:
+            work()
+        except (ValueError, OSError) as error:
+            failure = _machine_s(error, folder)
+            if failure is None:
+                raise
+        if failure is not None:
+            held.clear()
+            for name in _LOGGERS:
+                logging.getLogger(name).addFilter(_is_news)
+    if failure is not None:
+        sys.unraisablehook = partial(_unless_closed, sys.unraisablehook)
+        raise failure
+
+
+@contextmanager
+def _held_back() -> Iterator[list[Callable[[], object]]]:
+    """Hold back the errors that libraries log and the exceptions of their threads; yield what would print them."""
+    held: list[Callable[[], object]] = []
+    unraisable, loggers = sys.unraisablehook, [logging.getLogger(name) for name in _LOGGERS]
+
+    def hold(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            held.append(partial(logging.getLogger(record.name).handle, record))
+        return record.levelno < logging.ERROR
+
+    for logger in loggers:
+        logger.addFilter(hold)
+    sys.unraisablehook = lambda about: held.append(partial(unraisable, about))
+    try:
+        yield held
+    finally:
+        for logger in loggers:
+            logger.removeFilter(hold)
+        sys.unraisablehook = unraisable
+        for show in held:
+            show()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a log is of more than an error of the machine; threads log that late, when the work has failed."""
+    errors = (ValueError(record.getMessage()), record.exc_info[1] if record.exc_info else None)
+    return not any(isinstance(error, Exception) and _machine_s(error, Path()) for error in errors)
+
+
+def _unless_closed(show: Callable[[Any], object], about: Any) -> None:
+    """Show an exception of a thread, unless it comes late to work that has failed."""
+    if str(about.exc_value) != "Event loop is closed":
+        show(about)
 
 
 def _write(path: Path, leaves: dict[str, Array]) -> None:
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path, leaves, force=True)
+    """Write a checkpoint; once more if that took too long.
+
+    Orbax measures by the system clock: it was changed, or the machine was suspended.
+    """
+    for last in (False, True):
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(path, leaves, force=True)
+        except TimeoutError:
+            if last:
+                raise
+        else:
+            return
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[Path]:
+    """Yield an absolute path of a folder for Orbax, which reads no path but UTF-8: the folder's, or that of a link."""
+    place = folder.resolve()
+    if str(place).encode("utf-8", "ignore").decode() == str(place):
+        yield place
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        link = Path(aside) / "training"
+        link.symlink_to(place)
+        yield link
 
 
 @contextmanager
@@ -96,8 +184,8 @@ def load(folder: Path, *, generation: int, number: int = 1) -> Resumption | None
     for match in sorted(found, key=lambda match: match[0], reverse=True):
         if (int(match[1]), int(match[2])) == (generation, number):
             try:
-                with ocp.StandardCheckpointer() as checkpointer:
-                    leaves = checkpointer.restore((folder / match[0]).resolve())
+                with _readable(folder) as place, ocp.StandardCheckpointer() as checkpointer:
+                    leaves = checkpointer.restore(place / match[0])
             except (ValueError, OSError, KeyError):
                 continue
             return Resumption(int(match[3]), int(match[4]), [leaves[str(number)] for number in range(len(leaves))])

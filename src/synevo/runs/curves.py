@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synevo.errors import RunError
-from synevo.lineage.happenings import Epoch, Happening
+from synevo.lineage.happenings import Epoch, Grown, Happening
 from synevo.lineage.individuals import Individual, Lineage, ratio
 from synevo.runs.rundir import RunDir
 
@@ -35,14 +35,14 @@ def require() -> None:
 
 
 def record(run: RunDir, happenings: Iterator[Happening]) -> Iterator[Happening]:
-    """Yield the `happenings` of a run, and write each of them to the run's event file."""
+    """Yield the `happenings` of a run, and write its epochs and individuals to the run's event file."""
     curves, lineage = _Curves(run.tensorboard_folder), None
     try:
         for happening in happenings:
             if isinstance(happening, Epoch):
                 lineage = lineage or run.load_lineage()
                 curves.add_epoch(happening, lineage)
-            else:
+            elif isinstance(happening, Grown):
                 lineage = happening.lineage
                 curves.add_individual(happening.individual, lineage)
             yield happening

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from synevo.errors import RunError, damaged
 from synevo.files.writing import canonical, hash_of, parse_json, read, write
+from synevo.lineage.doubts import Basis
 from synevo.lineage.individuals import Individual, from_table, to_table
 from synevo.plan.compose import flatten
 from synevo.plan.fields import Plan
@@ -31,6 +32,12 @@ def read_whole_entries(path: Path) -> tuple[list[Entry], list[str]]:
         except RunError as error:
             problems.append(error.problem)
     return whole, problems
+
+
+def basis_in(entries: Sequence[Entry]) -> Basis | None:
+    """Return what the scores of a lineage rest on, as its ancestor's line says; None if an older version wrote it."""
+    table = entries[0].get("basis") if entries else None
+    return None if table is None else Basis(**table)
 
 
 def append(path: Path, entry: Entry) -> None:
@@ -66,10 +73,13 @@ def _require_form(entry: Mapping[str, Any]) -> None:
     _FILES.validate_python(entry["files"], strict=True)
     if any(Path(name).name != name for name in entry["files"]):
         raise KeyError("files")  # a path that leads out of the individual's folder
+    _ABOUT.validate_json(json.dumps([entry.get("basis"), entry.get("machine")]), strict=True)
 
 
 _INDIVIDUAL = TypeAdapter(Individual)
 _FILES = TypeAdapter(dict[str, str])
+_ABOUT = TypeAdapter(tuple[Basis | None, str | None])
+"""What the ancestor's line says beside what all lines say; older versions did not write it."""
 
 
 # Fields that may change while a lineage goes on: they decide its length, not its individuals.

@@ -16,6 +16,7 @@ from synevo.data.problems import find_problem
 from synevo.errors import AncestorError, PlanError, RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics.organism import Organism, Species
+from synevo.lineage.doubts import Basis
 from synevo.model.network import Inputs, Network, build, call
 from synevo.plan.fields import CLASSIFICATION, Plan
 from synevo.runs import measuring
@@ -25,6 +26,12 @@ from synevo.tasks.task import Batch, Problem, first
 from synevo.wiring.dissection import dissect
 
 LATENCY_BATCHES = (1, 256)
+
+_PROBED = 8
+"""The number of images on which the outputs of an ancestor are looked at."""
+
+_ROUNDED = 0.02
+"""How far from 1 the sum of probabilities may be: those of 16 bits are rounded."""
 
 _UNITS = ":units"
 
@@ -116,6 +123,29 @@ def _check_moved(plan: Plan, batch: Batch) -> None:
             f"The plan moves images in training, and the batches of the task {plan.task.name} hold none as 'image'.",
             remedy=f"Leave them where they are: {still}.",
         )
+
+
+def basis_of(context: Context) -> Basis:
+    """Return what the scores of a lineage rest on: the sizes of its splits, and for images what chance gives."""
+    validation, test = len(context.problem.validation), len(context.problem.test)
+    if context.dataset is None:
+        return Basis(validation, test)
+    chance = float(np.bincount(context.dataset.validation.labels).max() / validation)
+    return Basis(validation, test, chance, _gives_probabilities(context))
+
+
+def _gives_probabilities(context: Context) -> bool:
+    """Return whether the untrained outputs for each of some images are at least 0 and sum to 1, as behind a softmax.
+
+    The images are given one by one: a call on one image is compiled anyway, to measure its latency.
+    """
+    inputs = context.inputs(_PROBED)
+    for place in range(_PROBED):
+        one = jax.tree.map(lambda array: array[place % len(array)][None], inputs)  # noqa: B023
+        outputs = np.asarray(call(context.species.template, *one), np.float64)
+        if not ((outputs >= 0).all() and abs(outputs.sum() - 1) < _ROUNDED):
+            return False
+    return True
 
 
 def to_tensors(organism: Organism) -> tuple[Tensors, Tensors]:

@@ -27,7 +27,7 @@ from synevo.model.network import Inputs
 from synevo.plan.fields import AncestorPlan, EvolutionPlan, Plan, TaskPlan, TrainingPlan
 from synevo.runs import trusted
 from synevo.runs.measuring import describe
-from synevo.runs.organisms import Context
+from synevo.runs.organisms import Context, basis_of
 from synevo.runs.rundir import RunDir
 from synevo.runs.stages import RunArchive
 from synevo.tasks.task import Examples, Problem, first
@@ -135,7 +135,8 @@ def adopt(
         memory.keep(Birth(first_one, organism))
         return Run(memory, problem)
     folder = RunDir(Path(run))
-    archive = RunArchive(folder, Context(plan, problem, organism.species, None))
+    context = Context(plan, problem, organism.species, None)
+    archive = RunArchive(folder, context, basis_of(context))
     with folder.writing():
         if folder.load_lineage().individuals:
             folder.check_plan(plan)

@@ -19,7 +19,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from synevo.files.writing import (
     write_folder,
     write_json,
 )
+from synevo.lineage.doubts import Basis
 from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
 from synevo.plan.compose import validate
 from synevo.plan.fields import FORMAT, Plan
@@ -51,7 +52,7 @@ RUNS = Path("runs")
 ARCHITECTURE_FORMAT = 2
 """The format of architecture.json; format 1 had neither the groups of convolutions nor the fit of images."""
 
-_PREDICTIONS = "predictions.safetensors"
+_WEIGHTS, _MASKS, _PREDICTIONS = "weights.safetensors", "masks.safetensors", "predictions.safetensors"
 _OWN = {"plan.toml", "machine.json", "lineage.jsonl", "individuals", "training", "compact", "report", "tensorboard"}
 """What a run writes for itself; exports/ is for others."""
 
@@ -133,6 +134,8 @@ class RunDir:
     def entries(self) -> list[Entry]:
         """Return the lines of the lineage: `individual`, `files` (name → sha256) and `plan` (its fingerprint).
 
+        The ancestor's also has `machine`, the sha256 of machine.json, and `basis` (see `basis_in`).
+
         Raises:
             RunError: if a line was cut short or changed.
         """
@@ -160,22 +163,26 @@ class RunDir:
     def _individuals(self) -> Path:
         return self.path / "individuals"
 
-    def save_individual(self, individual: Individual, plan: Plan, *, weights: Tensors, masks: Tensors) -> None:
-        """Write an individual's files, then its line of the lineage; `masks` are boolean."""
-        files: dict[str, str] = {}
-        note = announce(self._individuals, individual.name) if weights else None
+    def save_individual(
+        self, individual: Individual, plan: Plan, *, weights: Tensors, masks: Tensors, basis: Basis | None = None
+    ) -> None:
+        """Write an individual's files, then its line of the lineage; `masks` are boolean.
+
+        One whose training failed has no weights, and a folder still: so it is noticed if its line is lost.
+        """
+        contents = {"scores.json": pretty(to_table(individual))}
         if weights:
-            contents = {
-                "weights.safetensors": pack_tensors(weights),
-                "masks.safetensors": pack_masks(masks),
-                "scores.json": pretty(to_table(individual)),
-            }
-            files = {name: hash_of(content) for name, content in contents.items()}
-            write_folder(self._individuals / individual.name, contents)
+            contents |= {_WEIGHTS: pack_tensors(weights), _MASKS: pack_masks(masks)}
+        files = {name: hash_of(content) for name, content in contents.items()}
+        note = announce(self._individuals, individual.name)
+        write_folder(self._individuals / individual.name, contents)
         entry = {"individual": to_table(individual), "files": files, "plan": fingerprint(plan, individual.generation)}
+        if individual.generation == 1:
+            machine = self.path / "machine.json"
+            sha = hash_of(read(machine)) if machine.is_file() else None
+            entry |= {"machine": sha, "basis": asdict(basis) if basis else None}
         append(self.path / "lineage.jsonl", entry)
-        if note is not None:
-            note.unlink()
+        note.unlink()
 
     def load_individual(self, which: int | str) -> tuple[Tensors, Tensors]:
         """Return weights and boolean masks of an individual, by its name or by the generation of which it is the head.
@@ -187,19 +194,22 @@ class RunDir:
         lineage = Lineage(tuple(from_table(entry["individual"]) for entry in entries))
         name = lineage.head(which).name if isinstance(which, int) and lineage.brood(which) else which
         for individual, entry in zip(lineage.individuals, entries, strict=True):
-            if individual.name == name and entry["files"]:
+            if individual.name == name and individual.counts is not None:
                 folder = self._individuals / individual.name
-                files = _read_files(folder, entry["files"], "weights.safetensors", "masks.safetensors")
-                weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
-                return weights, unpack_masks(folder / "masks.safetensors", files["masks.safetensors"])
+                files = _read_files(folder, entry["files"], _WEIGHTS, _MASKS)
+                return unpack_tensors(folder / _WEIGHTS, files[_WEIGHTS]), unpack_masks(folder / _MASKS, files[_MASKS])
         raise RunError(
             f"{self.path} has no network of generation {which}.",
             remedy="`synevo report` lists the generations; `synevo evolve` makes more.",
         )
 
+    def require_files(self, entry: Entry) -> None:
+        """Raise RunError if a file of the individual in a line of the lineage is missing, cut short or changed."""
+        _read_files(self._individuals / from_table(entry["individual"]).name, entry["files"])
+
     def load_masks(self, entry: Mapping[str, Any]) -> Tensors:
         """Return the boolean masks of the individual in a line of the lineage; errors as in `load_individual`."""
-        path = self.path / "individuals" / from_table(entry["individual"]).name / "masks.safetensors"
+        path = self._individuals / from_table(entry["individual"]).name / _MASKS
         if path.name not in entry["files"]:
             raise damaged(path, "the lineage has no hash of it")
         return unpack_masks(path, read_checked(path, entry["files"][path.name]))
@@ -221,7 +231,7 @@ class RunDir:
     ) -> Path:
         """Write a compacted network, its JSON documents (`proof`, …) and its predictions, and return its folder."""
         folder = self.compact_folder(generation)
-        contents = {"weights.safetensors": pack_tensors(weights)}
+        contents = {_WEIGHTS: pack_tensors(weights)}
         if predictions is not None:
             contents[_PREDICTIONS] = pack_tensors(predictions)
         contents |= {f"{name}.json": pretty(document) for name, document in documents.items()}
@@ -261,7 +271,7 @@ class RunDir:
 
     def weights_size(self, folder: Path) -> int | None:
         """Return the size in bytes of the weights in a folder of this run, or None if there are none."""
-        path = standing(folder) / "weights.safetensors"
+        path = standing(folder) / _WEIGHTS
         return path.stat().st_size if path.is_file() else None
 
     @property
@@ -312,8 +322,8 @@ class RunDir:
 def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
     """Return weights and JSON documents of a folder from `save_compact`, or of a copy; raise RunError if damaged."""
     hashes = {name: sha for name, sha in read_json(folder / "hashes.json").items() if name != _PREDICTIONS}
-    files = _read_files(folder, hashes, "weights.safetensors")
-    weights = unpack_tensors(folder / "weights.safetensors", files["weights.safetensors"])
+    files = _read_files(folder, hashes, _WEIGHTS)
+    weights = unpack_tensors(folder / _WEIGHTS, files[_WEIGHTS])
     documents: dict[str, Any] = {
         name.removesuffix(".json"): parse_json(folder / name, content)
         for name, content in files.items()

@@ -17,13 +17,15 @@ from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.organism import Organism
 from synevo.lineage.course import Conception, next_conception
-from synevo.lineage.happenings import Epoch, Grown, Happening
+from synevo.lineage.doubts import Basis, doubts
+from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening
 from synevo.lineage.individuals import Adoption, Lineage
 from synevo.plan.fields import Plan
 from synevo.runs import checkpoints, measuring, trusted
+from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
 from synevo.runs.measuring import describe
-from synevo.runs.organisms import Context, calls, load_organism, prepare, resolve, to_tensors
+from synevo.runs.organisms import Context, basis_of, calls, load_organism, prepare, resolve, to_tensors
 from synevo.runs.rundir import RunDir
 from synevo.training.fit import rehearse
 
@@ -66,7 +68,8 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
             trusted.remember(plan.ancestor.name)
         run.save_plan(plan)
         run.save_machine(describe())
-        archive = RunArchive(run, context, adoption)
+        archive = RunArchive(run, context, basis_of(context), adoption=adoption)
+        yield from archive.doubted()
         resume = archive.resumption(Conception(1, 1, 1.0))
         events = evolution.trained_ancestor(
             keys.root(plan.seed), species, context.problem, plan, network=network, resume=resume
@@ -95,8 +98,10 @@ def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening
         weights, bits = source.load_individual(1)
         run.save_plan(plan)
         run.save_machine(source.load_machine() or describe())
-        run.save_individual(first.ancestor, plan, weights=weights, masks=bits)
+        basis = basis_in(source.entries())
+        run.save_individual(first.ancestor, plan, weights=weights, masks=bits, basis=basis)
         yield Grown(first.ancestor, run.load_lineage())
+        yield from (Doubted(one.text) for one in doubts(run.load_lineage(), plan, basis))
 
 
 def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[Happening]:
@@ -116,7 +121,9 @@ def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[
         if next_conception(lineage, plan) is None:
             _save_changed(run, plan)
             return
-        archive = RunArchive(run, prepare(plan, ancestor))
+        basis = basis_in(run.entries())
+        said = {one.kind for one in doubts(lineage, plan, basis)}
+        archive = RunArchive(run, prepare(plan, ancestor), basis, said=said)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
         events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
         yield from archive.follow(events)
@@ -133,10 +140,13 @@ class RunArchive:
     """The archive of a lineage on disk; it also measures times.
 
     A changed plan is written when there is a first result: until then, what is damaged or unfit leaves all as it was.
+    `said` are the kinds of doubts that need not be said again.
     """
 
     run: RunDir
     context: Context
+    basis: Basis | None
+    said: set[str] = field(default_factory=set)
     adoption: Adoption | None = None
     began: float = field(default_factory=time.monotonic)
 
@@ -167,10 +177,17 @@ class RunArchive:
             timing = measuring.race(calls(self.context, {"": birth.organism.network}, 1), rounds=20)
             individual = replace(individual, latency_ms={"1": timing[""].median})
         _save_changed(self.run, self.context.plan)
-        self.run.save_individual(individual, self.context.plan, weights=weights, masks=bits)
+        self.run.save_individual(individual, self.context.plan, weights=weights, masks=bits, basis=self.basis)
         checkpoints.clear(self.run.training_folder)
         self.began = time.monotonic()
         return Birth(individual, birth.organism)
+
+    def doubted(self) -> Iterator[Doubted]:
+        """Yield each doubt about the lineage so far that was not said before."""
+        for one in doubts(self.lineage(), self.context.plan, self.basis):
+            if one.kind not in self.said:
+                self.said.add(one.kind)
+                yield Doubted(one.text)
 
     def follow(self, events: Iterator[Event]) -> Iterator[Happening]:
         """Yield a happening for each event, and write a checkpoint of the training from time to time."""
@@ -188,5 +205,6 @@ class RunArchive:
                 yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
             else:
                 yield Grown(event.individual, self.lineage())
+                yield from self.doubted()
                 saved = time.monotonic()
             epoch_began = time.monotonic()

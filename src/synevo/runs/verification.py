@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from synevo.errors import SynevoError
+from synevo.files.writing import read_checked
 from synevo.lineage.individuals import Lineage
 from synevo.runs.documents import exported, require_export, require_machine
+from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir
 
 
@@ -32,17 +34,31 @@ def verify_files(run: RunDir) -> Iterator[Check]:
     yield first
     if not first.holds:
         return
-    yield _attempt("machine", partial(require_machine, run))
-    lineage = run.load_lineage()
+    entries, lineage = run.entries(), run.load_lineage()
+    yield from _verify_machine(run, entries)
     yield from _verify_lineage(run, lineage)
-    for individual in lineage.individuals:
+    for individual, entry in zip(lineage.individuals, entries, strict=True):
         if individual.counts is not None:
             yield _attempt(f"generation {individual.label}: files", partial(run.load_individual, individual.name))
+        elif entry["files"]:
+            yield _attempt(f"generation {individual.label}: files", partial(run.require_files, entry))
     for generation in run.compacted():
         yield _attempt(f"compacted generation {generation}: files", partial(run.load_compact, generation))
         yield _attempt(f"compacted generation {generation}: predictions", partial(run.load_predictions, generation))
     for path in exported(run):
         yield _attempt(f"export {path.name}", partial(require_export, run, path))
+
+
+def _verify_machine(run: RunDir, entries: list[Entry]) -> Iterator[Check]:
+    """Check that machine.json describes a machine, and the one on which the ancestor was made."""
+    yield _attempt("machine", partial(require_machine, run))
+    if not entries:
+        return
+    sha = entries[0].get("machine")
+    if sha is None:
+        yield Check("machine: not bound to the lineage, which an older version began", holds=True)
+    else:
+        yield _attempt("machine: the ancestor's", partial(read_checked, run.path / "machine.json", sha))
 
 
 def _verify_lineage(run: RunDir, lineage: Lineage) -> Iterator[Check]:
@@ -83,6 +99,9 @@ def verify_numbers(run: RunDir, ancestor: str | None = None) -> Iterator[Check]:
     from synevo.runs import organisms  # noqa: PLC0415
 
     context, lineage = organisms.prepare(run.load_plan(), ancestor), run.load_lineage()
+    if basis := basis_in(run.entries()):
+        again = organisms.basis_of(context)
+        yield Check("what the scores rest on", again == basis, f"found again: {asdict(again)}")
     for individual in lineage.individuals:
         if individual.counts is None:
             continue
