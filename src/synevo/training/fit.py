@@ -74,18 +74,21 @@ def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
     Raises:
         TrainingError: if the plan names an optimiser of the user's own that cannot be used.
     """
-    maker, total = own.find_maker(plan), _steps(plan, examples) * plan.epochs
+    maker = own.find_maker(plan) if plan.epochs else None
+    total = _steps(plan, examples) * plan.epochs
     if maker is None:
         return State(network, _adam(plan, total).init(network.parameters), 0, float("nan"))
     return State(network, own.first_state(maker, plan, total, network.parameters), 0, float("nan"))
 
 
 def rehearse(network: Network, task: Task, examples: Examples, plan: TrainingPlan) -> None:
-    """Try the user's own functions of a plan on shapes, without training; do nothing where it names none.
+    """Try the user's own functions of a plan on shapes, without training; do nothing where it uses none.
 
     Raises:
         TrainingError: if one cannot be used.
     """
+    if not plan.epochs:
+        return
     if own.find_maker(plan) is not None:
         start(network, plan, examples)
     if plan.augment is not None:
