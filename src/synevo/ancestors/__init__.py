@@ -16,6 +16,8 @@ from synevo.ancestors.lenet5_caffe import LeNet5Caffe
 from synevo.ancestors.lenet_300_100 import LeNet300100
 from synevo.ancestors.mobilenet import MobileNet
 from synevo.ancestors.resnet import ResNet20, ResNet56
+from synevo.ancestors.resnet8 import ResNet8
+from synevo.ancestors.resnet_zeros import ResNet20Zeros, ResNet56Zeros
 from synevo.ancestors.vgg16 import VGG16
 from synevo.errors import AncestorError, did_you_mean
 from synevo.model.named import find_named
@@ -30,6 +32,9 @@ BUILT_IN: dict[str, Any] = {
     "vgg16": VGG16,
     "resnet20": ResNet20,
     "resnet56": ResNet56,
+    "resnet20-zeros": ResNet20Zeros,
+    "resnet56-zeros": ResNet56Zeros,
+    "resnet8": ResNet8,
     "mobilenet": MobileNet,
 }
 

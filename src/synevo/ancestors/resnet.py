@@ -1,7 +1,7 @@
 """Residual networks for 32×32 images (1512.03385, section 4.2): three stages of 16, 32 and 64 filters, 6n + 2 layers.
 
 Where a stage begins, the shortcut is a 1×1 convolution (option B), so that all units of a stage may be removed. With
-the zeros of option A, half of them could never be removed.
+the zeros of option A, half of them could never be removed; `synevo.ancestors.resnet_zeros` has them.
 """
 
 from flax import nnx

@@ -70,16 +70,16 @@ class Dataset:
 
 
 def load(plan: DataPlan, *, seed: int) -> Dataset:
-    """Return the images of a plan in its size, with the share `plan.validation` of the training images held out.
+    """Return the images of a plan in its size, with the share `plan.validation` of `plan.held_out` held out.
 
-    The test split is the same for every seed; the validation split depends on the seed alone. Both are stratified. A
-    source that has a validation split of its own gives that, and its training images stay whole; of TFDS, the plan must
-    name it, as a resolved one does.
+    The whole test split is the same for every seed; the validation split depends on the seed alone. Both are
+    stratified. A source that has a validation split of its own gives that, and nothing is held out; of TFDS, the plan
+    must name it, as a resolved one does.
 
     Raises:
         DataError: if the source is missing, or an image classifier cannot be trained on it.
-        PlanError: if the size and the fit contradict each other, the split for validation is not there, or mean and
-            deviation are not one a channel.
+        PlanError: if the size and the fit contradict each other, the split for validation is not there, images are to
+            be held out for another one, or mean and deviation are not one a channel.
     """
     plan = _locate(plan)
     source = _open(plan)
@@ -89,8 +89,16 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
         source = source.resized(size)
     splits = decoded(source)
     train, test = (brought_to(images, size, fit) for images in (splits.train, splits.test))
-    if splits.validation is None:
-        train, validation = divide(train, plan.validation, classes=source.classes, entropy=(_VALIDATION, seed))
+    entropy = (_VALIDATION, seed)
+    if splits.validation is None and plan.held_out == "test":
+        test, validation = divide(test, plan.validation, classes=source.classes, entropy=entropy)
+    elif splits.validation is None:
+        train, validation = divide(train, plan.validation, classes=source.classes, entropy=entropy)
+    elif plan.held_out == "test":
+        raise PlanError(
+            f"data.held_out = 'test' is for a source without a validation split, and {source.name} has one.",
+            remedy="Leave data.held_out as it is (train), and decisions use that split.",
+        )
     else:
         validation = brought_to(splits.validation, size, fit)
     mean, deviation = _normalisation(train.pixels, plan)

@@ -52,8 +52,10 @@ class DataPlan(Section):
     data_dir: Annotated[str | None, Option("--data-dir", "DIR")] = Field(
         None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset"
     )
-    validation: float = Field(
-        0.1, gt=0, lt=0.9, description="share of the training images held out, stratified by class"
+    validation: float = Field(0.1, gt=0, lt=0.9, description="share of the images held out, stratified by class")
+    held_out: Literal["train", "test"] = Field(
+        "train",
+        description="where from: the training images, or the test images, for an ancestor that has seen the others",
     )
     validation_split: str | None = Field(
         None,
