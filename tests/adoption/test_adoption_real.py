@@ -33,11 +33,7 @@ def built(name: str) -> Network:
     [
         ("resnet20.safetensors", "resnet20-zeros"),
         ("resnet56.safetensors", "resnet56-zeros"),
-        pytest.param(
-            "resnet20.th",
-            "resnet20-zeros",
-            marks=pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed"),
-        ),
+        pytest.param("resnet20.th", "resnet20-zeros", marks=TORCH),
     ],
 )
 def test_a_residual_network_of_pytorch_gives_its_logits(file: str, name: str) -> None:
