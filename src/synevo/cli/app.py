@@ -22,7 +22,7 @@ import typer
 from synevo.cli import deploying, evolving, guiding, looking, plans, stopping
 from synevo.cli.options import add_plan_options, without_plan_options
 from synevo.cli.screens import say, write_anything
-from synevo.errors import SynevoError
+from synevo.errors import AdoptionError, SynevoError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train-ancestor": evolving.train_ancestor,
@@ -121,6 +121,8 @@ def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
 
 def _explain(error: Exception) -> NoReturn:
     """Print an error and exit: with 2 if the user can correct it, with 1 if it is a bug of synevo's own."""
+    if isinstance(error, AdoptionError) and error.proposal:
+        say(error.proposal)
     if isinstance(error, SynevoError):
         _fail(error.problem, error.remedy)
     if isinstance(error, OSError) and error.errno in _THE_USERS:

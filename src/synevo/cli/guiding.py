@@ -12,6 +12,7 @@ from synevo.cli.screens import say
 from synevo.errors import PlanError
 
 TOPICS = (
+    "adopt",
     "own-data",
     "own-network",
     "own-task",
