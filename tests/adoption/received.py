@@ -28,5 +28,5 @@ def made(make: Callable[[nnx.Rngs], Any], inputs: Inputs = PIXELS) -> Network:
 
 def standardised(pixels: NDArray[Any]) -> NDArray[Any]:
     """As Idelbayev's networks take CIFAR-10."""
-    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
     return np.asarray((pixels.astype(np.float32) / 255 - mean) / deviation, np.float32)

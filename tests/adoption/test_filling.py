@@ -366,6 +366,13 @@ def test_the_planted_faults_of_real_files_are_told() -> None:
     assert "bn/mean [2]. Did you mean 'bn/maen'?" in str(refused(Conv, IMAGES, misspelled))
 
 
+def test_of_a_thousand_names_that_fit_nothing_the_first_are_told_and_the_others_counted() -> None:
+    more = drawn({f"layer{n % 4}.{n // 8}.conv{n % 3}.{n}.bias": (1,) for n in range(1000)})
+    text = str(refused(Square, ROWS, own(made(Square, ROWS)) | more))
+    assert "1000 arrays are left over" in text
+    assert "  … and 960 more" in text
+
+
 # Dtypes
 
 

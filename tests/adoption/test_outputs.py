@@ -18,8 +18,8 @@ from synevo.errors import AdoptionError
 from synevo.model.network import Network
 
 ROWS = (jax.ShapeDtypeStruct((2, 3), jnp.float32),)
-KERNEL = np.float32([[1, 2, 3], [4, 5, 6], [7, 8, 10]])
-X = np.float32([[1, 0, 0], [0, 0, 1]])
+KERNEL = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 10]], np.float32)
+X = np.array([[1, 0, 0], [0, 0, 1]], np.float32)
 Y = X @ KERNEL
 
 
@@ -42,7 +42,10 @@ def written(path: Path, **arrays: Any) -> Path:
 
 def test_the_difference_is_relative_to_the_largest_output() -> None:
     assert compare_outputs(square(), Expected((X,), {"": Y})) == 0
-    assert compare_outputs(square(), Expected((X,), {"": Y + np.float32([0, 0, 0.5])}), tolerance=0.1) == 0.5 / 10.5
+    assert (
+        compare_outputs(square(), Expected((X,), {"": Y + np.array([0, 0, 0.5], np.float32)}), tolerance=0.1)
+        == 0.5 / 10.5
+    )
 
 
 def test_a_transposed_square_matrix_is_found_and_named() -> None:

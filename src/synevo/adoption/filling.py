@@ -167,12 +167,13 @@ def _open(
 
 def _require_whole(weights: Weights, match: _Match, rest: Open) -> None:
     """Raise AdoptionError with everything that is wrong, if anything is."""
-    for name, shape in rest.missing.items():
-        near = did_you_mean(name, rest.left) or did_you_mean(name.replace("/", "."), rest.left)
-        match.fault("missing in the file", f"{name} {list(shape)}.{near}")
-    for name, (own, shape) in rest.left.items():
-        near = did_you_mean("/".join(own), rest.missing)
-        match.fault("left over in the file", f"{name} {list(shape)}.{near}")
+    ours = {name: ("/".join(split(name)), shape) for name, shape in rest.missing.items()}
+    theirs = {name: ("/".join(own), shape) for name, (own, shape) in rest.left.items()}
+    for kind, these, those in (("missing in the file", ours, theirs), ("left over in the file", theirs, ours)):
+        names = {spelled: name for name, (spelled, _) in those.items()}
+        for number, (name, (spelled, shape)) in enumerate(sorted(these.items())):
+            near = did_you_mean(spelled, names, in_full=names) if number < _MOST else ""
+            match.fault(kind, f"{name} {list(shape)}.{near}")
     if not match.faults:
         return
     problem = [f"{weights.source.path} ({weights.source.kind}) does not fit the network."]

@@ -49,17 +49,15 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 
 def split(name: str) -> Parts:
     """Return the parts of a name, written with dots or slashes; the `:0` of TensorFlow is no part."""
-    return tuple(part for part in re.split(r"[./]", re.sub(r":\d+$", "", name)) if part)
+    return tuple(part for part in re.split(r"[./]", re.sub(r":\d+$", "", name)) if part) or (name,)
 
 
 def without_values(names: Iterable[str]) -> dict[str, Parts]:
     """Return the parts of names; where all weights end in `value`, as in an `nnx.State`, without it."""
     parts = {name: split(name) for name in names}
-    weights = [one for one in parts.values() if not _NO_WEIGHTS & set(one) and one[-1:] != ("step",)]
+    weights = [one for one in parts.values() if not _NO_WEIGHTS & set(one) and one[-1] != "step"]
     if weights and all(len(one) > 1 and one[-1] in _VALUES for one in weights):
-        return {
-            name: one[:-1] if one[-1:] and one[-1] in _VALUES and len(one) > 1 else one for name, one in parts.items()
-        }
+        return {name: one[:-1] if one[-1] in _VALUES and len(one) > 1 else one for name, one in parts.items()}
     return parts
 
 
@@ -79,9 +77,7 @@ def is_no_weight(parts: Parts, array: NDArray[Any], streams: Collection[Parts]) 
     """Return whether an array is the state of an optimiser, a counter, or random state, also of these `streams`."""
     if _NO_WEIGHTS & set(parts) or any(one in streams for one in spellings(parts)):
         return True
-    return (
-        parts[-1:] != () and parts[-1] in _COUNTERS and array.size == 1 and bool(np.issubdtype(array.dtype, np.integer))
-    )
+    return parts[-1] in _COUNTERS and array.size == 1 and bool(np.issubdtype(array.dtype, np.integer))
 
 
 class Names:

@@ -77,7 +77,7 @@ def _layers(arrays: Mapping[str, tuple[Parts, Shape]], order: list[str]) -> dict
 
 def _role(parts: Parts, shape: Shape) -> tuple[str, Shape]:
     """Return what an array is in its layer, whatever its framework calls it, and its sizes without their order."""
-    role = parts[-1] if parts else ""
+    role = parts[-1]
     if role in {"kernel", "embedding", "embeddings", "weight"}:
         return ("scale" if len(shape) == 1 else "matrix"), tuple(sorted(shape))
     return ROLES.get(role, (role,))[0], tuple(sorted(shape))

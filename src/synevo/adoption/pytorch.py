@@ -49,7 +49,9 @@ def read_torch(path: Path, content: bytes) -> Contents:
         tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)|Unsupported (?:global|class|operand)[^\n]*", str(error))
-        raise executes(path, f"holds more than tensors ({found[0] if found else 'Python objects'})") from None
+        if found is None:
+            raise ValueError("its pickle is damaged") from None
+        raise executes(path, f"holds more than tensors ({found[0]})") from None
     if isinstance(tree, torch.Tensor):
         raise AdoptionError(f"{path} holds one tensor without a name.", remedy=_SAFER)
     arrays = flatten(_as_numpy(tree, torch))
