@@ -90,6 +90,12 @@ def first_state(maker: Maker, plan: TrainingPlan, steps: int, parameters: Mappin
     def update(parameters: Any, state: Any) -> Any:
         return optimiser.update(parameters, state, parameters, value=jnp.zeros(()))
 
+    empty = [place for place, form in _forms(state).items() if 0 in form.shape]
+    if empty:
+        raise TrainingError(
+            f"{what} has an array without values in its state, at {empty[0]} ({line_of(maker)}).",
+            remedy="Leave it out: a checkpoint cannot hold it.",
+        )
     updates, after = call(maker, lambda: jax.eval_shape(update, own, state))
     _require_alike(f"{what} gives updates unlike the parameters", _OPTIMISER, maker, _forms(own), _forms(updates))
     _require_alike(f"{what} changes the form of its state", _OPTIMISER, maker, _forms(state), _forms(after))
