@@ -176,7 +176,11 @@ class RunDir:
         files = {name: hash_of(content) for name, content in contents.items()}
         note = announce(self._individuals, individual.name)
         write_folder(self._individuals / individual.name, contents)
-        entry = {"individual": to_table(individual), "files": files, "plan": fingerprint(plan, individual.generation)}
+        entry: Entry = {
+            "individual": to_table(individual),
+            "files": files,
+            "plan": fingerprint(plan, individual.generation),
+        }
         if individual.generation == 1:
             machine = self.path / "machine.json"
             sha = hash_of(read(machine)) if machine.is_file() else None
