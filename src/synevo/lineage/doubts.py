@@ -124,8 +124,8 @@ def _of_seen(ancestor: Individual, basis: Basis) -> Iterator[Doubt]:
             f"The ancestor is right on {_percent(scores.validation)} of {basis.validation:,} validation examples, and "
             f"on {_percent(scores.test)} of {basis.test:,} test examples: further apart than chance explains. It has "
             "probably seen the validation examples in its training, and then decisions by them mean nothing: give the "
-            "data a validation split of their own that the ancestor has never seen, or hold images out of the test "
-            "split (--set data.held_out=test data.validation=0.5). Or test examples are harder.",
+            "data a validation split of its own (`synevo guide own-data`), or hold images out of the test split (--set "
+            "data.held_out=test --set data.validation=0.5). Or the test examples are harder.",
         )
 
 

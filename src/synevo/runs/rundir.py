@@ -3,7 +3,7 @@
     plan.toml                 every knob, before any work
     machine.json              versions, device, threads
     lineage.jsonl             one line an individual, with the hashes of its files
-    individuals/g07/          weights.safetensors, masks.safetensors, scores.json
+    individuals/g07/          weights.safetensors, masks.safetensors, scores.json (alone where the training failed)
     training/                 the training in progress (Orbax), removed when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
     exports/                  files for other software, each with its contract as JSON

@@ -37,7 +37,7 @@ def remember(name: str) -> None:
         return
     known = _known()
     if place not in known.get(name, []):
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # a user without a home directory
             write_json(_file(), {**known, name: [*known.get(name, []), place]})
 
 
