@@ -66,7 +66,7 @@ class Net(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool = False):
-        x = nn.relu(nn.BatchNorm(use_running_average=not train)(nn.Conv(8, (3, 3))(x)))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Conv(8, (3, 3))(x)))
         return nn.Dense(self.classes)(nn.relu(nn.Dense(8)(x.mean(axis=(1, 2)))))
 
 
