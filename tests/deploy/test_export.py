@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,27 @@ def test_a_model_runs_in_onnx_runtime_as_in_jax(name: str, tmp_path: Path) -> No
     reloaded = in_memory(MODELS[name])
     (tmp_path / "a.onnx").write_bytes(onnx.write(reloaded))
     assert_runs(onnx.open_file(tmp_path / "a.onnx"), reloaded)
+
+
+@pytest.mark.parametrize("name", ["onnx", "stablehlo", pytest.param("tflite", marks=TENSORFLOW)])
+@pytest.mark.parametrize("numbers", [((0.0,), (1 / 255,)), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+def test_a_file_normalises_by_the_numbers_of_its_network_or_not_at_all(
+    name: str, numbers: tuple[tuple[float, ...], tuple[float, ...]], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
+    module = import_module(f"synevo.deploy.formats.{name}")
+    mean, deviation = numbers
+    reloaded = in_memory(Gated)
+    about = {**reloaded.architecture["input"], "mean": mean * (3 // len(mean)), "deviation": deviation}
+    reloaded = replace(reloaded, architecture={**reloaded.architecture, "input": about})
+    (tmp_path / "a").write_bytes(module.write(reloaded))
+    assert_runs(module.open_file(tmp_path / "a"), reloaded)
+    x = pixels(2, reloaded.shape)
+    seen = (x / 255 - mean) / deviation if mean != (0.0,) else x.astype(np.float64)
+    expected = np.asarray(reloaded.network(jnp.asarray(seen, jnp.float32)))
+    np.testing.assert_allclose(
+        module.open_file(tmp_path / "a")(x), expected, atol=2e-5 * max(1, np.abs(expected).max())
+    )
 
 
 def test_an_onnx_file_turns_the_axes_of_a_convolutional_network_once_each_way() -> None:
