@@ -178,7 +178,7 @@ def test_numbers_that_are_not_one_a_channel_are_refused_before_anything_is_read(
 
 
 def test_a_split_of_tfds_cannot_be_named_for_other_sources() -> None:
-    with pytest.raises(PlanError, match="data.validation_split names a split of a TFDS data set, and digits is none"):
+    with pytest.raises(PlanError, match=r"data\.validation_split names a split of a TFDS data set, and digits is none"):
         datasets.resolve(DataPlan(validation_split="validation"), native_size=None)
 
 
