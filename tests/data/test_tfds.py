@@ -17,7 +17,10 @@ from written import assert_says, features, load_error, plan_for, prepare, same
 from synevo.data import datasets
 from synevo.data import tfds as prepared
 from synevo.data.datasets import Dataset
-from synevo.errors import PlanError
+from synevo.errors import DataError, PlanError
+from synevo.plan.fields import Plan
+from synevo.runs import stages
+from synevo.runs.rundir import RunDir
 
 REAL = Path(os.environ.get("TFDS_DATA_DIR", "nowhere"))
 
@@ -85,6 +88,24 @@ def test_the_split_that_decides_is_in_the_plan_of_a_new_run_and_a_plan_without_o
     assert (len(older.train), len(older.validation)) == (6, 2)
     prepare(tmp_path / "two", labels={"train": [0, 1] * 4, "validation": [1, 0]})
     assert datasets.resolve(plan_for("tiny", data_dir=str(tmp_path / "two")), native_size=None).validation_split is None
+
+
+def test_a_run_that_held_out_a_share_when_it_began_goes_on_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, labels=THREE)
+    seen: list[str | None] = []
+
+    def look(plan: Plan) -> None:
+        seen.append(plan.data.validation_split)
+        raise DataError("enough", remedy="seen")
+
+    monkeypatch.setattr(stages, "prepare", look)
+    plan = Plan(data=plan_for("tiny", data_dir=str(tmp_path)))
+    begun = RunDir(tmp_path / "begun")
+    begun.save_plan(plan)
+    for run in (RunDir(tmp_path / "new"), begun):
+        with pytest.raises(DataError, match="enough"):
+            list(stages.train_ancestor(run, plan))
+    assert seen == ["validation", None]
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,25 @@ def test_a_file_normalises_by_the_numbers_of_its_network_or_not_at_all(
     np.testing.assert_allclose(found, expected, atol=TOLERANCE * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.parametrize("name", ["safetensors", pytest.param("tflite-int8", marks=TENSORFLOW)])
+def test_a_network_of_pixels_as_they_are_is_delivered_so(
+    name: str, finished: RunDir, data: Dataset, tmp_path: Path
+) -> None:
+    reloaded = reload(finished.path)
+    about = {**reloaded.architecture["input"], "mean": [0.0], "deviation": [1 / 255]}
+    architecture = {key: value for key, value in reloaded.architecture.items() if key != "program"}
+    raw = replace(reloaded, architecture={**architecture, "input": about})
+    done = delivery.deliver(raw, data, name, tmp_path / "a")
+    contract = json.loads((tmp_path / "a.json").read_text())
+    assert contract["input"]["meaning"].endswith("the network takes them as they are, as float32")
+    assert (contract["input"]["mean"], contract["input"]["deviation"]) == ([0.0], [1 / 255])
+    assert done.comparison.top1_agreement >= 0.95
+    if name == "safetensors":
+        again = reload(tmp_path / "a", ancestor=reloaded.ancestor)
+        logits = again.logits(again.network, jnp.asarray(data.test.pixels[:20]))
+        np.testing.assert_array_equal(logits, again.network(jnp.asarray(data.test.pixels[:20], jnp.float32)))
+
+
 def test_an_onnx_file_turns_the_axes_of_a_convolutional_network_once_each_way() -> None:
     onnx_library = pytest.importorskip("onnx", reason="needs synevo[onnx]")
     from synevo.deploy.formats import onnx
