@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import written
@@ -143,6 +144,42 @@ def test_prepared_data_are_looked_for_where_the_plan_the_environment_or_tfds_say
 def test_pixels_are_only_scaled_by_default() -> None:
     data = datasets.load(DataPlan(), seed=0)
     assert (data.mean, data.deviation) == ((0.0,), (1.0,))
+
+
+def test_numbers_of_one_s_own_are_those_of_each_channel_whatever_the_images(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "own.npz", images=noise(40, 4, 4, 3), labels=np.arange(40) % 2)
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    data = datasets.load(plan_for(path, mean=mean, deviation=deviation), seed=0)
+    assert (data.mean, data.deviation) == (mean, deviation)
+    (found,) = data.problem.task.inputs({"image": data.test.pixels})
+    np.testing.assert_allclose(found, (data.test.pixels / 255 - mean) / deviation, atol=1e-5)
+    data = datasets.load(plan_for(path, mean=0.5, deviation=(0.1, 0.2, 0.3)), seed=0)
+    assert (data.mean, data.deviation) == ((0.5, 0.5, 0.5), (0.1, 0.2, 0.3))
+
+
+def test_without_normalisation_a_network_gets_every_pixel_as_it_is(tmp_path: Path) -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 4, 4, 1)
+    data = datasets.load(
+        plan_for(write_npz(tmp_path / "own.npz", images=every, labels=np.arange(16) % 2), normalise="none"), seed=0
+    )
+    (found,) = data.problem.task.inputs({"image": jnp.asarray(every)})
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, every)
+    np.testing.assert_allclose((every / 255 - data.mean) / data.deviation, every, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mean", "deviation"])
+def test_numbers_that_are_not_one_a_channel_are_refused_before_anything_is_read(name: str) -> None:
+    plan = DataPlan(**{"mean": 0.5, "deviation": 0.5, name: (0.4, 0.5)})
+    for use in (lambda: datasets.resolve(plan, native_size=None), lambda: datasets.load(plan, seed=0)):
+        with pytest.raises(PlanError, match=rf"data\.{name} has 2 numbers, and the images have 1 channel") as caught:
+            use()
+        assert f"--set data.{name}=" in caught.value.remedy
+
+
+def test_a_split_of_tfds_cannot_be_named_for_other_sources() -> None:
+    with pytest.raises(PlanError, match=r"data\.validation_split names a split of a TFDS data set, and digits is none"):
+        datasets.resolve(DataPlan(validation_split="validation"), native_size=None)
 
 
 def test_standardised_training_pixels_have_mean_0_and_deviation_1_in_each_channel(tmp_path: Path) -> None:

@@ -16,6 +16,11 @@ from written import assert_says, features, load_error, plan_for, prepare, same
 
 from synevo.data import datasets
 from synevo.data import tfds as prepared
+from synevo.data.datasets import Dataset
+from synevo.errors import DataError, PlanError
+from synevo.plan.fields import Plan
+from synevo.runs import stages
+from synevo.runs.rundir import RunDir
 
 REAL = Path(os.environ.get("TFDS_DATA_DIR", "nowhere"))
 
@@ -44,6 +49,77 @@ def test_validation_tests_where_there_is_no_test_split(tmp_path: Path) -> None:
     prepare(tmp_path, labels={"train": [0, 1] * 4, "validation": [1, 1, 0]})
     data = datasets.load(plan_for("tiny", data_dir=str(tmp_path)), seed=0)
     assert data.test.labels.tolist() == [1, 1, 0]
+
+
+THREE = {"train": [0, 1] * 4, "validation": [1, 1, 0], "test": [0, 1], "extra": [0, 1, 1, 1]}
+
+
+def loaded(folder: Path, **fields: Any) -> Dataset:
+    """The images of a new run."""
+    return datasets.load(datasets.resolve(plan_for("tiny", data_dir=str(folder), **fields), native_size=None), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "labels"), [(None, [1, 1, 0]), ("validation", [1, 1, 0]), ("extra", [0, 1, 1, 1]), ("train", None)]
+)
+def test_a_run_decides_on_the_validation_split_that_there_is_or_on_the_named_one(
+    tmp_path: Path, wanted: str | None, labels: list[int] | None
+) -> None:
+    prepare(tmp_path, labels=THREE)
+    for _ in range(2):  # the second time from the cache
+        data = loaded(tmp_path, validation_split=wanted)
+        if labels is None:
+            assert (len(data.train), len(data.validation)) == (6, 2)
+        else:
+            assert data.validation.labels.tolist() == labels
+            assert data.train.labels.tolist() == THREE["train"]
+        assert data.test.labels.tolist() == THREE["test"]
+
+
+def test_the_split_that_decides_is_in_the_plan_of_a_new_run_and_a_plan_without_one_holds_out_a_share(
+    tmp_path: Path,
+) -> None:
+    prepare(tmp_path, labels=THREE)
+    plan = plan_for("tiny", data_dir=str(tmp_path))
+    resolved = datasets.resolve(plan, native_size=None)
+    assert resolved.validation_split == "validation"
+    assert datasets.resolve(resolved, native_size=None) == resolved
+    older = datasets.load(plan, seed=0)
+    assert (len(older.train), len(older.validation)) == (6, 2)
+    prepare(tmp_path / "two", labels={"train": [0, 1] * 4, "validation": [1, 0]})
+    assert datasets.resolve(plan_for("tiny", data_dir=str(tmp_path / "two")), native_size=None).validation_split is None
+
+
+def test_a_run_that_held_out_a_share_when_it_began_goes_on_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, labels=THREE)
+    seen: list[str | None] = []
+
+    def look(plan: Plan) -> None:
+        seen.append(plan.data.validation_split)
+        raise DataError("enough", remedy="seen")
+
+    monkeypatch.setattr(stages, "prepare", look)
+    plan = Plan(data=plan_for("tiny", data_dir=str(tmp_path)))
+    begun = RunDir(tmp_path / "begun")
+    begun.save_plan(plan)
+    for run in (RunDir(tmp_path / "new"), begun):
+        with pytest.raises(DataError, match="enough"):
+            list(stages.train_ancestor(run, plan))
+    assert seen == ["validation", None]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("test", "validation_split = 'test' is the one that tests tiny; there are "),
+        ("validaton", r"is none of tiny; there are .*Did you mean 'validation'\?"),
+    ],
+)
+def test_a_split_that_cannot_decide_is_refused(tmp_path: Path, wanted: str, words: str) -> None:
+    prepare(tmp_path, labels=THREE)
+    with pytest.raises(PlanError, match=words) as caught:
+        loaded(tmp_path, validation_split=wanted)
+    assert "--set data.validation_split=train" in caught.value.remedy
 
 
 def test_the_newest_version_is_taken_unless_one_is_named(tmp_path: Path) -> None:
@@ -100,6 +176,7 @@ def test_warnings_of_tfds_are_silenced_and_its_prints_leave_stdout_to_results(
         ({"labels": {"train": [0, 1] * 4}}, "a test or validation split; found train"),
         ({"labels": {"test": [0, 1] * 4}}, "a train split .* found test"),
         ({"labels": {"train": [0, 1] * 4, "test": [0, -1]}}, r"labels of test must be in 0 … 1; found -1"),
+        ({"labels": THREE | {"validation": [0, 7]}}, r"labels of validation must be in 0 … 1; found 7"),
         ({"file_format": "tfrecord"}, "must be prepared as array_record; it is tfrecord"),
         ({"noted": features(label=None)}, "not an image classification set.*found image"),
         ({"noted": features(image=None)}, "not an image classification set.*found label"),
@@ -109,7 +186,8 @@ def test_warnings_of_tfds_are_silenced_and_its_prints_leave_stdout_to_results(
 )
 def test_what_a_classifier_cannot_be_trained_on_is_refused(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
     prepare(tmp_path, **fields)
-    assert_says(load_error("tiny", data_dir=str(tmp_path)), words)
+    named = "validation" if "validation" in fields.get("labels", ()) else None
+    assert_says(load_error("tiny", data_dir=str(tmp_path), validation_split=named), words)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [(["-1", "-1", "3"], "uint8"), (["4", "4", "1"], "uint16")])

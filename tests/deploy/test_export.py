@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from typer.testing import CliRunner
 
 from synevo.ancestors.lenet5 import LeNet5
 from synevo.cli.app import app
+from synevo.compaction.proof import TOLERANCE
 from synevo.data import datasets
 from synevo.data.datasets import Dataset
 from synevo.deploy import delivery
@@ -98,6 +101,45 @@ def test_a_model_runs_in_onnx_runtime_as_in_jax(name: str, tmp_path: Path) -> No
     reloaded = in_memory(MODELS[name])
     (tmp_path / "a.onnx").write_bytes(onnx.write(reloaded))
     assert_runs(onnx.open_file(tmp_path / "a.onnx"), reloaded)
+
+
+@pytest.mark.parametrize("name", ["onnx", "stablehlo", pytest.param("tflite", marks=TENSORFLOW)])
+@pytest.mark.parametrize("numbers", [((0.0,), (1 / 255,)), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+def test_a_file_normalises_by_the_numbers_of_its_network_or_not_at_all(
+    name: str, numbers: tuple[tuple[float, ...], tuple[float, ...]], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
+    module = import_module(f"synevo.deploy.formats.{name}")
+    mean, deviation = numbers
+    reloaded = in_memory(Gated)
+    about = {**reloaded.architecture["input"], "mean": mean * (3 // len(mean)), "deviation": deviation}
+    reloaded = replace(reloaded, architecture={**reloaded.architecture, "input": about})
+    (tmp_path / "a").write_bytes(module.write(reloaded))
+    x = pixels(5, reloaded.shape)
+    seen = x if mean == (0.0,) else (x / 255 - mean) / deviation
+    expected = np.asarray(reloaded.network(jnp.asarray(seen, jnp.float32)))
+    np.testing.assert_allclose(source(reloaded, x), expected, atol=TOLERANCE * max(1, np.abs(expected).max()))
+    found = module.open_file(tmp_path / "a")(x)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", ["safetensors", pytest.param("tflite-int8", marks=TENSORFLOW)])
+def test_a_network_of_pixels_as_they_are_is_delivered_so(
+    name: str, finished: RunDir, data: Dataset, tmp_path: Path
+) -> None:
+    reloaded = reload(finished.path)
+    about = {**reloaded.architecture["input"], "mean": [0.0], "deviation": [1 / 255]}
+    architecture = {key: value for key, value in reloaded.architecture.items() if key != "program"}
+    raw = replace(reloaded, architecture={**architecture, "input": about})
+    done = delivery.deliver(raw, data, name, tmp_path / "a")
+    contract = json.loads((tmp_path / "a.json").read_text())
+    assert contract["input"]["meaning"].endswith("the network takes them as they are, as float32")
+    assert (contract["input"]["mean"], contract["input"]["deviation"]) == ([0.0], [1 / 255])
+    assert done.comparison.top1_agreement >= 0.95
+    if name == "safetensors":
+        again = reload(tmp_path / "a", ancestor=reloaded.ancestor)
+        logits = again.logits(again.network, jnp.asarray(data.test.pixels[:20]))
+        np.testing.assert_array_equal(logits, again.network(jnp.asarray(data.test.pixels[:20], jnp.float32)))
 
 
 def test_an_onnx_file_turns_the_axes_of_a_convolutional_network_once_each_way() -> None:

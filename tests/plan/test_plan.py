@@ -276,3 +276,43 @@ def test_a_lineage_cannot_be_rewound_to_where_its_ancestor_never_was() -> None:
     with pytest.raises(PlanError, match=r"evolution\.rewind must not exceed ancestor_training\.epochs"):
         compose(sets=["ancestor_training.epochs=3", "evolution.rewind=4"])
     assert compose(sets=["ancestor_training.epochs=3", "evolution.rewind=3"]).evolution.rewind == 3
+
+
+def test_a_mean_and_a_deviation_are_one_number_or_a_list_and_come_back_from_a_file() -> None:
+    plan = compose(sets=["data.mean=0.485,0.456,0.406", "data.deviation=0.25"])
+    assert (plan.data.mean, plan.data.deviation) == ((0.485, 0.456, 0.406), 0.25)
+    assert validate(plan.model_dump(mode="json", exclude_none=True)) == plan
+    assert change(plan) == plan
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (["data.mean=0.5"], "data: a mean needs a deviation: add --set data.deviation=NUMBER"),
+        (["data.deviation=0.5"], "data: a deviation needs a mean: add --set data.mean=NUMBER"),
+        (["data.mean=0.5", "data.deviation=0"], "data.deviation = 0: pixels are divided by it"),
+        (["data.mean=0.5", "data.deviation=0.2,-1"], "data.deviation.1 = '-1': pixels are divided by it"),
+        (["data.mean=123.675", "data.deviation=1"], "data.mean = 123.675: it is in units of pixels scaled to 0 … 1;"),
+        (["data.mean=0.5", "data.deviation=58.4"], "data.deviation = 58.4: it is in units of pixels scaled to 0 … 1;"),
+        (["data.mean=-0.1", "data.deviation=1"], "data.mean = -0.1: "),
+        (["data.mean=grey", "data.deviation=1"], "data.mean = 'grey': "),
+        (["data.mean=0", "data.deviation=1", "data.normalise=none"], "add --set data.normalise=scale"),
+        (["data.mean=0", "data.deviation=1", "data.normalise=standardise"], "add --set data.normalise=scale"),
+        (
+            ["training.optimiser=sgd"],
+            "training.optimiser = 'sgd': adam is built in; one of your own is named as package",
+        ),
+        (
+            ["training.optimiser=mine:"],
+            "training.optimiser = 'mine:': a function of your own is named as package.module:",
+        ),
+        (["training.augment=mine"], "training.augment = 'mine': a function of your own is named as package.module:"),
+        (["training.optimiser=a:b", "training.weight_decay=0.1"], "training: schedule and weight decay are part of"),
+        (["ancestor_training.optimiser=a:b", "ancestor_training.schedule=constant"], "ancestor_training: schedule and"),
+    ],
+)
+def test_what_cannot_normalise_or_train_is_refused_with_the_remedy(sets: list[str], words: str) -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=sets)
+    assert words in error.value.problem
+    assert "{" not in error.value.problem

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from jax import Array
-from specimens import Specimen, line_of, random_masks
+from specimens import line_of, random_masks, sketch, specimen
 from test_training import copy, same, train
 
 from synevo import keys
@@ -70,14 +71,17 @@ def named(name: str, **fields: Any) -> TrainingPlan:
     return TrainingPlan(**usual | fields)
 
 
-@pytest.fixture(scope="module")
-def alive(tiny: Specimen) -> Masks:
-    return random_masks(tiny, 0.6, 1)
+Small = sketch(lambda model, x: model.second(nnx.relu(model.first(x))), first=16, second=0)
 
 
 @pytest.fixture(scope="module")
-def sparse(tiny: Specimen, alive: Masks) -> Network:
-    return masks.apply(alive, tiny.network)
+def alive() -> Masks:
+    return random_masks(specimen(Small), 0.6, 1)
+
+
+@pytest.fixture(scope="module")
+def sparse(alive: Masks) -> Network:
+    return masks.apply(alive, specimen(Small).network)
 
 
 @pytest.fixture(scope="module")
