@@ -53,9 +53,7 @@ FILES = (
 
 @pytest.fixture
 def run(finished: RunDir, tmp_path: Path) -> RunDir:
-    run = RunDir(shutil.copytree(finished.path, tmp_path / "runs" / "a"))
-    run.save_machine({"device": "cpu"})
-    return run
+    return RunDir(shutil.copytree(finished.path, tmp_path / "runs" / "a"))
 
 
 @pytest.mark.parametrize("name", FILES)
