@@ -219,14 +219,12 @@ def _layers(
 ) -> tuple[Layer, ...]:
     """Make one layer of each array, at its first use; every later use adds to its positions.
 
-    Where a signal passes through an array one way, its contractions with other arrays do not count that go another way,
-    as those of a power iteration do.
+    If a signal passes through an array, its contractions with other arrays do not count, as in a power iteration.
     """
     layers: dict[str, Layer] = {}
-    heard = {found.array: (found.input_axes, found.output_axes) for found in contractions if not found.aside}
+    heard = {found.array for found in contractions if not found.aside}
     for found in contractions:
-        own = found.input_axes, found.output_axes
-        if found.aside and heard.get(found.array, own) != own:
+        if found.aside and found.array in heard:
             continue
         if found.array in layers:
             known = layers[found.array]

@@ -79,24 +79,21 @@ class Labelling:
 
     def reshaped(self, origin: Origin, shape: Sequence[int]) -> Origin | None:
         """Return the origin of a value with another shape; None where that divides an axis of a part."""
-        flat = [label for labels in origin.axes for label in labels if self.sizes[label] != 1]
+        flat = [label for labels in origin.axes for label in labels]
         axes: list[Labels] = []
         for size in shape:
             taken: list[int] = []
-            while flat and self._count(taken) < size:
+            while flat and (self._count(taken) < size or (not taken and self.sizes[flat[0]] == size)):
                 taken.append(flat.pop(0))
             if self._count(taken) != size:
                 return None
             axes.append(tuple(taken))
-        return replace(origin, axes=self._with_single(origin, axes), plain=False)
+        return replace(origin, axes=tuple(axes), plain=False)
 
-    def _with_single(self, origin: Origin, axes: list[Labels]) -> tuple[Labels, ...]:
-        """Give labels of one place, in their order, to the axes of one place, as far as these go."""
-        single = [label for labels in origin.axes for label in labels if self.sizes[label] == 1]
-        empty = [place for place, labels in enumerate(axes) if not labels]
-        for place, label in zip(empty, single, strict=False):
-            axes[place] = (label,)
-        return tuple(axes)
+    def along(self, origin: Origin, axes: Sequence[int]) -> set[int]:
+        """Return the labels on some axes of a value; of those with one place, only if there is no other."""
+        labels = origin.of(axes)
+        return {label for label in labels if self.sizes[label] > 1} or labels
 
     def _count(self, labels: Sequence[int]) -> int:
         return math.prod(self.sizes[label] for label in labels)

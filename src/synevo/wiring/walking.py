@@ -7,7 +7,7 @@ import numpy as np
 
 from synevo.wiring.identities import Axes, Axis, Identities
 from synevo.wiring.origins import Labelling, Origin, route
-from synevo.wiring.tracing import Constant, Operand, Program, Step, sources
+from synevo.wiring.tracing import Operand, Program, Step, sources
 from synevo.wiring.units import Grain
 
 
@@ -36,7 +36,7 @@ class Walk:
 
     `sources` are the names of the arrays that each value is computed from, if no signal takes part in it; `origins` say
     how, where that can be followed. `trained` are the names of the network's parameters. `positive` are values that are
-    nowhere negative.
+    nowhere negative, `numbers` those of scalars that are known.
     """
 
     program: Program
@@ -48,6 +48,7 @@ class Walk:
     origins: dict[int, Origin] = field(init=False)
     labels: Labelling = field(init=False, default_factory=Labelling)
     positive: set[int] = field(init=False, default_factory=set)
+    numbers: dict[int, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Note the origins of the arrays."""
@@ -68,10 +69,10 @@ class Walk:
         self.identities.freeze(axis, f"{why} ({step.primitive}, {step.where})")
 
     def number(self, operand: Operand) -> float | None:
-        """Return the value of a scalar constant; None for anything else."""
-        if not isinstance(operand, Constant) or not isinstance(
-            operand.value, bool | int | float | np.generic | np.ndarray
-        ):
+        """Return the value of a scalar constant, or of what is computed from such; None for anything else."""
+        if isinstance(operand, int):
+            return self.numbers.get(operand)
+        if not isinstance(operand.value, bool | int | float | np.generic | np.ndarray):
             return None
         return float(np.real(operand.value))
 
@@ -100,7 +101,7 @@ class Walk:
         if origin is None or not isinstance(operand, int) or not inputs or not outputs or (aside and not origin.plain):
             return
         exact, silent = origin.dead == 0.0, all(self.axes(operand)[axis].dead == 0.0 for axis in outputs)
-        uses = route(origin, origin.of(inputs), origin.of(outputs))
+        uses = route(origin, self.labels.along(origin, inputs), self.labels.along(origin, outputs))
         if len(uses) > 1 and not exact:
             return
         grain: Grain = "synapse" if exact else "filter" if silent else "none"

@@ -22,6 +22,7 @@ def note_origin(walk: Walk, step: Step, value: Value | None) -> None:
     if not walk.computed(*step.operands) or not step.results:
         return
     _note_sign(walk, step)
+    _note_number(walk, step, value)
     rule = _MOVES.get(step.primitive)
     operand = walk.origin(step.operands[0]) if step.operands else None
     if rule is not None:
@@ -32,6 +33,16 @@ def note_origin(walk: Walk, step: Step, value: Value | None) -> None:
         origin = _product(walk, step) if step.primitive == "dot_general" else None
     if origin is not None:
         walk.origins[step.results[0]] = origin
+
+
+def _note_number(walk: Walk, step: Step, value: Value | None) -> None:
+    """Note the value of a scalar that is computed from literal numbers alone."""
+    if walk.program.shapes[step.results[0]] != () or any(walk.shape(operand) for operand in step.operands):
+        return
+    known = [walk.number(operand) for operand in step.operands]
+    number = known[0] if step.primitive == "convert_element_type" else value(known) if value else None
+    if number is not None and None not in known:
+        walk.numbers[step.results[0]] = number
 
 
 def _same(walk: Walk, step: Step, origin: Origin) -> Origin:
@@ -123,7 +134,8 @@ def why_frozen(walk: Walk, step: Step, axis: Axis) -> str | None:
     So they are in a sum of what is computed from arrays alone, and in the largest of numbers that are not negative.
     """
     operand = step.operands[0]
-    harmless = step.primitive == "reduce_sum" or (step.primitive == "reduce_max" and operand in walk.positive)
+    positive = isinstance(operand, int) and operand in walk.positive
+    harmless = step.primitive == "reduce_sum" or (step.primitive == "reduce_max" and positive)
     if axis.dead != 0.0 or not harmless or not walk.computed(operand):
         return "summed over"
     count = math.prod(walk.shape(operand)[axis] for axis in step.parameters["axes"])
@@ -154,14 +166,14 @@ _NEVER_OF_THEM = {"add", "add_any", "mul", "div", "min", "reduce_sum", "reduce_m
 def _note_sign(walk: Walk, step: Step) -> None:
     """Note that the result of a step is nowhere negative."""
     signs = [
-        operand in walk.positive if isinstance(operand, int) else (walk.number(operand) or 0.0) >= 0.0
+        (isinstance(operand, int) and operand in walk.positive) or (walk.number(operand) or -1.0) > 0.0
         for operand in step.operands
     ]
     if (
         step.primitive in _NEVER_NEGATIVE
         or (step.primitive in _NEVER_OF_THEM and all(signs))
         or (step.primitive == "max" and any(signs))
-        or (step.primitive == "mul" and step.operands[0] == step.operands[1])
+        or (step.primitive == "mul" and step.operands[0] is step.operands[1])
         or (step.primitive == "integer_pow" and step.parameters["y"] % 2 == 0)
     ):
         walk.positive.update(step.results)

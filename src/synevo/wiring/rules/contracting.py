@@ -41,13 +41,15 @@ def _for_one(uses: int) -> int:
 
 def _contract(walk: Walk, step: Step, one: Axis, other: Axis) -> None:
     walk.identities.unite(one, other)
-    if 0.0 not in (one.dead, other.dead):
+    if not all(axis.dead is None or math.isfinite(axis.dead) for axis in (one, other)):
+        walk.freeze(one, step, "divided by zero, where all of a unit is zero, and contracted")
+    elif 0.0 not in (one.dead, other.dead):
         walk.freeze(one, step, "contracted with another signal")
 
 
 def _passed(axis: Axis) -> Axis:
-    """Pass an axis on behind a contraction along others: a sum of zeros is zero."""
-    return Axis(axis.ids, 0.0 if axis.dead == 0.0 else None)
+    """Pass an axis on behind a contraction along others: a sum of zeros is zero, and what is no number remains none."""
+    return Axis(axis.ids, axis.dead if axis.dead == 0.0 or (axis.dead is not None and math.isnan(axis.dead)) else None)
 
 
 def convolution(walk: Walk, step: Step) -> list[Axes]:

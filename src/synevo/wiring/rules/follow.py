@@ -6,6 +6,7 @@ removal of a unit zeroes what makes it *and* what reads it, so most activations 
 value is followed all the same, because attention multiplies signals with each other.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
@@ -105,20 +106,25 @@ def _share(walk: Walk, step: Step, operands: list[float | None]) -> float | None
 
 
 def _value(step: Step, operands: list[float | None]) -> float | None:
-    """Return the value that an elementwise primitive computes at a dead place; None where it is unknown."""
+    """Return the value that an elementwise primitive computes at a dead place; None where it is unknown.
+
+    It is infinite, or no number, where a zero is divided by.
+    """
+    known = [operand for operand in operands if operand is not None]
+    function = _NUMBERS.get(step.primitive)
+    if function is not None and any(map(math.isnan, known)):
+        return math.nan
     if step.primitive == "mul" and 0.0 in operands:
-        return 0.0
+        return math.nan if any(map(math.isinf, known)) else 0.0
     if step.primitive == "select_n":
         return operands[1] if len(set(operands[1:])) == 1 else None
     if step.primitive in {"integer_pow", "pow"}:
         return 0.0 if operands[0] == 0.0 and _is_positive(step, operands) else None
-    known = [operand for operand in operands if operand is not None]
-    function = _NUMBERS.get(step.primitive)
     if function is None or len(known) < len(operands):
         return None
     with np.errstate(all="ignore"):
-        value = float(function(*known))
-    return value if np.isfinite(value) else None
+        value = function(*map(np.float64, known))
+    return None if value is None else math.nan if np.isnan(value) else float(value)
 
 
 def _is_positive(step: Step, operands: list[float | None]) -> bool:
@@ -186,7 +192,7 @@ _NUMBERS: dict[str, Any] = {
     **{name: lambda x: x for name in ("copy", "convert_element_type", "stop_gradient", "reduce_precision", "copy_p")},
     **{name: getattr(np, name) for name in _WITH_NAMESAKES.split()},
     "neg": np.negative,
-    **dict.fromkeys("asin asinh atan atanh erf erf_inv round".split(), lambda x: 0.0 if x == 0 else np.nan),
+    **dict.fromkeys("asin asinh atan atanh erf erf_inv round".split(), lambda x: 0.0 if x == 0 else None),
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "add": np.add,
