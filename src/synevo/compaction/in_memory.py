@@ -33,9 +33,10 @@ from synevo.model.network import Inputs, Network, put_together, take_apart
 from synevo.wiring.cutting import cut, cut_state
 from synevo.wiring.dissection import Anatomy, dissect, example_of
 from synevo.wiring.identities import Flags
+from synevo.wiring.masks import by_unit, from_units
 from synevo.wiring.protection import protected
 from synevo.wiring.signal import trim
-from synevo.wiring.units import Frozen, Wiring, keep_one, survives
+from synevo.wiring.units import PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 
 PROBES = 64
 """The number of random examples in a proof without real inputs; as many are drawn again."""
@@ -115,8 +116,8 @@ def compact(
     anatomy = dissect(network, example)
     wiring = protected(anatomy.wiring, protect=protect, only=only)
     anatomy = replace(anatomy, wiring=wiring)
-    alive, constant = _living(anatomy, network)
-    frozen = (*wiring.frozen, *_name_constant(wiring, constant))
+    alive, needed = _living(anatomy, network)
+    frozen = (*wiring.frozen, *needed)
     if alive.all():
         raise nothing_to_remove("The model", wiring, frozen)
     small = cut(network, wiring, alive)
@@ -184,23 +185,45 @@ def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
     return network.map(lambda name, array: jnp.where(masks[name], array, 0) if name in masks else array)
 
 
-def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, Flags]:
-    """Return the units [units] that live, and those of them that live only because they are constants."""
+def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, tuple[Frozen, ...]]:
+    """Return the units [units] that live, and why those live that no signal passes through."""
     wiring = replace(anatomy.wiring, layers=anatomy.wiring.contracted)
-    living = {layer.name: np.asarray(network.arrays[layer.name]) != 0 for layer in wiring.layers}
-    constant, inputs = np.zeros(anatomy.wiring.units, bool), _probes(anatomy, 2)
+    living = {layer.name: _not_zero(wiring, layer, network.arrays) for layer in wiring.layers}
+    constant, counted, kept = (np.zeros(anatomy.wiring.units, bool) for _ in range(3))
+    inputs = _probes(anatomy, 2)
     while True:
-        _, alive = trim(wiring, living, constant=constant)
+        _, alive = trim(wiring, living, constant=constant, kept=kept)
         alive = keep_one(anatomy.wiring, alive)
-        more = find_constant(anatomy, network, alive, inputs)
-        if not more.any():
-            return alive, constant
-        constant |= more
+        constants, counts = find_constant(anatomy, network, alive, inputs)
+        if not (constants | counts).any():
+            return alive, (*_name(wiring, constant & ~counted, _CONSTANT), *_name(wiring, counted, _COUNTED))
+        kept |= counts | (constants & constant)
+        counted |= counts
+        constant |= constants
 
 
-def _name_constant(wiring: Wiring, constant: Flags) -> list[Frozen]:
-    reason = "no synapse reaches it, but its bias or normalisation is not masked: it is a constant, not zero"
-    fates = wiring.fates(~constant)
+def _not_zero(wiring: Wiring, layer: Layer, arrays: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """Return which synapses of a layer pass something on: whole filters, where arrays beside it do in their unit."""
+    living: NDArray[np.bool_] = np.asarray(arrays[layer.name]) != 0
+    if layer.grain == "synapse":
+        return living
+    acting = np.zeros(wiring.units, bool)
+    for name in layer.beside:
+        values = np.asarray(arrays[name]) != 0
+        for axis, units in enumerate(wiring.slots[name]):
+            wiring.mark(acting, units, values.any(axis=tuple(other for other in range(values.ndim) if other != axis)))
+    acts = survives(layer.outputs, wiring.fates(acting)) & (layer.outputs != PERMANENT)
+    view = by_unit(layer, living) | acts[None, :, None]
+    return from_units(layer, view, living.shape)
+
+
+_CONSTANT = "no synapse reaches it, but its bias or normalisation is not masked: it is a constant, not zero"
+_COUNTED = "its weights count in what the weights of others are divided by: they are not masked"
+
+
+def _name(wiring: Wiring, units: Flags, reason: str) -> list[Frozen]:
+    """Name the places of some units in the layers that make them, with a reason."""
+    fates = wiring.fates(~units)
     counts = [(layer.name, int((~survives(layer.outputs, fates)).sum())) for layer in wiring.contracted]
     axes = {layer.name: layer.output_axis for layer in wiring.contracted}
     return [

@@ -24,9 +24,16 @@ class Clusters:
 
 
 def clusters(layer: Layer, kind: Literal["kernel", "filter"]) -> Clusters:
-    """Return the clusters of a layer's synapses; a permanent input is a group of its own."""
-    if kind == "filter":
+    """Return the clusters of a layer's synapses; a permanent input is a group of its own.
+
+    If synapses cannot die alone (`Layer.grain`), the clusters are filters whatever the kind.
+    """
+    if kind == "filter" or layer.grain != "synapse":
         return Clusters(np.zeros(len(layer.inputs), np.int64), min(1, len(layer.inputs)))
+    return _kernels(layer)
+
+
+def _kernels(layer: Layer) -> Clusters:
     tags = np.where(layer.inputs == PERMANENT, -1 - np.arange(len(layer.inputs)), layer.inputs)
     distinct, groups = np.unique(tags, return_inverse=True)
     return Clusters(groups, len(distinct))
@@ -56,8 +63,10 @@ def ties(wiring: Wiring, kind: Literal["kernel", "filter"]) -> tuple[Tie, ...]:
     cluster, it is of one layer. A filter that is never removed is a cluster of its own.
     """
     if kind == "kernel":
-        sizes = [len(layer.outputs) for layer in wiring.layers]
-        return tuple(Tie((number,), (np.arange(size),), np.zeros(size, bool)) for number, size in enumerate(sizes))
+        return tuple(
+            Tie((number,), (np.arange(len(layer.outputs)),), (layer.outputs == PERMANENT) & (layer.grain != "synapse"))
+            for number, layer in enumerate(wiring.layers)
+        )
     sets: list[tuple[list[int], set[int]]] = []
     for number, layer in enumerate(wiring.layers):
         units = {int(unit) for unit in layer.outputs if unit != PERMANENT}
@@ -91,7 +100,7 @@ def value_clusters(wiring: Wiring, tie: Tie, values: NDArray[Any]) -> NDArray[An
 
 def kernels(layer: Layer, mask: Mask) -> NDArray[np.bool_]:
     """Return which kernels [groups of inputs, outputs] of a layer hold at least one living synapse."""
-    kind = clusters(layer, "kernel")
+    kind = _kernels(layer)
     alive = np.zeros((kind.count, len(layer.outputs)), bool)
     np.logical_or.at(alive, kind.groups, by_unit(layer, mask).any(axis=2))
     return alive

@@ -18,11 +18,14 @@ from synevo.wiring.units import Layer, Wiring, survives
 def regrow(key: Array, wiring: Wiring, masks: Masks, units: NDArray[np.bool_], count: int) -> Masks:
     """Return `masks` with `count` more living synapses between living `units` [units], or all that there is room for.
 
-    All dead synapses between living units are equally likely.
+    All dead synapses between living units are equally likely, except those that come and go with their filter.
     """
     fates = wiring.fates(units)
     views = [by_unit(layer, masks[layer.name]) for layer in wiring.layers]
-    room = [~view & _between(layer, fates) for layer, view in zip(wiring.layers, views, strict=True)]
+    room = [
+        ~view & _between(layer, fates) & (layer.grain == "synapse")
+        for layer, view in zip(wiring.layers, views, strict=True)
+    ]
     sizes = [int(places.sum()) for places in room]
     grown = np.zeros(sum(sizes), bool)
     grown[np.asarray(jax.random.permutation(key, len(grown)))[:count]] = True

@@ -60,11 +60,15 @@ class _Tie(NamedTuple):
 
 @dataclass(frozen=True)
 class _Layout:
-    """The layers of each tie, the numbers of its clusters, and the groups of inputs of each layer; static."""
+    """The layers of each tie, the numbers of its clusters, and the groups of inputs of each layer; static.
+
+    `whole` are the layers whose synapses cannot die alone (`Layer.grain`).
+    """
 
     ties: tuple[tuple[int, ...], ...]
     counts: tuple[int, ...]
     groups: tuple[int, ...]
+    whole: tuple[int, ...] = ()
 
     @property
     def tie_of(self) -> dict[int, int]:
@@ -110,7 +114,10 @@ def synthesise(
     ]
     keys = derive(key, "clusters"), derive(key, "synapses"), derive(key, "shuffle")
     layout = _Layout(
-        tuple(tie.layers for tie in tied), tuple(tie.count for tie in tied), tuple(kind.count for kind in kinds)
+        tuple(tie.layers for tie in tied),
+        tuple(tie.count for tie in tied),
+        tuple(kind.count for kind in kinds),
+        tuple(number for number, layer in enumerate(wiring.layers) if layer.grain != "synapse"),
     )
     with jax.enable_x64(True):
         keep = environment.keep_clusters, environment.keep_synapses
@@ -164,8 +171,11 @@ def _sample(
         for t, p in zip(members, survival, strict=True):
             survive[t] = jnp.where(spared[t], 1.0, p)
     drawn = _draw(keys[0], survive)
-    live_on = [jnp.ones(()) for _ in layers]
-    for members in _scopes(len(layers), scopes[1]):
+    live_on = [layer.alive.astype(jnp.float64) for layer in layers]
+    for group in _scopes(len(layers), scopes[1]):
+        members = [i for i in group if i not in layout.whole]
+        if not members:
+            continue
         weighing = [jnp.broadcast_to(spread(survive, i), of_synapses[i].shape) for i in members]
         allowed = keep[1] * _total([layers[i].alive for i in members])
         for i, p in zip(members, press([of_synapses[i] for i in members], weighing, allowed), strict=True):
@@ -176,7 +186,9 @@ def _sample(
         clusters_key, synapses_key = jax.random.split(keys[2])
         moved = _redraw(clusters_key, [drawn[t] & can for t, can in enumerate(mortal)], mortal)
         moved = [those | one for those, one in zip(moved, spared, strict=True)]
-        sampled = _redraw(synapses_key, sampled, [layers[i].alive & spread(moved, i) for i in numbers])
+        able = [layers[i].alive & spread(moved, i) for i in numbers]
+        redrawn = _redraw(synapses_key, sampled, able)
+        sampled = [able[i] if i in layout.whole else redrawn[i] for i in numbers]
     expected = [jnp.sum(spread(survive, i) * live_on[i]) for i in numbers]
     return sampled, jnp.sum(jnp.stack(expected))
 

@@ -148,7 +148,8 @@ def _equal(old: Any, new: Any) -> bool:
     if np.shape(old) != np.shape(new) or str(getattr(old, "dtype", "")) != str(getattr(new, "dtype", "")):
         return False
     try:
-        return bool(np.array_equal(np.asarray(old), np.asarray(new)))
+        one, other = np.asarray(old), np.asarray(new)
+        return bool(np.array_equal(one, other, equal_nan=np.issubdtype(one.dtype, np.inexact)))
     except TypeError:  # random keys are not numbers
         return str(old) == str(new)
 

@@ -29,7 +29,7 @@ from synevo.wiring.programs import evaluation_program, first_line, line_of, prog
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
 from synevo.wiring.tracing import EXAMPLES, Program
-from synevo.wiring.units import PERMANENT, Frozen, Layer, Wiring, keep_one, survives
+from synevo.wiring.units import GRAINS, PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 from synevo.wiring.walking import Contraction
 
 _TRIALS = (1 / 2, 0, 0.8, 0.3, 0, 1 / 2, 0.8, 0, 0.3, 0.9)
@@ -78,7 +78,7 @@ def dissect(network: Network, inputs: Inputs) -> Anatomy:
     """
     inputs = example_of(inputs)
     program = evaluation_program(network, inputs)
-    identities, contractions = follow(program)
+    identities, contractions = follow(program, trained=network.parameters.keys())
     values = identities.axes
     if network.statistics or network.blueprint.has_modes:
         training, updates = training_program(network, inputs)
@@ -202,7 +202,7 @@ def _anatomy(
     }
     contracted = _layers(contractions, program, identities, number)
     wiring = Wiring(
-        tuple(layer for layer in contracted if layer.name in trained),
+        tuple(layer for layer in contracted if layer.name in trained and layer.grain != "none"),
         slots,
         len(numbers),
         _frozen(program, identities, slots),
@@ -217,12 +217,23 @@ def _anatomy(
 def _layers(
     contractions: list[Contraction], program: Program, identities: Identities, number: Callable[[Axis], Numbers]
 ) -> tuple[Layer, ...]:
-    """Make one layer of each array, at its first use; every later use adds to its positions."""
+    """Make one layer of each array, at its first use; every later use adds to its positions.
+
+    If a signal passes through an array, its contractions with other arrays do not count, as in a power iteration.
+    """
     layers: dict[str, Layer] = {}
+    heard = {found.array for found in contractions if not found.aside}
     for found in contractions:
+        if found.aside and found.array in heard:
+            continue
         if found.array in layers:
             known = layers[found.array]
-            layers[found.array] = replace(known, positions=known.positions + found.positions)
+            layers[found.array] = replace(
+                known,
+                positions=known.positions + found.positions,
+                grain=max(known.grain, found.grain, key=GRAINS.index),
+                beside=tuple(sorted({*known.beside, *found.beside})),
+            )
             continue
         axes = identities.axes[program.arrays[found.array]]
         outputs = number(merge_axes(identities, [axes[k] for k in found.output_axes]))
@@ -237,6 +248,8 @@ def _layers(
             outputs,
             found.positions,
             groups,
+            found.grain,
+            found.beside,
         )
     return tuple(layers.values())
 

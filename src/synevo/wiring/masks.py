@@ -26,6 +26,17 @@ def full(wiring: Wiring, network: Network) -> Masks:
     return {layer.name: np.ones(network.parameters[layer.name].shape, bool) for layer in wiring.layers}
 
 
+def complete(wiring: Wiring, masks: Masks) -> Masks:
+    """Return the masks in which synapses that cannot die alone (`Layer.grain`) live if any of their filter does."""
+    completed = dict(masks)
+    for layer in wiring.layers:
+        if layer.grain != "synapse":
+            view = by_unit(layer, masks[layer.name])
+            lives = view.any(axis=(0, 2), keepdims=True) | (layer.grain == "none")
+            completed[layer.name] = from_units(layer, np.broadcast_to(lives, view.shape), masks[layer.name].shape)
+    return completed
+
+
 def apply(masks: dict[str, Any], network: Network) -> Network:
     """Return the network with every dead synapse exactly zero."""
     parameters = {

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synevo.wiring.identities import Flags
-from synevo.wiring.masks import Masks, by_unit, from_units
+from synevo.wiring.masks import Masks, by_unit, complete, from_units
 from synevo.wiring.units import Layer, Wiring, survives
 
 
@@ -15,9 +15,11 @@ def trim(
 
     `constant` units [units] count as signals of their own: they have a value even where nothing reaches them. `kept`
     units [units] are left whatever they carry, as are those that the wiring keeps. With derived units, trimming is
-    repeated until nothing changes, because one pass can leave some of their synapses.
+    repeated until nothing changes, because one pass can leave some of their synapses. If synapses cannot die alone, all
+    of a filter are left or none.
     """
     kept = wiring.staying() if kept is None else kept | wiring.staying()
+    masks = complete(wiring, masks)
     masks, alive = _trim_once(wiring, masks, kept, constant)
     while wiring.derived:
         before = alive

@@ -95,6 +95,18 @@ def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any)
     return _Inliner().program(closed, sorted(arrays))
 
 
+def sources(program: Program) -> dict[int, frozenset[str]]:
+    """Return the names of the arrays that each value is computed from, for the values that no input takes part in."""
+    found = {number: frozenset({name}) for name, number in program.arrays.items()}
+    found |= dict.fromkeys(program.constants, frozenset[str]())
+    for step in program.steps:
+        read = [operand for operand in step.operands if isinstance(operand, int)]
+        if all(operand in found for operand in read):
+            own = frozenset[str]().union(*(found[operand] for operand in read))
+            found |= dict.fromkeys(step.results, own)
+    return found
+
+
 def evaluate(program: Program, arrays: Mapping[str, Any], *inputs: Any) -> dict[int, Any]:
     """Run a program on these arrays and inputs; return its values by their numbers."""
     values: dict[int, Any] = dict(program.constants)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,12 @@ PERMANENT = -1
 """The unit of an element that is never removed: an input, an output, a place in a window, something frozen."""
 
 
+Grain = Literal["synapse", "filter", "none"]
+"""The smallest part of a layer that passes nothing on once it is zero."""
+
+GRAINS: tuple[Grain, ...] = ("synapse", "filter", "none")
+
+
 @dataclass(frozen=True)
 class Layer:
     """An array of synapses, and the unit at each place of its axes that carry units.
@@ -18,6 +25,12 @@ class Layer:
     `positions` is how often each synapse is used for one image: the places of a convolution's output, 1 in a matrix.
     Where several axes are inputs or outputs, as in attention, they count as one. `groups` is the unit of the group of
     each output of a grouped convolution; the group must live for the output to be read.
+
+    `grain` is the smallest part of the layer that passes nothing on once it is zero. It is a single `synapse` in most
+    layers. In others the synapses are weights from which the kernel is computed in such a way that one of them acts
+    although it is zero, as in (w - mean) / std: there it is a whole `filter`, whose synapses live and die together; or
+    `none`, if even a filter of zeros passes something on. `beside` names the other arrays that the kernel is computed
+    from; a filter of zeros passes nothing on where they, too, are zero in its unit.
     """
 
     name: str
@@ -27,6 +40,8 @@ class Layer:
     outputs: Numbers
     positions: int
     groups: Numbers | None = None
+    grain: Grain = "synapse"
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,9 +60,9 @@ class Wiring:
 
     Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are the axes without permanent
     elements; at least one element of each must stay. `groups` are the units of the groups of each grouped kernel, by
-    name. `contracted` are the layers together with the arrays that are contracted like them and never trained, in the
-    order of the signal. `kept` are the units that may not be removed although they could be
-    (`synevo.wiring.protection`).
+    name. `contracted` are the layers together with the arrays that are contracted like them and never trained, or of
+    which nothing dies (`Layer.grain`), in the order of the signal. `kept` are the units that may not be removed although
+    they could be (`synevo.wiring.protection`).
     """
 
     layers: tuple[Layer, ...]

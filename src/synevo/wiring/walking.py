@@ -1,12 +1,14 @@
 """The state of the rules while they follow identities through a program, step by step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from synevo.wiring.identities import Axes, Axis, Identities
-from synevo.wiring.tracing import Constant, Operand, Program, Step
+from synevo.wiring.origins import Labelling, Origin, route
+from synevo.wiring.tracing import Operand, Program, Step, sources
+from synevo.wiring.units import Grain
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,8 @@ class Contraction:
     """An array of the network that a step contracts with a signal, along some of its axes, into others.
 
     `positions` is how often each element is used for one example. `groups` are the groups of a convolution, with one
-    identity each.
+    identity each. `grain` and `beside` are those of a `Layer`. If it is `aside`, it is contracted with another value
+    that is computed from the network's arrays alone.
     """
 
     array: str
@@ -22,17 +25,36 @@ class Contraction:
     output_axes: tuple[int, ...]
     positions: int
     groups: Axis | None = None
+    grain: Grain = "synapse"
+    beside: tuple[str, ...] = ()
+    aside: bool = False
 
 
 @dataclass
 class Walk:
-    """A program while it is followed; `origins` are its values that are an array of the network, at most transposed."""
+    """A program while it is followed.
+
+    `sources` are the names of the arrays that each value is computed from, if no signal takes part in it; `origins` say
+    how, where that can be followed. `trained` are the names of the network's parameters. `positive` are values that are
+    nowhere negative, `numbers` are those that are known, of scalars or of all elements.
+    """
 
     program: Program
     identities: Identities
-    origins: dict[int, tuple[str, tuple[int, ...]]]
+    trained: Collection[str] = ()
     training: bool = False
     contractions: list[Contraction] = field(default_factory=list)
+    sources: dict[int, frozenset[str]] = field(init=False)
+    origins: dict[int, Origin] = field(init=False)
+    labels: Labelling = field(init=False, default_factory=Labelling)
+    positive: set[int] = field(init=False, default_factory=set)
+    numbers: dict[int, float] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Note the origins of the arrays."""
+        self.sources = sources(self.program)
+        arrays = self.program.arrays.items()
+        self.origins = {value: self.labels.array(name, self.program.shapes[value]) for name, value in arrays}
 
     def axes(self, operand: Operand) -> Axes:
         """Return the axes of an operand; a scalar has none."""
@@ -47,35 +69,46 @@ class Walk:
         self.identities.freeze(axis, f"{why} ({step.primitive}, {step.where})")
 
     def number(self, operand: Operand) -> float | None:
-        """Return the value of a scalar constant; None for anything else."""
-        if not isinstance(operand, Constant) or not isinstance(
-            operand.value, bool | int | float | np.generic | np.ndarray
-        ):
+        """Return the value of a scalar constant, or of all elements that are computed from such; None if unknown."""
+        if isinstance(operand, int):
+            return self.numbers.get(operand)
+        if not isinstance(operand.value, bool | int | float | np.generic | np.ndarray):
             return None
         return float(np.real(operand.value))
 
-    def move_origin(self, step: Step, order: Sequence[int]) -> None:
-        """Note that the result of a step is the same array of the network, with its axes in another order."""
-        operand = step.operands[0]
-        if isinstance(operand, int) and operand in self.origins:
-            name, places = self.origins[operand]
-            self.origins[step.results[0]] = name, tuple(places[axis] for axis in order)
+    def origin(self, operand: Operand) -> Origin | None:
+        """Return the origin of an operand; None where it is not known."""
+        return self.origins.get(operand) if isinstance(operand, int) else None
+
+    def computed(self, *operands: Operand) -> bool:
+        """Return whether no signal takes part in any operand."""
+        return all(operand in self.sources for operand in operands if isinstance(operand, int))
 
     def contract(
         self,
+        step: Step,
         operand: Operand,
         inputs: Sequence[int],
         outputs: Sequence[int],
         positions: int,
         groups: Axis | None = None,
     ) -> None:
-        """Note a contraction, if the operand is an array of the network."""
-        if isinstance(operand, int) and operand in self.origins and inputs and outputs:
-            name, places = self.origins[operand]
+        """Note the contraction of each array that the operand is made of, along the axes `inputs` into `outputs`.
+
+        If it is made of several, it must be zero where they are. If no signal takes part, it must be an array itself.
+        """
+        origin, aside = self.origin(operand), self.computed(*step.operands)
+        if origin is None or not isinstance(operand, int) or not inputs or not outputs or (aside and not origin.plain):
+            return
+        exact, silent = origin.dead == 0.0, all(self.axes(operand)[axis].dead == 0.0 for axis in outputs)
+        uses = route(origin, self.labels.along(origin, inputs), self.labels.along(origin, outputs))
+        if len(uses) > 1 and not exact:
+            return
+        grain: Grain = "synapse" if exact else "filter" if silent else "none"
+        for use in uses:
+            beside = () if exact else tuple(sorted(self.sources[operand] - {use.array}))
             self.contractions.append(
-                Contraction(
-                    name, tuple(places[i] for i in inputs), tuple(places[i] for i in outputs), positions, groups
-                )
+                Contraction(use.array, use.inputs, use.outputs, positions, groups, grain, beside, aside)
             )
 
 

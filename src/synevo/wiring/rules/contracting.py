@@ -25,8 +25,8 @@ def dot(walk: Walk, step: Step) -> list[Axes]:
     right_out = [k for k in range(len(b)) if k not in (*right_in, *right_batch)]
     if not left_batch:
         sizes = [math.prod(walk.shape(side)[k] for k in out) for side, out in ((left, left_out), (right, right_out))]
-        walk.contract(left, left_in, left_out, _for_one(sizes[1]))
-        walk.contract(right, right_in, right_out, _for_one(sizes[0]))
+        walk.contract(step, left, left_in, left_out, _for_one(sizes[1]))
+        walk.contract(step, right, right_in, right_out, _for_one(sizes[0]))
     batch = [
         Axis(a[i].ids, 0.0 if 0.0 in (a[i].dead, b[j].dead) else None)
         for i, j in zip(left_batch, right_batch, strict=True)
@@ -41,13 +41,15 @@ def _for_one(uses: int) -> int:
 
 def _contract(walk: Walk, step: Step, one: Axis, other: Axis) -> None:
     walk.identities.unite(one, other)
-    if 0.0 not in (one.dead, other.dead):
+    if not all(axis.dead is None or math.isfinite(axis.dead) for axis in (one, other)):
+        walk.freeze(one, step, "divided by zero, where all of a unit is zero, and contracted")
+    elif 0.0 not in (one.dead, other.dead):
         walk.freeze(one, step, "contracted with another signal")
 
 
 def _passed(axis: Axis) -> Axis:
-    """Pass an axis on behind a contraction along others: a sum of zeros is zero."""
-    return Axis(axis.ids, 0.0 if axis.dead == 0.0 else None)
+    """Pass an axis on behind a contraction along others: a sum of zeros is zero, and what is no number remains none."""
+    return Axis(axis.ids, axis.dead if axis.dead == 0.0 or (axis.dead is not None and math.isnan(axis.dead)) else None)
 
 
 def convolution(walk: Walk, step: Step) -> list[Axes]:
@@ -71,7 +73,7 @@ def convolution(walk: Walk, step: Step) -> list[Axes]:
     places = (
         [walk.shape(signal)[k] for k in numbers.lhs_spec[2:]] if dilated else [shape[k] for k in numbers.out_spec[2:]]
     )
-    walk.contract(kernel, [in_axis], [out_axis], math.prod(places), groups)
+    walk.contract(step, kernel, [in_axis], [out_axis], math.prod(places), groups)
     result = [stays(size) for size in shape]
     result[numbers.out_spec[0]] = _passed(x[numbers.lhs_spec[0]])
     result[numbers.out_spec[1]] = _passed(w[out_axis])

@@ -6,12 +6,15 @@ removal of a unit zeroes what makes it *and* what reads it, so most activations 
 value is followed all the same, because attention multiplies signals with each other.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from synevo.wiring.identities import Axes, Axis, Identities, stays
+from synevo.wiring.rules.computing import note_origin, why_frozen
 from synevo.wiring.rules.contracting import convolution, dot
 from synevo.wiring.rules.reshaping import (
     broadcast,
@@ -41,12 +44,13 @@ def follow(
     *,
     arrays: Mapping[str, Axes] | None = None,
     updates: Mapping[int, str] | None = None,
+    trained: Collection[str] = (),
 ) -> tuple[Identities, list[Contraction]]:
     """Follow the identities through a program; return them, and its contractions in the order of the signal.
 
     The training program of the same network is followed with the `identities` and the axes of the `arrays` of the first
     program. `updates` names the outputs that are arrays for the next step, by position; these share the arrays'
-    identities.
+    identities. `trained` are the names of the network's parameters.
     """
     identities = identities or Identities()
     identities.axes = {}
@@ -55,10 +59,11 @@ def follow(
         identities.axes[value] = arrays[name] if arrays else tuple(identities.fresh(size) for size in shape)
     for value in (*program.inputs, *program.constants):
         identities.axes[value] = tuple(stays(size) for size in program.shapes[value])
-    origins = {value: (name, tuple(range(len(program.shapes[value])))) for name, value in program.arrays.items()}
-    walk = Walk(program, identities, origins, training=arrays is not None)
+    walk = Walk(program, identities, trained, training=arrays is not None)
     for step in program.steps:
-        results = RULES.get(step.primitive, freeze_all)(walk, step)
+        rule = RULES.get(step.primitive, freeze_all)
+        results = rule(walk, step)
+        note_origin(walk, step, partial(_value, step) if rule is _elementwise else None)
         for value, axes in zip(step.results, results, strict=True):
             identities.axes[value] = axes
     for position, output in enumerate(program.outputs):
@@ -90,25 +95,36 @@ def _elementwise(walk: Walk, step: Step) -> list[Axes]:
             return freeze_all(walk, step)
         for other in whole[1:]:
             walk.identities.unite(whole[0], other)
-        result.append(Axis(whole[0].ids, _value(step, dead)))
+        result.append(Axis(whole[0].ids, _share(walk, step, dead)))
     return [tuple(result) for _ in step.results]
 
 
+def _share(walk: Walk, step: Step, operands: list[float | None]) -> float | None:
+    """Return the value at a dead place; zero remains zero if it is divided by anything that arrays alone make."""
+    divided = step.primitive == "div" and operands == [0.0, None] and walk.computed(*step.operands)
+    return 0.0 if divided else _value(step, operands)
+
+
 def _value(step: Step, operands: list[float | None]) -> float | None:
-    """Return the value that an elementwise primitive computes at a dead place; None where it is unknown."""
+    """Return the value that an elementwise primitive computes at a dead place; None where it is unknown.
+
+    It is infinite, or no number, where a zero is divided by.
+    """
+    known = [operand for operand in operands if operand is not None]
+    function = _NUMBERS.get(step.primitive)
+    if function is not None and any(map(math.isnan, known)):
+        return math.nan
     if step.primitive == "mul" and 0.0 in operands:
-        return 0.0
+        return math.nan if any(map(math.isinf, known)) else 0.0
     if step.primitive == "select_n":
         return operands[1] if len(set(operands[1:])) == 1 else None
     if step.primitive in {"integer_pow", "pow"}:
         return 0.0 if operands[0] == 0.0 and _is_positive(step, operands) else None
-    known = [operand for operand in operands if operand is not None]
-    function = _NUMBERS.get(step.primitive)
     if function is None or len(known) < len(operands):
         return None
     with np.errstate(all="ignore"):
-        value = float(function(*known))
-    return value if np.isfinite(value) else None
+        value = function(*map(np.float64, known))
+    return None if value is None else math.nan if np.isnan(value) else float(value)
 
 
 def _is_positive(step: Step, operands: list[float | None]) -> bool:
@@ -116,17 +132,12 @@ def _is_positive(step: Step, operands: list[float | None]) -> bool:
     return exponent is not None and exponent > 0
 
 
-def _convert(walk: Walk, step: Step) -> list[Axes]:
-    axes = walk.axes(step.operands[0])
-    walk.move_origin(step, range(len(axes)))
-    return [axes]
-
-
 def _reduce(walk: Walk, step: Step) -> list[Axes]:
     gone = step.parameters["axes"]
     axes = walk.axes(step.operands[0])
     for place in gone:
-        walk.freeze(axes[place], step, "summed over")
+        if why := why_frozen(walk, step, axes[place]):
+            walk.freeze(axes[place], step, why)
     passes = step.primitive in {"reduce_sum", "reduce_max", "reduce_min"}
     left = [axis for place, axis in enumerate(axes) if place not in gone]
     return [tuple(Axis(axis.ids, 0.0 if passes and axis.dead == 0.0 else None) for axis in left) for _ in step.results]
@@ -181,7 +192,7 @@ _NUMBERS: dict[str, Any] = {
     **{name: lambda x: x for name in ("copy", "convert_element_type", "stop_gradient", "reduce_precision", "copy_p")},
     **{name: getattr(np, name) for name in _WITH_NAMESAKES.split()},
     "neg": np.negative,
-    "erf": lambda x: 0.0 if x == 0 else np.nan,
+    **dict.fromkeys(["asin", "asinh", "atan", "atanh", "erf", "erf_inv", "round"], lambda x: 0.0 if x == 0 else None),
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "add": np.add,
@@ -208,7 +219,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum"), _window),
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort"), _mixed),
     "optimization_barrier": lambda walk, step: [walk.axes(operand) for operand in step.operands],
-    "convert_element_type": _convert,
+    "convert_element_type": lambda walk, step: [walk.axes(step.operands[0])],
     "random_bits": _random,
     "iota": _iota,
     "broadcast_in_dim": broadcast,

@@ -44,7 +44,6 @@ def tile(walk: Walk, step: Step) -> list[Axes]:
 def transpose(walk: Walk, step: Step) -> list[Axes]:
     """Permute the axes."""
     order = step.parameters["permutation"]
-    walk.move_origin(step, order)
     axes = walk.axes(step.operands[0])
     return [tuple(axes[axis] for axis in order)]
 
@@ -228,7 +227,6 @@ def pad(walk: Walk, step: Step) -> list[Axes]:
 def reverse(walk: Walk, step: Step) -> list[Axes]:
     """Reverse the order of the places of some axes."""
     axes, turned = walk.axes(step.operands[0]), step.parameters["dimensions"]
-    walk.move_origin(step, range(len(axes)))
     return [tuple(axis.take(slice(None, None, -1)) if k in turned else axis for k, axis in enumerate(axes))]
 
 
