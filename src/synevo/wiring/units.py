@@ -31,7 +31,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Frozen:
-    """The `count` elements of an axis of an array that are never removed, and the reason."""
+    """The `count` elements of an axis of an array that are never removed for one reason, although one could hope so.
+
+    Left out is what nobody would remove: synapses from an input of the network, outputs that no layer of it reads,
+    places in a window, a picture or a sequence, examples, and the only element of an axis. A layer that makes something
+    as wide as the input, or that is read and also an output, is listed.
+    """
 
     array: str
     axis: int
