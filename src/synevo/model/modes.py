@@ -1,7 +1,7 @@
 """Modes: what a model is told when it is called: its mode, keys in training, the names of axes of devices.
 
 A model may take its mode as an argument of its call (`train`, `deterministic`), as most Linen modules and many
-published NNX models do, and keys (`rngs`). Both are given by name. Names that mean the same (`inference`) are told, too,
+published NNX models do, and keys (`rngs`). Both are given by name. Names that mean the same (`inference`) are told
 where they take True or False. Everything else that a call wants is an input.
 """
 
@@ -29,9 +29,11 @@ MODES = {
 """The arguments that set the mode of a model, and the value of each in training."""
 
 _SYNONYMS = {
-    **dict.fromkeys("is_train train_mode training_mode in_training use_dropout enable_dropout dropout_on".split(), True),
-    **dict.fromkeys("test testing is_test test_mode evaluate eval_mode is_eval evaluation".split(), False),
-    **dict.fromkeys("inference is_inference inference_mode disable_dropout".split(), False),
+    **dict.fromkeys(["is_train", "train_mode", "training_mode", "in_training"], True),
+    **dict.fromkeys(["use_dropout", "enable_dropout", "dropout_on"], True),
+    **dict.fromkeys(["test", "testing", "is_test", "test_mode"], False),
+    **dict.fromkeys(["evaluate", "evaluation", "is_eval", "eval_mode"], False),
+    **dict.fromkeys(["inference", "is_inference", "inference_mode", "disable_dropout"], False),
 }
 """Arguments with the same meaning, which are told only where they take True or False; and the value in training."""
 
@@ -81,7 +83,7 @@ def _asking(model: Any) -> Any:
 
 
 def told_by(model: Any, name: str, *, value: bool) -> str:
-    """Return a class of three lines that tells an argument `name` of the user's own, which has this value in training."""
+    """Return a class of three lines that tells an argument of the user's own, which has this value in training."""
     asking = _asking(model)
     kind = getattr(type(asking), "_as_written", type(asking)).__name__
     parameters = inspect.signature(asking.__call__).parameters.values()

@@ -261,12 +261,15 @@ def _frozen(
 
     def hoped_for(identity: int) -> bool:
         own, weight = identities.atoms(identity), identities.reason(identity).weight
-        return weight == TOLD and not own & (said - read) or weight in {MET, WINDOW} and bool(own & made - (said - read))
+        if own & (said - read):
+            return False
+        return weight == TOLD or (weight in {MET, WINDOW} and bool(own & made))
 
     found: Counter[tuple[str, int, str]] = Counter()
     for name, axes in slots.items():
         for axis, units in enumerate(axes):
-            for identity, count in zip(*np.unique(arrays[name][axis].ids[units == PERMANENT], return_counts=True)):
-                if hoped_for(int(identity)):
-                    found[name, axis, identities.reason(int(identity)).text] += int(count)
+            kept, counts = np.unique(arrays[name][axis].ids[units == PERMANENT], return_counts=True)
+            for identity, count in zip(kept.tolist(), counts.tolist(), strict=True):
+                if hoped_for(identity):
+                    found[name, axis, identities.reason(identity).text] += count
     return tuple(Frozen(name, axis, count, reason) for (name, axis, reason), count in found.items())

@@ -18,8 +18,8 @@ Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 STAYS, ONE, EXAMPLES, PLACE, INPUT, STATED, COUNTED = range(7)
-"""Identities of what is never removed, each for all places of its kind: places in a picture or a sequence (`STAYS`), the
-only place of an axis, examples, places in the input, channels of the input, numbers that the code states, and places that are counted."""
+"""Identities of what is never removed, one for each kind: places in a picture or a sequence (`STAYS`), the only place
+of an axis, examples, places in the input, its channels, numbers that the code states, and places that are counted."""
 
 PLAIN, MET, TOLD, WINDOW = range(4)
 """How much a reason explains: nothing (nobody would remove it), that a place meets one that stays, or which step keeps

@@ -218,7 +218,9 @@ class _Inliner:
             else:
                 made = tuple(self._value(variable) for variable in equation.outvars)
                 self.steps.append(
-                    Step(equation.primitive.name, operands, made, equation.params, where[0], equation.primitive, where[1])
+                    Step(
+                        equation.primitive.name, operands, made, equation.params, where[0], equation.primitive, where[1]
+                    )
                 )
                 scope.update(zip(equation.outvars, made, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
@@ -256,7 +258,10 @@ def _layer(frames: Iterable[tuple[str, str]]) -> str:
 
 _LAYERS = (
     "flax/nnx/nn/",
-    *(f"flax/linen/{name}.py" for name in ("attention", "linear", "normalization", "pooling", "recurrent", "stochastic")),
+    *(
+        f"flax/linen/{name}.py"
+        for name in ("attention", "linear", "normalization", "pooling", "recurrent", "stochastic")
+    ),
     "jax/_src/nn/",
     "jax/_src/lax/",
     "jax/_src/scipy/",

@@ -204,7 +204,11 @@ def _random(walk: Walk, step: Step) -> list[Axes]:
 def _iota(walk: Walk, step: Step) -> list[Axes]:
     """Keep the axis along which places are counted; the other axes hold copies, and get new identities."""
     counted, shape = step.parameters["dimension"], walk.program.shapes[step.results[0]]
-    return [tuple(stays(n, COUNTED) if k == counted and n > 1 else walk.identities.fresh(n, None) for k, n in enumerate(shape))]
+    return [
+        tuple(
+            stays(n, COUNTED) if k == counted and n > 1 else walk.identities.fresh(n, None) for k, n in enumerate(shape)
+        )
+    ]
 
 
 _WITH_NAMESAKES = "abs sin cos tan tanh sinh cosh sqrt square cbrt exp exp2 expm1 log1p floor ceil sign"

@@ -9,7 +9,6 @@ from synevo.wiring.identities import EXAMPLES, INPUT, ONE, PLACE, PLAIN, STAYS, 
 from synevo.wiring.tracing import Step
 from synevo.wiring.walking import Walk
 
-
 _LOOPS = {
     "scan": "inside a loop",
     "while": "inside a loop",
@@ -24,7 +23,9 @@ def freeze_all(walk: Walk, step: Step) -> list[Axes]:
         for axis in walk.axes(operand):
             walk.freeze(axis, step, why)
     made = walk.identities.fixed(walk.because(step, why))
-    return [tuple(stays(size, ONE if size == 1 else made) for size in walk.program.shapes[value]) for value in step.results]
+    return [
+        tuple(stays(size, ONE if size == 1 else made) for size in walk.program.shapes[value]) for value in step.results
+    ]
 
 
 def broadcast(walk: Walk, step: Step) -> list[Axes]:
