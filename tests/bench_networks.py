@@ -88,13 +88,9 @@ def removable(of: Specimen) -> float:
 
 
 def frozen(of: Specimen) -> str:
-    """Why axes are frozen, and how many are for each reason; input and output of the network go without saying."""
+    """Why axes are frozen, and how many are for each reason."""
     reasons = Counter(one.reason for one in of.wiring.frozen)
-    return "; ".join(
-        f"{count} {'axis' if count == 1 else 'axes'}: {reason}"
-        for reason, count in reasons.items()
-        if not reason.startswith(("part of the input", "reaches the output", "a place in the window"))
-    )
+    return "; ".join(f"{count} {'axis' if count == 1 else 'axes'}: {reason}" for reason, count in reasons.items())
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ def test_what_is_left_trains(named: tuple[str, Specimen]) -> None:
 @pytest.mark.parametrize(
     ("name", "array", "reason"),
     [
-        ("Repeated", "again/kernel", r"without a rule \(scan, linen_architectures\.py:\d+\)"),
-        ("Kept", "GRUCell_0/hn/kernel", r"without a rule \(scan, linen_architectures\.py:\d+\)"),
+        ("Repeated", "again/kernel", r"inside a loop \(scan, linen_architectures\.py:\d+\)"),
+        ("Kept", "GRUCell_0/hn/kernel", r"inside a loop \(\w+, linen_architectures\.py:\d+\)"),
         ("Stated", "Dense_1/kernel", r"would not run: .*\(linen_architectures\.py:\d+\)"),
         ("Grouped", "VmapDense_0/kernel", r"would not run: .*\(linen_architectures\.py:\d+\)"),
         ("ViT", "CheckpointBlock_0/MultiHeadDotProductAttention_0/key/kernel", "the number .* became .*"),

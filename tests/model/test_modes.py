@@ -115,6 +115,89 @@ def test_a_call_that_is_told_its_mode_is_compacted(kind: type[Parts]) -> None:
     assert small.model.norm.mean.shape == (5,)
 
 
+class WantsIsTrain(Parts):
+    def __call__(self, x: Any, is_train: Any) -> Any:
+        return self.through(x, training=is_train, drop=True)
+
+
+class Infers(Parts):
+    def __call__(self, x: Any, inference: bool = False) -> Any:  # noqa: FBT001, FBT002
+        return self.through(x, training=not inference, drop=True)
+
+
+class SaysTest(Parts):
+    def __call__(self, x: Any, *, test: bool | None = None) -> Any:
+        return self.through(x, training=test is not None and not test, drop=True)
+
+
+class DropsOn(Parts):
+    def __call__(self, x: Any, *, training: bool, dropout_on: bool = True) -> Any:
+        x = nnx.relu(self.norm(self.a(x.reshape(x.shape[0], -1)), use_running_average=not training))
+        return self.head(self.drop(x, deterministic=not dropout_on))
+
+
+@pytest.mark.parametrize("kind", [WantsIsTrain, Infers, SaysTest, DropsOn])
+def test_a_name_of_the_same_meaning_is_told_too(kind: type[Parts]) -> None:
+    model = hatch(kind)
+    network, x = take_apart(model), jnp.asarray(images(6))
+    model.eval()
+    np.testing.assert_allclose(network(x), model.through(x, training=False), rtol=1e-5, atol=1e-6)
+    one, after = network.train(keys.root(0), x)
+    assert (np.asarray(one) != np.asarray(network.train(keys.root(1), x)[0])).any()
+    assert (after.statistics["norm/mean"] != network.statistics["norm/mean"]).any()
+    np.testing.assert_allclose(put_together(network)(x), network(x), rtol=1e-5, atol=1e-6)
+
+
+class NoMode(Parts):
+    """Arguments with names that could be modes and values that are none."""
+
+    def __call__(self, x: Any, test: int = 3, *, evaluate: str = "no", use_dropout: float = 0.5) -> Any:
+        assert (test, evaluate, use_dropout) == (3, "no", 0.5)
+        return self.through(x)
+
+
+def test_an_argument_that_takes_neither_true_nor_false_is_left_alone() -> None:
+    network, x = take_apart(hatch(NoMode)), jnp.asarray(images(6))
+    assert np.isfinite(network(x)).all()
+    assert np.isfinite(network.train(keys.root(0), x)[0]).all()
+
+
+class LinenInfers(linen.Module):
+    inference: bool = False
+
+    @linen.compact
+    def __call__(self, x: Any) -> Any:
+        x = linen.BatchNorm(use_running_average=self.inference)(linen.Dense(8)(x.reshape(x.shape[0], -1)))
+        return linen.Dense(CLASSES)(x)
+
+
+class LinenUnheard(linen.Module):
+    @linen.compact
+    def __call__(self, x: Any, learning: bool = False) -> Any:  # noqa: FBT001, FBT002
+        x = linen.BatchNorm(use_running_average=not learning)(linen.Dense(8)(x.reshape(x.shape[0], -1)))
+        return linen.Dense(CLASSES)(x)
+
+
+class ToldLinen(LinenUnheard):
+    def __call__(self, x: Any, *, train: bool) -> Any:
+        return super().__call__(x, learning=train)
+
+
+@pytest.mark.parametrize("kind", [LinenInfers, ToldLinen])
+def test_a_linen_module_is_told_by_a_name_of_its_own(kind: type[linen.Module]) -> None:
+    network = take_apart(hatch(lambda *_: as_nnx(kind(), example_of(SHAPE))))
+    x = jnp.asarray(images(6))
+    (name,) = (name for name in network.statistics if name.endswith("/mean"))
+    np.testing.assert_array_equal(network.evaluate(x)[1][name], network.statistics[name])
+    assert (network.train(keys.root(0), x)[1].statistics[name] != network.statistics[name]).any()
+    assert dissect(network, SHAPE).wiring.units == 8
+
+
+def test_a_linen_module_that_trains_only_by_an_unknown_name_is_refused() -> None:
+    with pytest.raises(AncestorError, match=r"only with learning=True, which nobody gives \(test_modes\.py:\d+\)"):
+        dissect(take_apart(hatch(lambda *_: as_nnx(LinenUnheard(), example_of(SHAPE)))), SHAPE)
+
+
 class AlwaysTrains(Parts):
     def __call__(self, x: Any) -> Any:
         return self.through(x, training=True)
@@ -129,6 +212,45 @@ class DropsUnheard(Parts):
     def __call__(self, x: Any, *, noisy: bool = False) -> Any:
         x = self.a(x.reshape(x.shape[0], -1))
         return self.head(self.drop(x, deterministic=not noisy))
+
+
+class LearnsByDefault(Parts):
+    def __call__(self, x: Any, is_learning: bool = True) -> Any:  # noqa: FBT001, FBT002
+        return self.through(x, training=is_learning, drop=True)
+
+
+class NoisyByDefault(Parts):
+    def __call__(self, x: Any, *, silent: bool = False) -> Any:
+        return self.head(self.drop(self.a(x.reshape(x.shape[0], -1)), deterministic=silent))
+
+
+class MovesUnheard(Parts):
+    """Dropout is told the mode; the normalisation is not."""
+
+    def __call__(self, x: Any, *, train: bool, moving: bool = False) -> Any:
+        x = nnx.relu(self.norm(self.a(x.reshape(x.shape[0], -1)), use_running_average=not moving))
+        return self.head(self.drop(x, deterministic=not train))
+
+
+class WantsLearning(Parts):
+    def __call__(self, x: Any, learning: bool) -> Any:  # noqa: FBT001
+        return self.through(x, training=learning, drop=True)
+
+
+class ToldLearning(WantsLearning):
+    def __call__(self, x: Any, *, train: bool) -> Any:  # type: ignore[override]
+        return super().__call__(x, learning=train)
+
+
+def test_the_class_that_an_error_shows_tells_the_mode() -> None:
+    with pytest.raises(AncestorError) as error:
+        compact(hatch(WantsLearning), SHAPE)
+    wanted = (
+        "class Told(WantsLearning):\n    def __call__(self, x, *, train):\n"
+        "        return super().__call__(x, learning=train)"
+    )
+    assert wanted in error.value.remedy
+    assert dissect(take_apart(hatch(ToldLearning)), SHAPE).wiring.units == 8
 
 
 class WantsAMask(Parts):
@@ -147,6 +269,10 @@ class Raises(Parts):
         (AlwaysTrains, "updates norm/mean, norm/var", "named one of train"),
         (TrainsUnheard, "only with is_learning=True", "Rename is_learning"),
         (DropsUnheard, "only with noisy=True", "Rename noisy"),
+        (LearnsByDefault, "never evaluates .* only with is_learning=False", "x, is_learning=train)"),
+        (NoisyByDefault, r"never evaluates .* only with silent=True.*\(test_modes.py:\d+\)", "silent=not train)"),
+        (MovesUnheard, "never trains .* only with moving=True", "class Told(MovesUnheard)"),
+        (WantsLearning, r"wants learning in its call \(test_modes.py:\d+\)", "x, learning=train)"),
         (WantsAMask, "cannot be called with 1 input: missing a required argument: 'mask'", "a default"),
         (Raises, r"does not run in evaluation mode: .*\(test_modes.py:\d+\)", "under jax.jit"),
     ],

@@ -22,7 +22,6 @@ from specimens import (
 )
 
 from synevo.ancestors import BUILT_IN
-from synevo.ancestors.lenet5 import LeNet5
 from synevo.wiring.dissection import dissect, example_of
 from synevo.wiring.units import PERMANENT, Frozen, Wiring, survives
 
@@ -101,22 +100,11 @@ def test_every_hidden_unit_of_an_ancestor_may_go_and_no_class_or_input(
     assert (wiring.layers[0].inputs == PERMANENT).all()
 
 
-def test_the_classes_are_frozen_because_they_are_the_output() -> None:
-    wiring = ancestor("lenet5", 32, 1)
-    for name, axis in (("classifier/kernel", 1), ("classifier/bias", 0)):
-        found = frozen(wiring, name, axis)
-        assert found.count == 10
-        assert "output" in found.reason
-
-
-def test_windows_and_inputs_are_frozen_for_what_they_are() -> None:
+def test_classes_windows_and_inputs_never_go_and_are_not_listed() -> None:
     wiring = ancestor("lenet5", 32, 3)
-    for axis in (0, 1):
-        assert frozen(wiring, "conv2/kernel", axis).count == 5
-        assert "window" in frozen(wiring, "conv2/kernel", axis).reason
-        assert line_of(LeNet5, "self.conv2(x)") in frozen(wiring, "conv2/kernel", axis).reason
-    assert frozen(wiring, "conv1/kernel", 2).count == 3
-    assert "input" in frozen(wiring, "conv1/kernel", 2).reason
+    assert wiring.frozen == ()
+    for name, axis in (("classifier/kernel", 1), ("classifier/bias", 0), ("conv2/kernel", 0), ("conv1/kernel", 2)):
+        assert (wiring.slots[name][axis] == PERMANENT).all()
 
 
 def test_layers_come_in_the_order_of_the_signal_and_know_how_often_they_are_used() -> None:

@@ -13,7 +13,6 @@ network are run on real and random inputs. A difference in either is an error, a
     smaller = synevo.compact(model, (32, 32, 3), masks={"conv1/kernel": alive})
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +41,8 @@ PROBES = 64
 """The number of random examples in a proof without real inputs; as many are drawn again."""
 
 SHOWN_REASONS = 5
+SHOWN_AXES = 3
+"""How many reasons, and how many axes for each, an error shows."""
 
 
 @dataclass(frozen=True)
@@ -154,18 +155,38 @@ def _probes(anatomy: Anatomy, count: int) -> Inputs:
 
 def nothing_to_remove(subject: str, wiring: Wiring, frozen: tuple[Frozen, ...]) -> CompactionError:
     """Return the error for a network with nothing to remove: because all of it lives, or because all is frozen."""
-    why = Counter(reason for one in frozen for reason in [one.reason] * one.count)
-    reasons = "; ".join(f"{count} places: {reason}" for reason, count in why.most_common(SHOWN_REASONS))
+    shown = _reasons(frozen)
     if wiring.units:
         return CompactionError(
-            f"{subject} has nothing to remove: all of its {wiring.units} removable units live. Frozen are {reasons}.",
+            f"{subject} has nothing to remove: all of its {wiring.units} removable units live."
+            + (f" Frozen are {shown}." if shown else ""),
             remedy="A unit dies when no living synapse reaches it or leads from it; removing one needs whole filters, "
             "biases included, to be masked or zero.",
         )
+    if not shown:
+        return CompactionError(
+            f"{subject} has nothing that could be removed: it has only inputs and outputs.",
+            remedy="Compact a network with a hidden layer.",
+        )
     return CompactionError(
-        f"{subject} has nothing that could be removed: every unit is frozen. {reasons}.",
+        f"{subject} has nothing that could be removed: every unit is frozen. Frozen are {shown}.",
         remedy="Change the lines that are named so that units can be followed through them.",
     )
+
+
+def _reasons(frozen: tuple[Frozen, ...]) -> str:
+    """Return the reasons that freeze most places, each with its number of places and the axes on which they are."""
+    places: dict[str, list[Frozen]] = {}
+    for one in frozen:
+        places.setdefault(one.reason.rstrip("."), []).append(one)
+    most = sorted(places.items(), key=lambda pair: -sum(one.count for one in pair[1]))
+    said = []
+    for reason, axes in most[:SHOWN_REASONS]:
+        named = [f"{one.count} on axis {one.axis} of {one.array}" for one in axes[:SHOWN_AXES]]
+        more = [f"{len(axes) - SHOWN_AXES} more axes"] if len(axes) > SHOWN_AXES else []
+        said.append(f"{', '.join(named + more)}: {reason}")
+    left = [f"{len(most) - SHOWN_REASONS} more reasons"] if len(most) > SHOWN_REASONS else []
+    return "; ".join(said + left)
 
 
 def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:

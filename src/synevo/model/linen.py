@@ -7,7 +7,6 @@ sizes that Linen's layers compute with (groups of a convolution, heads of an att
 Where the user's own code states a size, the comparison with the predicted program finds it, as in any model.
 """
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
@@ -23,7 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from synevo.errors import AncestorError
-from synevo.model.modes import MODES, under_axes
+from synevo.model.modes import MODES, modes_of_call, modes_of_fields, under_axes
 
 _KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 _PASSING = {"intermediates", "perturbations"}
@@ -58,15 +57,22 @@ class Linen(nnx.Module):
                 raise AttributeError(f"two things would have the name {name}")
             setattr(self, name, nnx.data(branch))
 
-    def __call__(self, *inputs: Any) -> Any:
-        """Run the module; in training mode, give it random keys and update its statistics."""
+    def held(self) -> nn.Module:
+        """Return the Linen module itself, whose call says which arguments it takes."""
+        return self.origin.calls[0][0]
+
+    def __call__(self, *inputs: Any, **given: Any) -> Any:
+        """Run the module; in training mode, give it random keys and update its statistics.
+
+        `given` are more arguments of its call.
+        """
         training = not self.deterministic
         module, keywords = self.origin.calls[training]
         statistics = sorted({path[0] for path in self.origin.leaves} - {"params"})
         keys = {name: stream() for name, stream in self.rngs.items()} if training else {}
         with nn.intercept_methods(self.fit):
             mutable = statistics if training else []
-            apply = partial(module.apply, self.variables, rngs=keys, mutable=mutable, **keywords)
+            apply = partial(module.apply, self.variables, rngs=keys, mutable=mutable, **keywords, **given)
             result, updates = under_axes(apply, *inputs)
         for path, value in flatten_dict(updates).items():
             self._variable(path).set_value(value)
@@ -151,11 +157,11 @@ def as_nnx(
 
 def _call(module: nn.Module, *, training: bool) -> tuple[nn.Module, dict[str, bool]]:
     """Return the module and the keywords of its call in a mode; the mode is set in the call or in the fields."""
-    modes = {name: value == training for name, value in MODES.items()}
-    taken, stated = inspect.signature(module.__call__).parameters, {field.name for field in fields(module)}
-    own = {name for name in stated & modes.keys() if name not in taken or getattr(module, name) is not None}
-    keywords = {name: mode for name, mode in modes.items() if name in taken and name not in own}
-    return module.clone(**{name: modes[name] for name in own}), keywords
+    values = {field.name: getattr(module, field.name) for field in fields(module)}
+    taken, stated = modes_of_call(module.__call__), modes_of_fields(values)
+    own = {name for name in stated if name not in taken or values[name] is not None}
+    keywords = {name: mode == training for name, mode in taken.items() if name not in own}
+    return module.clone(**{name: stated[name] == training for name in own}), keywords
 
 
 def _leaves(variables: Mapping[str, Any]) -> dict[Path, Array]:

@@ -1,14 +1,16 @@
 """Modes: what a model is told when it is called: its mode, keys in training, the names of axes of devices.
 
 A model may take its mode as an argument of its call (`train`, `deterministic`), as most Linen modules and many
-published NNX models do, and keys (`rngs`). Both are given by name. Everything else that a call wants is an input.
+published NNX models do, and keys (`rngs`). Both are given by name. Names that mean the same (`inference`) are told
+where they take True or False. Everything else that a call wants is an input.
 """
 
 import inspect
 import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,6 +28,15 @@ MODES = {
 }
 """The arguments that set the mode of a model, and the value of each in training."""
 
+_SYNONYMS = {
+    **dict.fromkeys(["is_train", "train_mode", "training_mode", "in_training"], True),
+    **dict.fromkeys(["use_dropout", "enable_dropout", "dropout_on"], True),
+    **dict.fromkeys(["test", "testing", "is_test", "test_mode"], False),
+    **dict.fromkeys(["evaluate", "evaluation", "is_eval", "eval_mode"], False),
+    **dict.fromkeys(["inference", "is_inference", "inference_mode", "disable_dropout"], False),
+}
+"""Arguments with the same meaning, which are told only where they take True or False; and the value in training."""
+
 KEYS = ("rngs", "rng", "key")
 """The arguments that take keys: an `nnx.Rngs`, or one key where they are not annotated as one."""
 
@@ -39,7 +50,7 @@ def run(model: Any, inputs: Sequence[Any], key: Array | None, **given: Any) -> A
         AncestorError: where its call wants an argument that is no input, no mode and no key.
     """
     arguments = _free(model.__call__, len(inputs))
-    told = {name: MODES[name] == (key is not None) for name in arguments.keys() & MODES.keys()}
+    told = {name: value == (key is not None) for name, value in _modes(arguments).items() if name not in given}
     for name in arguments.keys() & set(KEYS):
         if key is not None or arguments[name].default is inspect.Parameter.empty:
             told[name] = _keys(arguments[name], jax.random.key(0) if key is None else key)
@@ -49,22 +60,79 @@ def run(model: Any, inputs: Sequence[Any], key: Array | None, **given: Any) -> A
 
 def takes_modes(model: Any) -> bool:
     """Return whether the call of a model takes its mode or keys."""
-    return bool(_free(model.__call__, 0).keys() & {*MODES, *KEYS})
-
-
-def unknown_switches(model: Any) -> dict[str, bool]:
-    """Return the arguments of a model's call that are on or off by default and that nobody sets, with the default."""
     arguments = _free(model.__call__, 0)
-    return {name: one.default for name, one in arguments.items() if isinstance(one.default, bool) and name not in MODES}
+    return bool(_modes(arguments) or arguments.keys() & set(KEYS))
+
+
+def unknown_switches(model: Any) -> list[tuple[str, bool]]:
+    """Return the arguments of a model's call that nobody sets and that may be on or off, with each value to try."""
+    arguments = _free(_asking(model).__call__, 0)
+    return [
+        (name, value)
+        for name, one in arguments.items()
+        if name not in {*_modes(arguments), *KEYS}
+        and (isinstance(one.default, bool) or (one.default is None and "bool" in str(one.annotation)))
+        for value in (True, False)
+        if value is not one.default
+    ]
+
+
+def _asking(model: Any) -> Any:
+    """Return the module whose call says what it wants: the model, or the Linen module that it holds."""
+    return getattr(type(model), "held", lambda model: model)(model)
+
+
+def told_by(model: Any, name: str, *, value: bool) -> str:
+    """Return a class of three lines that tells an argument of the user's own, which has this value in training."""
+    asking = _asking(model)
+    kind = getattr(type(asking), "_as_written", type(asking)).__name__
+    parameters = inspect.signature(asking.__call__).parameters.values()
+    wanted = [one.name for one in parameters if one.default is inspect.Parameter.empty and one.name != name]
+    inputs = ", ".join(wanted)
+    return (
+        f"class Told({kind}):\n"
+        f"    def __call__(self, {inputs}, *, train):\n"
+        f"        return super().__call__({inputs}, {name}={'train' if value else 'not train'})"
+    )
+
+
+def written_at(model: Any) -> str:
+    """Return the file and line of the call of a model."""
+    code = getattr(inspect.unwrap(type(_asking(model)).__call__), "__code__", None)
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else "unknown line"
+
+
+def modes_of_fields(values: Mapping[str, Any]) -> dict[str, bool]:
+    """Return those of the fields of a module that set its mode, and the value of each in training."""
+    known = {name: MODES[name] for name in values.keys() & MODES.keys()}
+    return known | {name: _SYNONYMS[name] for name, one in values.items() if name in _SYNONYMS and one in (True, False)}
+
+
+def modes_of_call(call: Any) -> dict[str, bool]:
+    """Return the arguments of a call that set the mode, and the value of each in training."""
+    return _modes(_free(call, 0))
+
+
+def _modes(arguments: Mapping[str, inspect.Parameter]) -> dict[str, bool]:
+    known = {name: MODES[name] for name in arguments if name in MODES}
+    return known | {name: _SYNONYMS[name] for name, one in arguments.items() if name in _SYNONYMS and _is_switch(one)}
+
+
+def _is_switch(argument: inspect.Parameter) -> bool:
+    """Return whether an argument takes True or False, as far as its default and its annotation say."""
+    if argument.default is inspect.Parameter.empty:
+        return argument.annotation in {inspect.Parameter.empty, bool, "bool", Any, "Any"}
+    return argument.default is None or isinstance(argument.default, bool)
 
 
 def evaluating(model: Any) -> Any:
     """Return a model that a call without a word about its mode evaluates, whatever its own code takes for granted."""
     kind: Any = type(model)
+    arguments = _free(kind.__call__, 0)
     modes = tuple(
-        (name, not MODES[name])
-        for name, one in _free(kind.__call__, 0).items()
-        if name in MODES and one.default is not None and one.default is not (not MODES[name])
+        (name, not value)
+        for name, value in _modes(arguments).items()
+        if arguments[name].default is not None and arguments[name].default is not (not value)
     )
     if modes:
         object.__setattr__(model, "__class__", _evaluating(kind, modes))
@@ -131,9 +199,24 @@ def _check(model: Any, inputs: Sequence[Any], told: dict[str, Any]) -> None:
     try:
         signature.bind(*inputs, **told)
     except TypeError as error:
+        asked = _asked(signature, told)
+        if asked:
+            raise AncestorError(
+                f"{type(model).__name__} wants {asked} in its call ({written_at(model)}), which nobody gives.",
+                remedy=f"If it sets the mode, say so in a class of your own, and use that (`not train` if it is true "
+                f"in evaluation):\n\n{told_by(model, asked, value=True)}",
+            ) from None
         raise AncestorError(
             f"{type(model).__name__} cannot be called with {len(inputs)} "
             f"{'input' if len(inputs) == 1 else 'inputs'}: {error}.",
             remedy=f"Its call is given the inputs in their order, its mode where it takes {', '.join(MODES)}, and keys "
             f"where it takes {', '.join(KEYS)}. Give every other argument a default, or give it as an input.",
         ) from None
+
+
+def _asked(signature: inspect.Signature, told: dict[str, Any]) -> str | None:
+    """Return the only argument that a call wants beside its inputs, if it says that it is a bool."""
+    empty = inspect.Parameter.empty
+    wanted = [one for one in signature.parameters.values() if one.default is empty and one.name not in told]
+    switches = [one.name for one in wanted if one.annotation in {bool, "bool"}]
+    return switches[0] if len(switches) == 1 else None

@@ -81,7 +81,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "family": [] if plan and plan.task.name != CLASSIFICATION else family.beside(plan.data.dataset if plan else ""),
         "survival": alive,
         "outcomes": found.attempt("outcomes", lambda: _outcomes(run, compact, architecture)),
-        "frozen": found.attempt("frozen", lambda: architecture["frozen"] if architecture else [], []),
+        "frozen": found.attempt("frozen", lambda: architecture["frozen"] if architecture else None),
         "hashes": {from_table(entry["individual"]).name: entry["files"] for entry in entries},
         "adoption": _adoption(lineage),
         "commands": found.attempt("plan", lambda: recipe.commands(plan, run.name), []) if plan else [],

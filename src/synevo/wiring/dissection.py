@@ -13,7 +13,8 @@ once, in the ancestor, and keep their number however small the network becomes: 
 axis are *derived* from several units, and numbered after them.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 from synevo.errors import ProofError
 from synevo.model.network import Inputs, Network
 from synevo.wiring.comparison import Survivors, compare_programs
-from synevo.wiring.identities import Axis, Flags, Identities, Numbers
+from synevo.wiring.identities import MET, TOLD, WINDOW, Axis, Flags, Identities, Numbers
 from synevo.wiring.programs import evaluation_program, first_line, line_of, program_of, training_program
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
@@ -205,7 +206,7 @@ def _anatomy(
         tuple(layer for layer in contracted if layer.name in trained and layer.grain != "none"),
         slots,
         len(numbers),
-        _frozen(program, identities, slots),
+        _frozen(program, identities, slots, contractions),
         tuple(derived),
         tuple(emptiable.values()),
         groups,
@@ -258,12 +259,30 @@ def _plain(axes: tuple[int, ...]) -> int | tuple[int, ...]:
     return axes[0] if len(axes) == 1 else axes
 
 
-def _frozen(program: Program, identities: Identities, slots: Mapping[str, tuple[Numbers, ...]]) -> tuple[Frozen, ...]:
-    found = []
+def _frozen(
+    program: Program, identities: Identities, slots: Mapping[str, tuple[Numbers, ...]], contractions: list[Contraction]
+) -> tuple[Frozen, ...]:
+    """Return what is frozen, with one entry for each array, axis and reason, as `Frozen` says."""
+
+    def atoms(axes: Iterable[Axis]) -> set[int]:
+        return {atom for axis in axes for one in np.unique(axis.ids) for atom in identities.atoms(int(one))}
+
+    arrays = {name: identities.axes[value] for name, value in program.arrays.items()}
+    read = atoms(arrays[found.array][k] for found in contractions for k in found.input_axes)
+    made = atoms(arrays[found.array][k] for found in contractions for k in found.output_axes)
+    said = atoms(axis for output in program.outputs if isinstance(output, int) for axis in identities.axes[output])
+
+    def hoped_for(identity: int) -> bool:
+        own, weight = identities.atoms(identity), identities.reason(identity).weight
+        if own & (said - read):
+            return False
+        return weight == TOLD or (weight in {MET, WINDOW} and bool(own & made))
+
+    found: Counter[tuple[str, int, str]] = Counter()
     for name, axes in slots.items():
         for axis, units in enumerate(axes):
-            kept = np.flatnonzero(units == PERMANENT)
-            if len(kept):
-                identity = int(identities.axes[program.arrays[name]][axis].ids[kept[0]])
-                found.append(Frozen(name, axis, len(kept), identities.reason(identity)))
-    return tuple(found)
+            kept, counts = np.unique(arrays[name][axis].ids[units == PERMANENT], return_counts=True)
+            for identity, count in zip(kept.tolist(), counts.tolist(), strict=True):
+                if hoped_for(identity):
+                    found[name, axis, identities.reason(identity).text] += count
+    return tuple(Frozen(name, axis, count, reason) for (name, axis, reason), count in found.items())

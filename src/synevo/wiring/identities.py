@@ -17,8 +17,36 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-STAYS = 0
-"""The identity of everything that is never removed: inputs, batches, places in a picture."""
+STAYS, ONE, EXAMPLES, PLACE, INPUT, STATED, COUNTED = range(7)
+"""Identities of what is never removed, one for each kind: places in a picture or a sequence (`STAYS`), the only place
+of an axis, examples, places in the input, its channels, numbers that the code states, and places that are counted."""
+
+PLAIN, MET, TOLD, WINDOW = range(4)
+"""How much a reason explains: nothing (nobody would remove it), that a place meets one that stays, or which step keeps
+it. A place in the window of a convolution is nothing else, whatever keeps it."""
+
+
+@dataclass(frozen=True, order=True)
+class Reason:
+    """Why places are never removed. Of several reasons the greatest is given: what explains most, or comes first."""
+
+    weight: int
+    earliness: int
+    text: str
+
+
+_FIXED = (
+    "a place in a picture or a sequence",
+    "the only one of its axis",
+    "an example of a batch",
+    "a place in the input",
+    "an input of the network",
+    "a number that the code states",
+    "a place that is counted",
+)
+_MET = {INPUT: "the input of the network", STATED: "numbers that the code states", COUNTED: "the number of each place"}
+_VERBS = {"add": "added to", "add_any": "added to", "mul": "multiplied with"}
+_READS = ("dot_general", "conv_general_dilated")
 
 
 @dataclass(frozen=True)
@@ -42,9 +70,9 @@ class Axis:
 Axes = tuple[Axis, ...]
 
 
-def stays(size: int) -> Axis:
-    """Return an axis that is never removed."""
-    return Axis(np.full(size, STAYS, np.int64))
+def stays(size: int, identity: int = STAYS) -> Axis:
+    """Return an axis that is never removed, with one frozen identity at all of its places."""
+    return Axis(np.full(size, identity, np.int64))
 
 
 @dataclass
@@ -52,8 +80,13 @@ class Identities:
     """Sets of identities that are removed together, and the identities of every axis of every value."""
 
     axes: dict[int, Axes] = field(default_factory=dict)
-    _parents: list[int] = field(default_factory=lambda: [STAYS])
-    _reasons: dict[int, str] = field(default_factory=lambda: {STAYS: "part of the input, the batch or a window"})
+    _parents: list[int] = field(default_factory=lambda: list(range(len(_FIXED))))
+    _reasons: dict[int, Reason] = field(
+        default_factory=lambda: {place: Reason(PLAIN, place, text) for place, text in enumerate(_FIXED)}
+    )
+    _fixed: set[int] = field(default_factory=lambda: set(range(len(_FIXED))))
+    _steps: int = 0
+    _step: tuple[str, str] = ("", "")
     _parts: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _derived: dict[tuple[int, ...], int] = field(default_factory=dict)
     _births: list[tuple[int, int]] = field(default_factory=list)
@@ -61,11 +94,28 @@ class Identities:
     def fresh(self, size: int, dead: float | None = 0.0) -> Axis:
         """Return new identities for one axis; an axis of one element is never removed."""
         if size == 1:
-            return Axis(stays(1).ids, dead)
+            return Axis(stays(1, ONE).ids, dead)
         start = len(self._parents)
         self._parents.extend(range(start, start + size))
         self._births.append((start, start + size))
         return Axis(np.arange(start, start + size), dead)
+
+    def begin(self, primitive: str, where: str) -> None:
+        """Note the step that is followed from now on: it is why places are frozen that meet one that stays."""
+        self._steps += 1
+        self._step = primitive, where
+
+    def because(self, text: str, weight: int = TOLD) -> Reason:
+        """Return a reason that the present step gives."""
+        return Reason(weight, -self._steps, text)
+
+    def fixed(self, reason: Reason) -> int:
+        """Return a frozen identity for the results of a step; what meets it is frozen for the same reason."""
+        identity = len(self._parents)
+        self._parents.append(identity)
+        self._fixed.add(identity)
+        self._reasons[identity] = reason
+        return identity
 
     def root(self, identity: int) -> int:
         """Return the representative of the set of an identity."""
@@ -88,7 +138,7 @@ class Identities:
         given = [int(identity) for identity in identities]
         parts = tuple(dict.fromkeys(atom for identity in given for atom in self.parts(identity)))
         if not parts:
-            return next((identity for identity in given if self.root(identity) != STAYS), STAYS)
+            return self.best(given)
         if len(parts) == 1:
             return parts[0]
         if parts not in self._derived:
@@ -107,18 +157,37 @@ class Identities:
         low, high = sorted((self.root(a), self.root(b)))
         if low == high:
             return
-        if low not in self._parts and high not in self._parts:
+        if low in self._fixed or high in self._fixed:
+            fixed, other = (low, high) if low in self._fixed else (high, low)
+            if other not in self._fixed:
+                self._freeze(other, self._meeting(fixed))
+        elif low not in self._parts and high not in self._parts:
             self._link(high, low)
         elif low in self._reasons or high in self._reasons:
             frozen, other = (low, high) if low in self._reasons else (high, low)
             self._freeze(other, self._reasons[frozen])
+            self._give(frozen, self.reason(other))
         else:
             self._equate(low, high)
+
+    def _meeting(self, fixed: int) -> Reason:
+        """Return why something is frozen that the present step ties to a fixed identity."""
+        primitive, where = self._step
+        if fixed not in _MET:
+            return self._reasons[fixed]
+        if fixed == INPUT and primitive in _READS:
+            return self.because("reads an input of the network", PLAIN)
+        met = "contracted with" if primitive in _READS else _VERBS.get(primitive, "combined with")
+        return self.because(f"{met} {_MET[fixed]} ({where})", MET)
 
     def _link(self, root: int, to: int) -> None:
         self._parents[root] = to
         if root in self._reasons:
-            self._reasons.setdefault(to, self._reasons[root])
+            self._give(to, self._reasons[root])
+
+    def _give(self, root: int, reason: Reason) -> None:
+        """Give a reason to a set; the greatest of its reasons counts."""
+        self._reasons[root] = max(reason, self._reasons.get(root, reason))
 
     def _equate(self, low: int, high: int) -> None:
         """Tie two sets, at least one of them derived: the parts that they do not share are tied, or frozen."""
@@ -138,20 +207,23 @@ class Identities:
             self._define(only_right[0], only_left)
         else:
             for part in (*only_left, *only_right):
-                self._freeze(part, "an axis that is divided in two ways")
+                self._freeze(part, self.because(f"an axis that is divided in two ways ({self._step[1]})"))
 
     def _define(self, atom: int, parts: tuple[int, ...]) -> None:
         """Derive an atomic set from other sets; it is none of them."""
         self._parents[atom] = self.derive(parts)
 
-    def freeze(self, axis: Axis, reason: str) -> None:
+    def freeze(self, axis: Axis, reason: Reason) -> None:
         """Freeze the identities of an axis: they are never removed, for this reason."""
         for root in np.unique(self.roots(axis)):
             self._freeze(int(root), reason)
 
-    def _freeze(self, identity: int, reason: str) -> None:
-        for part in self.parts(identity):
-            self._reasons.setdefault(part, reason)
+    def _freeze(self, identity: int, reason: Reason) -> None:
+        """Freeze what an identity depends on; what is frozen already may get the better reason."""
+        root = self.root(identity)
+        for part in (root,) if root in self._reasons else self.parts(root):
+            if part not in self._fixed:
+                self._give(part, reason)
 
     def roots(self, axis: Axis) -> Numbers:
         """Return the representative of each identity of an axis."""
@@ -161,12 +233,22 @@ class Identities:
         """Return whether an identity is never removed."""
         return not self.parts(identity)
 
-    def reason(self, identity: int) -> str:
-        """Return why an identity is never removed; for a derived one, the reason of its last part."""
+    def best(self, identities: Iterable[int]) -> int:
+        """Return the one of some frozen identities that has the greatest reason."""
+        return max(identities, key=self.reason)
+
+    def reason(self, identity: int) -> Reason:
+        """Return why an identity is never removed; for a derived one, the greatest reason of its parts."""
         root = self.root(identity)
         if root in self._reasons:
             return self._reasons[root]
-        return next((self.reason(part) for part in reversed(self._parts.get(root, ()))), "never made by the network")
+        unused = Reason(TOLD, 0, "not used by the network when it evaluates")
+        return max((self.reason(part) for part in self._parts.get(root, ())), default=unused)
+
+    def atoms(self, identity: int) -> set[int]:
+        """Return the atomic sets that an identity is derived from, frozen ones included."""
+        root = self.root(identity)
+        return {root}.union(*(self.atoms(part) for part in self._parts.get(root, ())))
 
     def families(self) -> list[list[int]]:
         """Return the atomic sets, grouped by the kind of axis that they are on: all heads, all channels of a stage."""
@@ -182,10 +264,10 @@ class Identities:
             found.setdefault(family.root(member), []).append(root)
         return list(found.values())
 
-    def freeze_sets(self, roots: Iterable[int], reason: str) -> None:
+    def freeze_sets(self, roots: Iterable[int], why: str) -> None:
         """Freeze these sets: they are never removed."""
         for root in roots:
-            self._freeze(root, reason)
+            self._freeze(root, self.because(why))
 
     def all_frozen(self, axis: Axis) -> bool:
         """Return whether nothing of an axis can be removed, as far as is known."""

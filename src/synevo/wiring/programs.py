@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from synevo.errors import AncestorError, SynevoError
-from synevo.model.modes import MODES, run, unknown_switches
+from synevo.model.modes import MODES, run, told_by, unknown_switches, written_at
 from synevo.model.network import Inputs, Network
 from synevo.wiring.tracing import UNKNOWN, Program, line, trace
 
@@ -35,6 +35,8 @@ def evaluation_program(network: Network, inputs: Inputs) -> Program:
         return outputs
 
     program = _in_words("evaluation", trace, evaluate, _abstract(network), *inputs)
+    if moved or _draws(program):
+        _refuse_switch(network, inputs, averages, (bool(moved), _draws(program)), training=False)
     if moved:
         raise AncestorError(
             f"The network trains in evaluation mode, too: it normalises by the batch and updates {_some(moved)}.",
@@ -58,8 +60,9 @@ def training_program(network: Network, inputs: Inputs) -> tuple[Program, dict[in
         return outputs, [updated.statistics[name] for name in sorted(network.statistics)]
 
     program = _in_words("training", trace, train, _abstract(network), jax.random.key(0), *inputs)
-    if not moved and not _draws(program):
-        _refuse_switch(network, inputs, averages)
+    active = bool(moved), _draws(program)
+    if not all(active):
+        _refuse_switch(network, inputs, averages, active, training=True)
     first = len(program.outputs) - len(network.statistics)
     return program, dict(enumerate(sorted(network.statistics), first))
 
@@ -102,25 +105,35 @@ def _draws(program: Program) -> bool:
     return any(step.primitive.startswith(("random_bits", "threefry", "rng_")) for step in program.steps)
 
 
-def _refuse_switch(network: Network, inputs: Inputs, averages: Collection[str]) -> None:
-    """Raise AncestorError where an argument of the call that nobody sets would make the network train."""
-    for name, value in unknown_switches(network.blueprint.model(network.arrays, None)).items():
+def _refuse_switch(
+    network: Network, inputs: Inputs, averages: Collection[str], active: tuple[bool, bool], *, training: bool
+) -> None:
+    """Raise AncestorError where an argument of the call that nobody sets would make the network train, or evaluate.
+
+    `active` says whether it moves averages, and whether it draws random numbers, when nobody sets the argument.
+    """
+    model = network.blueprint.model(network.arrays, None)
+    for name, value in unknown_switches(model):
         moved = set[str]()
 
-        def train(arrays: dict[str, Any], key: Any, *inputs: Any) -> Any:
-            model = network.blueprint.model(arrays, key)
-            outputs = run(model, inputs, key, **{name: not value})  # noqa: B023
+        def call(arrays: dict[str, Any], key: Any, *inputs: Any) -> Any:
+            model = network.blueprint.model(arrays, key if training else None)
+            outputs = run(model, inputs, key if training else None, **{name: value})  # noqa: B023
             moved.update(_moved(averages, arrays, network.statistics_of(model)))  # noqa: B023
             return outputs
 
         try:
-            program = trace(train, _abstract(network), jax.random.key(0), *inputs)
+            program = trace(call, _abstract(network), jax.random.key(0), *inputs)
         except Exception:  # noqa: BLE001, S112  (whatever the user's code raises: it is no switch for training then)
             continue
-        if moved or _draws(program):
+        found = bool(moved), _draws(program)
+        if any(one != other and one == training for one, other in zip(found, active, strict=True)):
+            mode = "trains" if training else "evaluates"
             raise AncestorError(
-                f"The network never trains as it should: it does so only with {name}={not value}, which nobody gives.",
-                remedy=f"Rename {name} to one of {', '.join(MODES)}: then synevo sets it.",
+                f"The network never {mode} as it should: it does so only with {name}={value}, which nobody gives "
+                f"({written_at(model)}).",
+                remedy=f"Rename {name} to one of {', '.join(MODES)}: then synevo sets it. Or say what it means in a "
+                f"class of your own, and use that:\n\n{told_by(model, name, value=value is training)}",
             )
 
 

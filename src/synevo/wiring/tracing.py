@@ -7,6 +7,7 @@ through the program, so that no model needs annotations.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import Any, TypeAlias
 
 import jax
@@ -56,7 +57,10 @@ Operand: TypeAlias = int | Constant
 
 @dataclass(frozen=True)
 class Step:
-    """One primitive: the values that it reads and makes, its parameters, and the line of the user's model."""
+    """One primitive: the values that it reads and makes, its parameters, and the line of the user's model.
+
+    `layer` is the layer or function of a library that this line calls, such as LayerNorm; empty where it is unknown.
+    """
 
     primitive: str
     operands: tuple[Operand, ...]
@@ -64,6 +68,12 @@ class Step:
     parameters: Mapping[str, Any]
     where: str
     operation: Any = field(default=None, compare=False, repr=False)
+    layer: str = field(default="", compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name of the step for a user: that of the library's layer, or of the primitive."""
+        return self.layer or self.primitive
 
 
 @dataclass(frozen=True)
@@ -195,8 +205,13 @@ class _Inliner:
         self.constants[number] = value
         return number
 
-    def _inline(self, jaxpr: Jaxpr, constants: Any, arguments: Any, caller: str = UNKNOWN) -> tuple[Operand, ...]:
-        """Add the steps of a jaxpr and of the calls in it; return its outputs. `caller` is the line that calls it."""
+    def _inline(
+        self, jaxpr: Jaxpr, constants: Any, arguments: Any, caller: tuple[str, str] = (UNKNOWN, "")
+    ) -> tuple[Operand, ...]:
+        """Add the steps of a jaxpr and of the calls in it; return its outputs.
+
+        `caller` is the line that calls it, and the layer that this line calls.
+        """
         scope: dict[Any, Operand] = dict(zip(jaxpr.invars, arguments, strict=True))
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
             scope[variable] = self._constant(variable, value)
@@ -215,7 +230,9 @@ class _Inliner:
             else:
                 made = tuple(self._value(variable) for variable in equation.outvars)
                 self.steps.append(
-                    Step(equation.primitive.name, operands, made, equation.params, where, equation.primitive)
+                    Step(
+                        equation.primitive.name, operands, made, equation.params, where[0], equation.primitive, where[1]
+                    )
                 )
                 scope.update(zip(equation.outvars, made, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
@@ -231,10 +248,37 @@ def _without_dead_code(steps: list[Step], outputs: tuple[Operand, ...]) -> Itera
     return reversed(kept)
 
 
-def _where(equation: Any, caller: str) -> str:
-    """Return file and line of the user's model that made an equation; in a compiled function, those of its `caller`."""
+def _where(equation: Any, caller: tuple[str, str]) -> tuple[str, str]:
+    """Return the line of the user's model that made an equation and the layer that it calls, or those of the caller."""
     traceback = equation.source_info.traceback
-    return line((f.file_name, f.line_num) for f in (traceback.frames if traceback is not None else ())) or caller
+    frames = list(traceback.frames) if traceback is not None else []
+    where = line((frame.file_name, frame.line_num) for frame in frames)
+    layer = _layer((frame.file_name, frame.function_name) for frame in frames)
+    called = str(equation.params.get("name") or "") if equation.primitive.name in _BODIES else ""
+    return (where, layer or ("" if called.startswith(("_", "<")) else called)) if where else caller
+
+
+def _layer(frames: Iterable[tuple[str, str]]) -> str:
+    """Return the outermost layer or public function of a library that a user's line calls, for frames (file, name)."""
+    called = [(path.replace("\\", "/"), name) for path, name in frames]
+    called = list(takewhile(lambda frame: not _is_of_a_model(frame[0]), called))
+    for path, name in reversed(called):
+        if any(part in path for part in _LAYERS) and not name.startswith("_") and "<" not in name:
+            return name.removesuffix(".__call__")
+    return ""
+
+
+_LAYERS = (
+    "flax/nnx/nn/",
+    *(
+        f"flax/linen/{name}.py"
+        for name in ("attention", "linear", "normalization", "pooling", "recurrent", "stochastic")
+    ),
+    "jax/_src/nn/",
+    "jax/_src/lax/",
+    "jax/_src/scipy/",
+    *(f"jax/_src/numpy/{name}.py" for name in ("fft", "linalg", "reductions", "sorting", "tensor_contractions")),
+)
 
 
 def line(frames: Iterable[tuple[str, int]]) -> str:

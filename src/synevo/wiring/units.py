@@ -46,7 +46,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Frozen:
-    """The `count` elements of an axis of an array that are never removed, and the reason."""
+    """The `count` elements of an axis of an array that are never removed for one reason, although one could hope so.
+
+    Left out is what nobody would remove: synapses from an input of the network, outputs that no layer of it reads,
+    places in a window, a picture or a sequence, examples, and the only element of an axis. A layer that makes something
+    as wide as the input, or that is read and also an output, is listed.
+    """
 
     array: str
     axis: int
@@ -61,8 +66,8 @@ class Wiring:
     Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are the axes without permanent
     elements; at least one element of each must stay. `groups` are the units of the groups of each grouped kernel, by
     name. `contracted` are the layers together with the arrays that are contracted like them and never trained, or of
-    which nothing dies (`Layer.grain`), in the order of the signal. `kept` are the units that may not be removed although
-    they could be (`synevo.wiring.protection`).
+    which nothing dies (`Layer.grain`), in the order of the signal. `kept` are the units that may not be removed,
+    although they could be (`synevo.wiring.protection`).
     """
 
     layers: tuple[Layer, ...]

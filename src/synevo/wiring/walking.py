@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from synevo.wiring.identities import Axes, Axis, Identities
+from synevo.wiring.identities import TOLD, Axes, Axis, Identities, Reason
 from synevo.wiring.origins import Labelling, Origin, route
 from synevo.wiring.tracing import Operand, Program, Step, sources
 from synevo.wiring.units import Grain
@@ -64,9 +64,14 @@ class Walk:
         """Return the shape of an operand."""
         return self.program.shapes[operand] if isinstance(operand, int) else ()
 
-    def freeze(self, axis: Axis, step: Step, why: str) -> None:
+    def because(self, step: Step, why: str, weight: int = TOLD) -> Reason:
+        """Return the reason that a step gives, with the line and what it calls."""
+        head, colon, tail = why.partition(": ")
+        return self.identities.because(f"{head} ({step.name}, {step.where}){colon}{tail}", weight)
+
+    def freeze(self, axis: Axis, step: Step, why: str, weight: int = TOLD) -> None:
         """Freeze an axis because of a step."""
-        self.identities.freeze(axis, f"{why} ({step.primitive}, {step.where})")
+        self.identities.freeze(axis, self.because(step, why, weight))
 
     def number(self, operand: Operand) -> float | None:
         """Return the value of a scalar constant, or of all elements that are computed from such; None if unknown."""

@@ -127,18 +127,19 @@ def _product(walk: Walk, step: Step) -> Origin | None:
     return Origin((*left.parts, *tied.parts), tuple(axes), dead, plain=False)
 
 
-def why_frozen(walk: Walk, step: Step, axis: Axis) -> str | None:
+def why_frozen(walk: Walk, step: Step, axis: Axis, *, usual: str) -> str | None:
     """Return why a reduction freezes an axis; None where its dead places can go, because they are zeros in a sum.
 
     So they are in a sum of what is computed from arrays alone, and in the largest of numbers that are not negative.
+    Elsewhere, the reason is the `usual` one of this reduction.
     """
     operand = step.operands[0]
     positive = isinstance(operand, int) and operand in walk.positive
     harmless = step.primitive == "reduce_sum" or (step.primitive == "reduce_max" and positive)
     if axis.dead != 0.0 or not harmless or not walk.computed(operand):
-        return "summed over"
+        return usual
     count = math.prod(walk.shape(operand)[axis] for axis in step.parameters["axes"])
-    return "averaged over" if _is_averaged(walk, step, count) else None
+    return "averaged over: the mean changes with the width" if _is_averaged(walk, step, count) else None
 
 
 def _is_averaged(walk: Walk, step: Step, count: int) -> bool:

@@ -6,7 +6,7 @@ there, as every array of a masked network is, or the axis is frozen.
 
 import math
 
-from synevo.wiring.identities import Axes, Axis, stays
+from synevo.wiring.identities import WINDOW, Axes, Axis, stays
 from synevo.wiring.rules.reshaping import freeze_all, split_axis
 from synevo.wiring.tracing import EXAMPLES, Step
 from synevo.wiring.walking import Walk
@@ -63,7 +63,7 @@ def convolution(walk: Walk, step: Step) -> list[Axes]:
     for place in numbers.lhs_spec[2:]:
         walk.freeze(x[place], step, "convolved over")
     for place in window:
-        walk.freeze(w[place], step, "a place in the window")
+        walk.freeze(w[place], step, "a place in the window of a convolution", WINDOW)
     count, groups = step.parameters["feature_group_count"], None
     if count == 1:
         _contract(walk, step, x[numbers.lhs_spec[1]], w[in_axis])

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from synevo.wiring.identities import Axes, Axis, Identities, stays
+from synevo.wiring.identities import COUNTED, EXAMPLES, INPUT, MET, ONE, PLACE, STATED, Axes, Axis, Identities, stays
 from synevo.wiring.rules.computing import note_origin, why_frozen
 from synevo.wiring.rules.contracting import convolution, dot
 from synevo.wiring.rules.reshaping import (
@@ -57,10 +58,13 @@ def follow(
     for name, value in program.arrays.items():
         shape = program.shapes[value]
         identities.axes[value] = arrays[name] if arrays else tuple(identities.fresh(size) for size in shape)
-    for value in (*program.inputs, *program.constants):
-        identities.axes[value] = tuple(stays(size) for size in program.shapes[value])
+    for value in program.inputs:
+        identities.axes[value] = _input(program.shapes[value], program.dtypes[value])
+    for value in program.constants:
+        identities.axes[value] = tuple(stays(size, ONE if size == 1 else STATED) for size in program.shapes[value])
     walk = Walk(program, identities, trained, training=arrays is not None)
     for step in program.steps:
+        identities.begin(step.primitive, step.where)
         rule = RULES.get(step.primitive, freeze_all)
         results = rule(walk, step)
         note_origin(walk, step, partial(_value, step) if rule is _elementwise else None)
@@ -70,10 +74,16 @@ def follow(
         own = identities.axes[program.arrays[updates[position]]] if updates and position in updates else None
         for place, axis in enumerate(walk.axes(output)):
             if own is None:
-                identities.freeze(axis, "reaches the output of the network")
+                identities.freeze(axis, identities.because("an output of the network", MET))
             else:
                 identities.unite(own[place], axis)
     return identities, walk.contractions
+
+
+def _input(shape: tuple[int, ...], dtype: Any) -> Axes:
+    """Return the axes of an input: examples, places, and last the channels; whole numbers are tokens, one a place."""
+    kinds = [EXAMPLES, *(PLACE for _ in shape[1:-1]), INPUT if jnp.issubdtype(dtype, jnp.inexact) else PLACE]
+    return tuple(stays(size, kind) for size, kind in zip(shape, kinds, strict=False))
 
 
 def _elementwise(walk: Walk, step: Step) -> list[Axes]:
@@ -136,11 +146,31 @@ def _reduce(walk: Walk, step: Step) -> list[Axes]:
     gone = step.parameters["axes"]
     axes = walk.axes(step.operands[0])
     for place in gone:
-        if why := why_frozen(walk, step, axes[place]):
+        if why := why_frozen(walk, step, axes[place], usual=_reduced(step)):
             walk.freeze(axes[place], step, why)
     passes = step.primitive in {"reduce_sum", "reduce_max", "reduce_min"}
     left = [axis for place, axis in enumerate(axes) if place not in gone]
     return [tuple(Axis(axis.ids, 0.0 if passes and axis.dead == 0.0 else None) for axis in left) for _ in step.results]
+
+
+def _reduced(step: Step) -> str:
+    """Say what a reduction does to an axis, by the layer of the library that it is part of."""
+    if step.layer == "RMSNorm":
+        return "normalised over: the mean of the squares changes with the width"
+    if step.layer.endswith("Norm"):
+        return "normalised over: mean and deviation change with the width"
+    if step.layer in {"mean", "average", "var", "std"}:
+        return "averaged over: the mean changes with the width"
+    if "softmax" in step.layer:
+        return "under a softmax: every share depends on all others"
+    return _REDUCED.get(step.primitive, "reduced to one number")
+
+
+_REDUCED = {
+    "reduce_sum": "summed over",
+    "reduce_prod": "multiplied over",
+    **dict.fromkeys(("reduce_max", "reduce_min", "argmax", "argmin"), "compared with each other"),
+}
 
 
 def _mixed(walk: Walk, step: Step) -> list[Axes]:
@@ -148,7 +178,7 @@ def _mixed(walk: Walk, step: Step) -> list[Axes]:
     place = step.parameters["axis" if "axis" in step.parameters else "dimension"]
     results = []
     for axes in (walk.axes(operand) for operand in step.operands):
-        walk.freeze(axes[place], step, "mixed along its axis")
+        walk.freeze(axes[place], step, "sorted" if step.primitive == "sort" else "accumulated one after the other")
         for one, other in zip(walk.axes(step.operands[0]), axes, strict=True):
             walk.identities.unite(one, other)
         results.append(tuple(Axis(axis.ids, None) for axis in axes))
@@ -165,7 +195,9 @@ def _window(walk: Walk, step: Step) -> list[Axes]:
         pooled = width > 1 or len(axis) != shape[place]
         if pooled:
             walk.freeze(axis, step, "pooled over")
-        result.append(stays(shape[place]) if pooled else Axis(axis.ids, _pooled(step, axis)))
+            result.append(stays(shape[place], walk.identities.best(axis.ids.tolist())))
+        else:
+            result.append(Axis(axis.ids, _pooled(step, axis)))
     return [tuple(result)]
 
 
@@ -183,7 +215,11 @@ def _random(walk: Walk, step: Step) -> list[Axes]:
 def _iota(walk: Walk, step: Step) -> list[Axes]:
     """Keep the axis along which places are counted; the other axes hold copies, and get new identities."""
     counted, shape = step.parameters["dimension"], walk.program.shapes[step.results[0]]
-    return [tuple(stays(n) if k == counted else walk.identities.fresh(n, None) for k, n in enumerate(shape))]
+    return [
+        tuple(
+            stays(n, COUNTED) if k == counted and n > 1 else walk.identities.fresh(n, None) for k, n in enumerate(shape)
+        )
+    ]
 
 
 _WITH_NAMESAKES = "abs sin cos tan tanh sinh cosh sqrt square cbrt exp exp2 expm1 log1p floor ceil sign"

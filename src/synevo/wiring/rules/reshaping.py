@@ -5,17 +5,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synevo.wiring.identities import STAYS, Axes, Axis, Identities, stays
+from synevo.wiring.identities import EXAMPLES, INPUT, ONE, PLACE, PLAIN, STAYS, TOLD, Axes, Axis, Identities, stays
 from synevo.wiring.tracing import Step
 from synevo.wiring.walking import Walk
+
+_LOOPS = {
+    "scan": "inside a loop",
+    "while": "inside a loop",
+    "cond": "inside a choice between programs",
+}
 
 
 def freeze_all(walk: Walk, step: Step) -> list[Axes]:
     """Freeze all operands: the rule of primitives without a rule of their own."""
+    why = _LOOPS.get(step.primitive, "meets a step without a rule")
     for operand in step.operands:
         for axis in walk.axes(operand):
-            walk.freeze(axis, step, "meets a primitive without a rule")
-    return [tuple(stays(size) for size in walk.program.shapes[value]) for value in step.results]
+            walk.freeze(axis, step, why)
+    made = walk.identities.fixed(walk.because(step, why))
+    return [
+        tuple(stays(size, ONE if size == 1 else made) for size in walk.program.shapes[value]) for value in step.results
+    ]
 
 
 def broadcast(walk: Walk, step: Step) -> list[Axes]:
@@ -37,7 +47,7 @@ def tile(walk: Walk, step: Step) -> list[Axes]:
     for axis, times in zip(walk.axes(step.operands[0]), step.parameters["reps"], strict=True):
         if times != 1:
             walk.freeze(axis, step, "repeated")
-        result.append(axis if times == 1 else stays(len(axis) * times))
+        result.append(axis if times == 1 else _frozen_axis(walk, axis, len(axis) * times))
     return [tuple(result)]
 
 
@@ -52,7 +62,7 @@ def squeeze(walk: Walk, step: Step) -> list[Axes]:
     """Drop axes of one element, and freeze this element."""
     gone, axes = step.parameters["dimensions"], walk.axes(step.operands[0])
     for place in gone:
-        walk.freeze(axes[place], step, "the only one left of its axis")
+        walk.freeze(axes[place], step, "picked by its number")
     return [tuple(axis for place, axis in enumerate(axes) if place not in gone)]
 
 
@@ -67,7 +77,10 @@ def reshape(walk: Walk, step: Step) -> list[Axes]:
         if len(after) == 1 and len(parts) == 1:
             result.append(parts[0])
         else:
-            result.extend(split_axis(walk, step, merge_axes(walk.identities, parts), [new[place] for place in after]))
+            merged = merge_axes(walk.identities, parts)
+            if after == [len(new) - 1] and (merged.ids == PLACE).all():  # a flat input
+                merged = stays(len(merged), INPUT)
+            result.extend(split_axis(walk, step, merged, [new[place] for place in after]))
     return [tuple(result)]
 
 
@@ -95,7 +108,7 @@ def merge_axes(identities: Identities, parts: Sequence[Axis]) -> Axis:
     if len(parts) == 1:
         return parts[0]
     if not live:
-        return _frozen_product(parts)
+        return _frozen_product(identities, parts)
     dead = [parts[place].dead for place in live]
     shape = [len(part) for part in parts]
     grids = [
@@ -109,15 +122,22 @@ def merge_axes(identities: Identities, parts: Sequence[Axis]) -> Axis:
     return Axis(ids, dead[0] if len(set(dead)) == 1 else None)
 
 
-def _frozen_product(parts: Sequence[Axis]) -> Axis:
-    """Merge axes that are never removed; keep the identities that have a reason."""
-    total = math.prod(len(part) for part in parts)
-    for place, part in enumerate(parts):
-        if (part.ids != STAYS).any():
-            shape = [len(other) for other in parts]
-            grid = part.ids.reshape([-1 if k == place else 1 for k in range(len(parts))])
-            return Axis(np.broadcast_to(grid, shape).reshape(-1).copy(), part.dead)
-    return stays(total)
+def _frozen_product(identities: Identities, parts: Sequence[Axis]) -> Axis:
+    """Merge axes that are never removed; keep the identities of the one whose reason is the greatest."""
+    if not all(map(len, parts)) or not parts:
+        return stays(math.prod(map(len, parts)), STAYS if parts else ONE)
+    reasons = [max(identities.reason(int(one)) for one in np.unique(part.ids)) for part in parts]
+    place = reasons.index(max(reasons))
+    shape = [len(other) for other in parts]
+    grid = parts[place].ids.reshape([-1 if k == place else 1 for k in range(len(parts))])
+    return Axis(np.broadcast_to(grid, shape).reshape(-1).copy(), parts[place].dead)
+
+
+def _frozen_axis(walk: Walk, axis: Axis, size: int) -> Axis:
+    """Return an axis of another size that is never removed for the same reason as a frozen one."""
+    if size == 1:
+        return stays(1, ONE)
+    return stays(size, walk.identities.best(np.unique(axis.ids).tolist()) if len(axis) else STAYS)
 
 
 def split_axis(walk: Walk, step: Step, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
@@ -130,10 +150,10 @@ def split_axis(walk: Walk, step: Step, axis: Axis, sizes: Sequence[int]) -> list
     if len(sizes) == 1:
         return [axis]
     if not sizes:
-        walk.freeze(axis, step, "the only one left of its axis")
+        walk.freeze(axis, step, "picked by its number")
         return []
     if identities.all_frozen(axis):
-        return [stays(size) for size in sizes]
+        return [_frozen_axis(walk, axis, size) for size in sizes]
     block = axis.ids.reshape(sizes)
     for place, size in enumerate(sizes):
         along = np.moveaxis(block, place, 0).reshape(size, -1)
@@ -218,7 +238,7 @@ def pad(walk: Walk, step: Step) -> list[Axes]:
         if inner or low < 0 or high < 0:
             walk.freeze(axis, step, "padded within or cropped")
             size = max(0, low + high + len(axis) + inner * max(0, len(axis) - 1))
-            result.append(stays(size))
+            result.append(_frozen_axis(walk, axis, size))
         else:
             result.append(Axis(np.concatenate([stays(low).ids, axis.ids, stays(high).ids]), axis.dead))
     return [tuple(result)]
@@ -236,7 +256,7 @@ def dynamic_slice(walk: Walk, step: Step) -> list[Axes]:
     for axis, size in zip(walk.axes(step.operands[0]), step.parameters["slice_sizes"], strict=True):
         if size != len(axis):
             walk.freeze(axis, step, "sliced at places known only when it runs")
-        result.append(axis if size == len(axis) else stays(size))
+        result.append(axis if size == len(axis) else _frozen_axis(walk, axis, size))
     return [tuple(result)]
 
 
@@ -262,13 +282,23 @@ def gather(walk: Walk, step: Step) -> list[Axes]:
     hidden = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
     for place, axis in enumerate(axes):
         if place in hidden or sizes[place] != len(axis):
-            walk.freeze(axis, step, "looked up in")
+            walk.freeze(axis, step, *_looked_up(walk, step))
     result = [stays(size) for size in walk.program.shapes[step.results[0]]]
     passing = [place for place in range(len(axes)) if place not in hidden]
     for place, source in zip(numbers.offset_dims, passing, strict=True):
         if sizes[source] == len(axes[source]):
             result[place] = Axis(axes[source].ids, axes[source].dead if _stays_within(step) else None)
     return [tuple(result)]
+
+
+def _looked_up(walk: Walk, step: Step) -> tuple[str, int]:
+    """Say why an axis is frozen that is looked up in, and how much that explains: positions are never removed."""
+    said = {int(one) for axis in walk.axes(step.operands[1]) for one in np.unique(axis.ids)}
+    if step.operands[0] not in walk.origins:
+        return "picked by number", TOLD
+    if said & {EXAMPLES, INPUT, PLACE}:
+        return "the rows of an embedding: one for each token", TOLD
+    return "one for each position", PLAIN
 
 
 def _stays_within(step: Step) -> bool:
