@@ -51,11 +51,12 @@ def prove(key: Array, anatomy: Anatomy, alive: Flags, *, masked: Network, compac
     """
     steps = check(masked, anatomy, alive)
     both = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), inputs, draw(key, inputs))
-    large, small = (jax.tree.map(np.asarray, call(network, *both)) for network in (masked, compact))
     precision = anatomy.program.precision
-    compared = _compare_outputs(large, small, max(TOLERANCE, ROUNDINGS * precision))
-    if precision > np.finfo(np.float32).eps:
-        _compare_in_float32(anatomy, masked, compact, both)
+    with jax.default_matmul_precision("highest"):  # else GPUs round the factors of float32 products to 10 bits
+        large, small = (jax.tree.map(np.asarray, call(network, *both)) for network in (masked, compact))
+        compared = _compare_outputs(large, small, max(TOLERANCE, ROUNDINGS * precision))
+        if precision > np.finfo(np.float32).eps:
+            _compare_in_float32(anatomy, masked, compact, both)
     differences, scales = zip(*compared, strict=True)
     count = len(jax.tree.leaves(inputs)[0])
     return Proof(steps, count, count, max(differences), max(scales), _agreement(large, small, count))
