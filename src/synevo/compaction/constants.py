@@ -52,8 +52,13 @@ def find_constant(anatomy: Anatomy, network: Network, alive: Flags, inputs: Inpu
             if not gone.any():
                 continue
             said = _heard(anatomy, values, left, axis, fates)
-            read = _heard(anatomy, values, right, other, fates)
-            met = gone & said & _spread(step, read, len(said))
+            grouped = step.parameters.get("feature_group_count", 1) > 1
+            read = (
+                _heard_in_groups(anatomy, values, step, fates)
+                if grouped
+                else _heard(anatomy, values, right, other, fates)
+            )
+            met = gone & said & read
             wiring.mark(counted if left in computed and right in computed else constant, units, met)
     return constant & ~alive, counted & ~alive
 
@@ -68,9 +73,15 @@ def _heard(anatomy: Anatomy, values: dict[int, Any], value: int, axis: int, fate
     return heard
 
 
-def _spread(step: Step, read: Flags, count: int) -> Flags:
-    """Repeat the flags of a kernel for each channel of a signal: all groups of a convolution have the same places."""
-    return np.tile(read, count // len(read)) if step.primitive == "conv_general_dilated" else read
+def _heard_in_groups(anatomy: Anatomy, values: dict[int, Any], step: Step, fates: Flags) -> Flags:
+    """Return which channels of a signal meet anything but zero in a grouped kernel: in the filters of their group."""
+    kernel, numbers = step.operands[1], step.parameters["dimension_numbers"]
+    assert isinstance(kernel, int)
+    out, into, *_ = numbers.rhs_spec
+    array = np.moveaxis(np.asarray(values[kernel]) != 0, (into, out), (0, 1))
+    heard = array.any(axis=tuple(range(2, array.ndim))) & survives(anatomy.units[kernel][out], fates)
+    groups = step.parameters["feature_group_count"]
+    return heard.reshape(len(heard), groups, -1).any(axis=2).T.reshape(-1)
 
 
 def _dot_sides(step: Step) -> list[tuple[int, int]]:

@@ -166,16 +166,16 @@ def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, tuple[Frozen, ..
     """Return the units [units] that live, and why those live that no signal passes through."""
     wiring = replace(anatomy.wiring, layers=anatomy.wiring.contracted)
     living = {layer.name: _not_zero(wiring, layer, network.arrays) for layer in wiring.layers}
-    constant, counted = np.zeros(anatomy.wiring.units, bool), np.zeros(anatomy.wiring.units, bool)
+    constant, counted, kept = (np.zeros(anatomy.wiring.units, bool) for _ in range(3))
     inputs = _probes(anatomy, 2)
     while True:
-        _, alive = trim(wiring, living, constant=constant, kept=counted)
+        _, alive = trim(wiring, living, constant=constant, kept=kept)
         alive = keep_one(anatomy.wiring, alive)
         constants, counts = find_constant(anatomy, network, alive, inputs)
         if not (constants | counts).any():
-            kept = [*_name(wiring, constant & ~counted, _CONSTANT), *_name(wiring, counted, _COUNTED)]
-            return alive, tuple(kept)
-        counted |= counts | (constants & constant)
+            return alive, (*_name(wiring, constant & ~counted, _CONSTANT), *_name(wiring, counted, _COUNTED))
+        kept |= counts | (constants & constant)
+        counted |= counts
         constant |= constants
 
 
