@@ -36,7 +36,7 @@ class Walk:
 
     `sources` are the names of the arrays that each value is computed from, if no signal takes part in it; `origins` say
     how, where that can be followed. `trained` are the names of the network's parameters. `positive` are values that are
-    nowhere negative, `numbers` those of scalars that are known.
+    nowhere negative, `numbers` are those that are known, of scalars or of all elements.
     """
 
     program: Program
@@ -69,7 +69,7 @@ class Walk:
         self.identities.freeze(axis, f"{why} ({step.primitive}, {step.where})")
 
     def number(self, operand: Operand) -> float | None:
-        """Return the value of a scalar constant, or of what is computed from such; None for anything else."""
+        """Return the value of a scalar constant, or of all elements that are computed from such; None if unknown."""
         if isinstance(operand, int):
             return self.numbers.get(operand)
         if not isinstance(operand.value, bool | int | float | np.generic | np.ndarray):

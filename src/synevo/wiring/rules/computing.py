@@ -36,11 +36,10 @@ def note_origin(walk: Walk, step: Step, value: Value | None) -> None:
 
 
 def _note_number(walk: Walk, step: Step, value: Value | None) -> None:
-    """Note the value of a scalar that is computed from literal numbers alone."""
-    if walk.program.shapes[step.results[0]] != () or any(walk.shape(operand) for operand in step.operands):
-        return
+    """Note the value of what is computed from literal numbers alone: a scalar, or one that fills an array."""
     known = [walk.number(operand) for operand in step.operands]
-    number = known[0] if step.primitive == "convert_element_type" else value(known) if value else None
+    passed = step.primitive in {"convert_element_type", "broadcast_in_dim"}
+    number = known[0] if passed else value(known) if value else None
     if number is not None and None not in known:
         walk.numbers[step.results[0]] = number
 
