@@ -43,7 +43,7 @@ def clipped(w: Array, gain: Array) -> Array:
 
 
 def thinned(w: Array, gain: Array) -> Array:
-    return jnp.where(jnp.abs(w) > 0.01, w, 0) * gain  # noqa: PLR2004
+    return jnp.where(jnp.abs(w) > 0.01, w, 0) * gain
 
 
 def cast(w: Array, gain: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Whole filters: synapses of standardised weights act although they are zero, so they live and die with their filter."""
+"""Whole filters: standardised synapses act although they are zero, so they live and die with their filter."""
 
 from functools import cache
 
@@ -23,7 +23,7 @@ SHAPE = (8,)
 
 
 @cache
-def child(recipe: weights.Recipe, cluster: str = "filter", regrowth: float = 0.0) -> Organism:
+def child(recipe: weights.Recipe, cluster: str = "filter", mutation: float = 0.0) -> Organism:
     parent = Organism.of(weights.Dense(recipe, rngs=nnx.Rngs(0)), SHAPE)
     return conceive(
         keys.root(3),
@@ -31,7 +31,7 @@ def child(recipe: weights.Recipe, cluster: str = "filter", regrowth: float = 0.0
         keep_synapses=0.4,
         keep_clusters=0.6,
         encoding=EncodingPlan(cluster=cluster, spare_outputs=True),
-        evolution=EvolutionPlan(regrow=regrowth),
+        evolution=EvolutionPlan(mutation=mutation),
     )
 
 
@@ -48,7 +48,7 @@ def test_an_offspring_has_all_synapses_of_a_standardised_filter_or_none(cluster:
 
 
 def test_synapses_of_a_standardised_filter_do_not_regrow_one_by_one() -> None:
-    organism = child(weights.standardised, regrowth=0.2)
+    organism = child(weights.standardised, mutation=0.2)
     living = organism.masks["kernel"]
     assert (living == living.any(axis=0)).all()
 

@@ -22,7 +22,10 @@ def regrow(key: Array, wiring: Wiring, masks: Masks, units: NDArray[np.bool_], c
     """
     fates = wiring.fates(units)
     views = [by_unit(layer, masks[layer.name]) for layer in wiring.layers]
-    room = [~view & _between(layer, fates) & (layer.grain == "synapse") for layer, view in zip(wiring.layers, views, strict=True)]
+    room = [
+        ~view & _between(layer, fates) & (layer.grain == "synapse")
+        for layer, view in zip(wiring.layers, views, strict=True)
+    ]
     sizes = [int(places.sum()) for places in room]
     grown = np.zeros(sum(sizes), bool)
     grown[np.asarray(jax.random.permutation(key, len(grown)))[:count]] = True

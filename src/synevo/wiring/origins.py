@@ -5,9 +5,9 @@ reshaped first, or be the product of two matrices. Its synapses are those of the
 Every axis of a part has a label, and every axis of the value the labels of what it holds, as in an einsum. A label that
 two parts have and the value has not is a sum over the units between them.
 
-`dead` is the value of an element if all parts are zero there, whatever they hold elsewhere; None where it is unknown. If
-it is zero, each synapse that is zero passes nothing on: w / ‖w‖, round(w / s) · s. If it is not, a synapse may act even
-though it is zero: (w - mean) / std.
+`dead` is the value of an element if all parts are zero there, whatever they hold elsewhere; None where it is unknown.
+If it is zero, each synapse that is zero passes nothing on: w / ‖w‖, round(w / s) · s. If it is not, a synapse may act
+even though it is zero: (w - mean) / std.
 """
 
 import math

@@ -192,7 +192,7 @@ _NUMBERS: dict[str, Any] = {
     **{name: lambda x: x for name in ("copy", "convert_element_type", "stop_gradient", "reduce_precision", "copy_p")},
     **{name: getattr(np, name) for name in _WITH_NAMESAKES.split()},
     "neg": np.negative,
-    **dict.fromkeys("asin asinh atan atanh erf erf_inv round".split(), lambda x: 0.0 if x == 0 else None),
+    **dict.fromkeys(["asin", "asinh", "atan", "atanh", "erf", "erf_inv", "round"], lambda x: 0.0 if x == 0 else None),
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "add": np.add,
