@@ -293,13 +293,12 @@ def test_what_a_shuffle_of_channels_allows_can_go(kind: type[nnx.Module], groups
 @pytest.mark.slow
 def test_a_shuffled_network_without_places_and_groups_is_the_same_network() -> None:
     model: Any = hatch(ByLayer)
-    first, last = np.arange(8) % 4 < 2, np.arange(8) < 4
-    before = {"before/kernel": np.broadcast_to(first & last, (1, 1, 4, 8)), "before/bias": first & last}
-    behind = {
-        "behind/kernel": np.broadcast_to(np.arange(8) % 2 == 0, (3, 3, 1, 8)),
-        "behind/bias": np.arange(8) % 2 == 0,
-    }
-    done: Any = compact(model, SHAPE, masks=before | behind)
+    group, place = np.arange(8) // 4, np.arange(8) % 4
+    alive = {"first": group == 0, "before": (group == 0) & (place < 2), "behind": np.isin(np.arange(8), [0, 2])}
+    masks = {f"{name}/bias": flags for name, flags in alive.items()}
+    for name, shape in (("first", (1, 1, 1, 8)), ("before", (1, 1, 4, 8)), ("behind", (3, 3, 1, 8))):
+        masks[f"{name}/kernel"] = np.broadcast_to(alive[name], shape)
+    done: Any = compact(model, SHAPE, masks=masks)
     assert done.model.before.feature_group_count == 1
     assert done.model.behind.kernel.shape[-1] == 2
     assert done.proof.max_difference < 1e-4

@@ -10,7 +10,6 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -99,7 +98,10 @@ def told_by(model: Any, name: str, *, value: bool) -> str:
 def written_at(model: Any) -> str:
     """Return the file and line of the call of a model."""
     code = getattr(inspect.unwrap(type(_asking(model)).__call__), "__code__", None)
-    return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else "unknown line"
+    if code is None:
+        return "unknown line"
+    file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f"{file}:{code.co_firstlineno}"
 
 
 def modes_of_fields(values: Mapping[str, Any]) -> dict[str, bool]:
