@@ -71,7 +71,7 @@ def named(name: str, **fields: Any) -> TrainingPlan:
     return TrainingPlan(**usual | fields)
 
 
-Small = sketch(lambda model, x: model.second(nnx.relu(model.first(x))), first=16, second=0)
+Small: Any = sketch(lambda model, x: model.second(nnx.relu(model.first(x))), first=16, second=0)
 
 
 @pytest.fixture(scope="module")
