@@ -115,7 +115,7 @@ def test_a_run_of_a_future_version_asks_for_an_upgrade(run: RunDir) -> None:
 def test_a_plan_that_is_no_toml_is_damaged_and_one_with_an_unknown_field_is_refused(run: RunDir) -> None:
     path = run.path / "plan.toml"
     whole = path.read_text()
-    path.write_text(whole[: len(whole) // 2] + '"')
+    path.write_text(whole[: len(whole) // 2] + '"\n"')
     with pytest.raises(RunError, match=r"plan.toml is damaged"):
         run.load_plan()
     path.write_text("colour = 3\n" + whole)

@@ -14,12 +14,12 @@ from jax import Array
 from specimens import line_of, random_masks, sketch, specimen
 from test_training import copy, same, train
 
-from synevo import keys
+from synevo import evolution, keys
 from synevo.errors import TrainingError
 from synevo.model.network import Network
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.classification import moved
-from synevo.tasks.distillation import distilled, taught
+from synevo.tasks.distillation import Taught, distilled, taught
 from synevo.tasks.task import Batch, InMemory, Problem
 from synevo.training import own
 from synevo.training.evaluation import outputs_of
@@ -71,7 +71,7 @@ def named(name: str, **fields: Any) -> TrainingPlan:
     return TrainingPlan(**usual | fields)
 
 
-Small = sketch(lambda model, x: model.second(nnx.relu(model.first(x))), first=16, second=0)
+Small: Any = sketch(lambda model, x: model.second(nnx.relu(model.first(x))), first=16, second=0)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +204,14 @@ def test_an_augmentation_follows_the_built_in_ones_and_is_drawn_anew_for_every_s
     assert ratio.min() >= 0.5
     assert ratio.max() <= 1
     assert own.augmented(digits.task, augmenting("darker")) == own.augmented(digits.task, augmenting("darker"))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_lineage_trains_on_what_is_augmented(digits: Problem, share: float) -> None:
+    plan = augmenting("blank").model_copy(update={"distillation": share})
+    batch: Any = jax.tree.map(jnp.asarray, digits.train[np.arange(8)])
+    found = evolution._as_trained(digits.task, plan).augment(keys.root(0), Taught(batch, 0) if share else batch)
+    assert not (found.batch if share else found)["image"].any()
 
 
 def test_what_is_augmented_may_be_distilled(digits: Problem, sparse: Network) -> None:
