@@ -3,7 +3,7 @@
 They are written after their papers and know nothing of synevo: nothing in them was chosen so that it can be followed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ from synevo.model.network import Inputs
 class Published:
     """A factory in one size, called with nothing (Linen) or with `rngs`, and its inputs for two examples."""
 
-    factory: Callable[..., Any]
+    factory: partial[Any]
     inputs: Inputs
 
     def make(self, rngs: nnx.Rngs) -> Any:
@@ -39,7 +39,7 @@ class Published:
 
     @property
     def linen(self) -> bool:
-        return isinstance(self.factory, partial) and issubclass(self.factory.func, linen.Module)
+        return isinstance(self.factory.func, type) and issubclass(self.factory.func, linen.Module)
 
     def alive(self) -> tuple[Any, Mapping[str, Any] | None]:
         """The module with random arrays, and the variables of a Linen module; nothing in them is zero or at rest."""
@@ -56,7 +56,7 @@ class Published:
         def draw(like: jax.ShapeDtypeStruct) -> Any:
             shape = (count, *like.shape[1:])
             if jnp.issubdtype(like.dtype, jnp.integer):
-                return random.integers(0, self.factory.keywords["vocabulary"], shape, np.int32)  # type: ignore[attr-defined]
+                return random.integers(self.factory.keywords["vocabulary"], size=shape).astype(np.int32)
             return random.standard_normal(shape, np.float32)
 
         found: Inputs = jax.tree.map(draw, self.inputs)
