@@ -13,7 +13,7 @@ CASES := 3000
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations bench fuzz clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations bench shapes fuzz clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,9 @@ ablations: install  ## the preset brief with one thing changed at a time, after 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_networks.py
+
+shapes: install  ## compact ten published networks, in their own sizes (SHAPES=--small: in small ones)
+	$(BIN)/python tests/bench_published.py $(SHAPES)
 
 fuzz: install  ## compact random architectures by the thousand (CASES=3000)
 	SYNEVO_FUZZ=$(CASES) $(BIN)/python -m pytest tests/wiring/test_wiring_real.py -k random_architectures
