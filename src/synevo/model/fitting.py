@@ -21,8 +21,10 @@ Shape = tuple[int, ...]
 
 def refit(blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Blueprint:
     """Return the blueprint for arrays of other sizes; `groups` is the number of groups of each kernel, by name."""
-    graphs = [_refit(graph, blueprint, arrays, groups) for graph in (blueprint.training, blueprint.evaluation)]
-    return replace(blueprint, training=graphs[0], evaluation=graphs[1])
+    evaluation = training = _refit(blueprint.evaluation, blueprint, arrays, groups)
+    if blueprint.training is not blueprint.evaluation:
+        training = _refit(blueprint.training, blueprint, arrays, groups)
+    return replace(blueprint, training=training, evaluation=evaluation)
 
 
 def _refit(graph: Any, blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Any:
