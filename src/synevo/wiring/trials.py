@@ -22,7 +22,10 @@ Use = tuple[str, str, int, int, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Family:
-    """Units on the same kind of axis; the steps of the program that they have a part in, and what part."""
+    """Units on the same kind of axis; the steps of the program that they have a part in, and what part.
+
+    A step on whose axes no unit is, such as one of numbers, belongs to the families of the steps that read it.
+    """
 
     units: tuple[int, ...]
     steps: frozenset[int]
@@ -57,12 +60,20 @@ def find_uses(
 
     steps: list[set[int]] = [set() for _ in families]
     uses: list[set[Use]] = [set() for _ in families]
-    for place, step in enumerate(program.steps):
+    readers: dict[int, set[int]] = {}
+    for place, step in reversed(list(enumerate(program.steps))):
+        own = set[int]()
         for position, value in enumerate((*step.operands, *step.results)):
             for number, axis in enumerate(units[value] if isinstance(value, int) else ()):
                 for family in on(axis):
-                    steps[family].add(place)
+                    own.add(family)
                     uses[family].add((step.where, step.primitive, position, number, program.shapes[value]))
+        own = own or {family for value in step.results for family in readers.get(value, ())}
+        for family in own:
+            steps[family].add(place)
+        for value in step.operands:
+            if isinstance(value, int):
+                readers.setdefault(value, set()).update(own)
     return [
         Family(tuple(family), frozenset(own), frozenset(parts))
         for family, own, parts in zip(families, steps, uses, strict=True)
