@@ -25,7 +25,7 @@ from flax import linen, nnx
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo.compaction.constants import find_constant
+from synevo.compaction.constants import find_constant, listen
 from synevo.compaction.proof import Proof, prove
 from synevo.errors import CompactionError
 from synevo.model.linen import as_nnx
@@ -34,6 +34,7 @@ from synevo.wiring.cutting import cut
 from synevo.wiring.dissection import Anatomy, dissect, example_of
 from synevo.wiring.identities import Flags
 from synevo.wiring.signal import trim
+from synevo.wiring.tracing import EXAMPLES
 from synevo.wiring.units import Frozen, Wiring, keep_one, survives
 
 PROBES = 64
@@ -158,18 +159,26 @@ def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
                 f"found {np.asarray(mask).dtype} {list(np.shape(mask))}.",
                 remedy="Give each mask the shape of the array that it masks, True where alive.",
             )
-    return network.map(lambda name, array: jnp.where(masks[name], array, 0) if name in masks else array)
+    return network.map(lambda name, array: _silence(array, masks[name]) if name in masks else array)
+
+
+def _silence(array: Array, mask: Any) -> Array:
+    """Return an array with exactly zero where the mask is false; nothing is compiled for it."""
+    silent = np.array(array)
+    silent[~np.asarray(mask)] = 0
+    return jax.device_put(silent)
 
 
 def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, Flags]:
     """Return the units [units] that live, and those of them that live only because they are constants."""
     wiring = replace(anatomy.wiring, layers=anatomy.wiring.contracted)
     living = {layer.name: np.asarray(network.arrays[layer.name]) != 0 for layer in wiring.layers}
-    constant, inputs = np.zeros(anatomy.wiring.units, bool), _probes(anatomy, 2)
+    constant = np.zeros(anatomy.wiring.units, bool)
+    heard = listen(anatomy, network, _probes(anatomy, EXAMPLES))
     while True:
         _, alive = trim(wiring, living, constant=constant)
         alive = keep_one(anatomy.wiring, alive)
-        more = find_constant(anatomy, network, alive, inputs)
+        more = find_constant(anatomy, heard, alive)
         if not more.any():
             return alive, constant
         constant |= more
