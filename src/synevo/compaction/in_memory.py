@@ -24,7 +24,7 @@ from flax import linen, nnx
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo.compaction.constants import find_constant
+from synevo.compaction.constants import find_constant, listen
 from synevo.compaction.proof import Proof, prove
 from synevo.errors import CompactionError
 from synevo.model.linen import as_nnx
@@ -35,6 +35,7 @@ from synevo.wiring.identities import Flags
 from synevo.wiring.masks import by_unit, from_units
 from synevo.wiring.protection import protected
 from synevo.wiring.signal import trim
+from synevo.wiring.tracing import EXAMPLES
 from synevo.wiring.units import PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 
 PROBES = 64
@@ -203,7 +204,14 @@ def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
                 f"found {np.asarray(mask).dtype} {list(np.shape(mask))}.",
                 remedy="Give each mask the shape of the array that it masks, True where alive.",
             )
-    return network.map(lambda name, array: jnp.where(masks[name], array, 0) if name in masks else array)
+    return network.map(lambda name, array: _silence(array, masks[name]) if name in masks else array)
+
+
+def _silence(array: Array, mask: Any) -> Array:
+    """Return an array with exactly zero where the mask is false; nothing is compiled for it."""
+    silent = np.array(array)
+    silent[~np.asarray(mask)] = 0
+    return jax.device_put(silent)
 
 
 def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, tuple[Frozen, ...]]:
@@ -211,11 +219,11 @@ def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, tuple[Frozen, ..
     wiring = replace(anatomy.wiring, layers=anatomy.wiring.contracted)
     living = {layer.name: _not_zero(wiring, layer, network.arrays) for layer in wiring.layers}
     constant, counted, kept = (np.zeros(anatomy.wiring.units, bool) for _ in range(3))
-    inputs = _probes(anatomy, 2)
+    heard = listen(anatomy, network, _probes(anatomy, EXAMPLES))
     while True:
         _, alive = trim(wiring, living, constant=constant, kept=kept)
         alive = keep_one(anatomy.wiring, alive)
-        constants, counts = find_constant(anatomy, network, alive, inputs)
+        constants, counts = find_constant(anatomy, heard, alive)
         if not (constants | counts).any():
             return alive, (*_name(wiring, constant & ~counted, _CONSTANT), *_name(wiring, counted, _COUNTED))
         kept |= counts | (constants & constant)

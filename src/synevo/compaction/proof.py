@@ -9,10 +9,10 @@ import numpy as np
 from jax import Array
 
 from synevo.errors import ProofError
-from synevo.model.network import Inputs, Network, call
+from synevo.model.network import Inputs, Network
 from synevo.wiring.dissection import Anatomy, check
 from synevo.wiring.identities import Flags
-from synevo.wiring.programs import program_of
+from synevo.wiring.programs import for_one_run, program_of
 from synevo.wiring.tracing import EXAMPLES, evaluate_in_float32
 
 TOLERANCE = 1e-4
@@ -50,16 +50,20 @@ def prove(key: Array, anatomy: Anatomy, alive: Flags, *, masked: Network, compac
         ProofError: where program or outputs differ.
     """
     steps = check(masked, anatomy, alive)
-    both = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), inputs, draw(key, inputs))
+    both = jax.tree.map(lambda *arrays: np.concatenate(arrays), inputs, draw(key, inputs))
     precision = anatomy.program.precision
     with jax.default_matmul_precision("highest"):  # else GPUs round the factors of float32 products to 10 bits
-        large, small = (jax.tree.map(np.asarray, call(network, *both)) for network in (masked, compact))
+        large, small = (jax.tree.map(np.asarray, _call(network, *both)) for network in (masked, compact))
         compared = _compare_outputs(large, small, max(TOLERANCE, ROUNDINGS * precision))
         if precision > np.finfo(np.float32).eps:
             _compare_in_float32(anatomy, masked, compact, both)
     differences, scales = zip(*compared, strict=True)
     count = len(jax.tree.leaves(inputs)[0])
     return Proof(steps, count, count, max(differences), max(scales), _agreement(large, small, count))
+
+
+def _call(network: Network, *inputs: Any) -> Any:
+    return for_one_run(Network.__call__)(network, *inputs)
 
 
 def _compare_outputs(large: Any, small: Any, tolerance: float) -> list[tuple[float, float]]:
@@ -93,13 +97,14 @@ def _compare_in_float32(anatomy: Anatomy, masked: Network, compact: Network, inp
 
 def draw(key: Array, inputs: Inputs) -> Inputs:
     """Draw random arguments like `inputs`: normal numbers for fractions, else the real ones in another order."""
-    leaves, tree = jax.tree.flatten(inputs)
-    drawn = []
-    for place, leaf in enumerate(leaves):
-        own = jax.random.fold_in(key, place) if place else key
-        normal = jnp.issubdtype(leaf.dtype, jnp.floating)
-        drawn.append(jax.random.normal(own, leaf.shape, leaf.dtype) if normal else jax.random.permutation(own, leaf))
-    found: Inputs = jax.tree.unflatten(tree, drawn)
+    random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+    def like(leaf: Any) -> Any:
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            return random.standard_normal(leaf.shape, np.float32).astype(leaf.dtype)
+        return random.permutation(np.asarray(leaf))
+
+    found: Inputs = jax.tree.map(like, inputs)
     return found
 
 

@@ -21,8 +21,10 @@ Shape = tuple[int, ...]
 
 def refit(blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Blueprint:
     """Return the blueprint for arrays of other sizes; `groups` is the number of groups of each kernel, by name."""
-    graphs = [_refit(graph, blueprint, arrays, groups) for graph in (blueprint.training, blueprint.evaluation)]
-    return replace(blueprint, training=graphs[0], evaluation=graphs[1])
+    evaluation = training = _refit(blueprint.evaluation, blueprint, arrays, groups)
+    if blueprint.training is not blueprint.evaluation:
+        training = _refit(blueprint.training, blueprint, arrays, groups)
+    return replace(blueprint, training=training, evaluation=evaluation)
 
 
 def _refit(graph: Any, blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Any:
@@ -45,9 +47,14 @@ def _hollow(shape: Shape, dtype: Any) -> Any:
 
 
 def _arrays_of(module: Any) -> dict[str, Any]:
-    """Return the arrays of a layer by their names in it, also those that it shares with another layer."""
-    found = nnx.to_flat_state(nnx.state(module, nnx.Variable))
-    return {"/".join(map(str, path)): leaf.get_value() for path, leaf in found if not isinstance(leaf, nnx.RngState)}
+    """Return the arrays of a layer and of the layers in it by their names, also those that another layer shares."""
+    found: dict[str, Any] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, nnx.Module):
+            found |= {f"{name}/{inner}": array for inner, array in _arrays_of(value).items()}
+        elif isinstance(value, nnx.Variable) and not isinstance(value, nnx.RngState):
+            found[name] = value.get_value()
+    return found
 
 
 def _set(module: Any, **attributes: Any) -> None:

@@ -5,7 +5,8 @@ number of groups of a convolution. Each must change as the wiring predicts. All 
 included, so code that divides by a width, or states one, is found here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,20 @@ IMMATERIAL = {"sharding", "out_sharding", "name"}
 """Parameters of a step that do not change what it computes."""
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One difference between two programs, with the line of the user's model.
+
+    `step` is the place of a step in the predicted program, None where it is of no step. Where the difference `hides`
+    others, what follows it could not be compared.
+    """
+
+    error: ProofError
+    where: str
+    step: int | None = None
+    hides: bool = True
+
+
 def compare_programs(predicted: Program, survivors: Survivors, found: Program) -> int:
     """Check that the program `found` is the predicted one; return its number of steps.
 
@@ -28,52 +43,78 @@ def compare_programs(predicted: Program, survivors: Survivors, found: Program) -
     Raises:
         ProofError: where they differ, with the line of the user's model.
     """
-    if len(predicted.steps) != len(found.steps):
-        _compare_until_they_part(predicted, survivors, found)
-        raise _mismatch(
-            f"{len(predicted.steps)} steps were predicted, {len(found.steps)} were traced", "the whole model"
-        )
-    _compare_until_they_part(predicted, survivors, found)
+    for difference in differences(predicted, survivors, found):
+        raise difference.error
     return len(found.steps)
 
 
-def _compare_until_they_part(predicted: Program, survivors: Survivors, found: Program) -> None:
+def differences(predicted: Program, survivors: Survivors, found: Program) -> Iterator[Difference]:
+    """Yield the differences between two programs, one a step at most; what reads a wrong shape is not compared."""
     names = predicted.arrays.keys() & found.arrays.keys()
     numbers = {predicted.arrays[name]: found.arrays[name] for name in names}
     numbers |= dict(zip(predicted.inputs, found.inputs, strict=True))
-    numbers |= _match_constants(predicted, found)
-    for before, after in zip(predicted.steps, found.steps, strict=False):
-        _compare_step(before, after, numbers, survivors)
-        for old, new in zip(before.results, after.results, strict=True):
-            numbers[old] = new
-            shape = _sizes(survivors[old])
-            if shape != found.shapes[new]:
-                raise _mismatch(f"shape {shape} was predicted, {found.shapes[new]} was traced", before.where)
-    for output, other in zip(predicted.outputs, found.outputs, strict=True):
-        _compare_operand(output, other, numbers, "the output")
+    numbers |= dict(zip(predicted.constants, found.constants, strict=False))
+    if not all(map(_equal, predicted.constants.values(), found.constants.values())):
+        yield _difference("an array that the model computes from its widths has changed", "a constant of the model")
+        return
+    wrong: set[int] = set()
+    for place, (before, after) in enumerate(zip(predicted.steps, found.steps, strict=False)):
+        if what := _parting(before, after, numbers):
+            yield _difference(what, before.where, place)
+            return
+        numbers |= zip(before.results, after.results, strict=True)
+        if any(operand in wrong for operand in before.operands if isinstance(operand, int)):
+            wrong.update(before.results)
+            continue
+        shapes = [(_sizes(survivors[old]), found.shapes[numbers[old]]) for old in before.results]
+        if any(shape != traced for shape, traced in shapes):
+            wrong.update(before.results)
+        if what := next(_changes(before, after, survivors, shapes), ""):
+            yield _difference(what, before.where, place, hides=not wrong.isdisjoint(before.results))
+    if len(predicted.steps) != len(found.steps):
+        what = f"{len(predicted.steps)} steps were predicted, {len(found.steps)} were traced"
+        yield _difference(what, "the whole model")
+    elif any(_reads_another(*pair, numbers) for pair in zip(predicted.outputs, found.outputs, strict=True)):
+        yield _difference("a step reads another value", "the output")
 
 
-def _match_constants(predicted: Program, found: Program) -> dict[int, int]:
-    """Match the arrays that the model's code makes; they must not change with its widths."""
-    for old, new in zip(predicted.constants, found.constants, strict=False):
-        if not _equal(predicted.constants[old], found.constants[new]):
-            raise _mismatch("an array that the model computes from its widths has changed", "a constant of the model")
-    return dict(zip(predicted.constants, found.constants, strict=False))
+def _difference(what: str, where: str, step: int | None = None, *, hides: bool = True) -> Difference:
+    error = ProofError(
+        f"The compacted model would not run as predicted: {what} ({where}).",
+        remedy="The model's code depends on its widths there; write sizes as x.shape[...] or -1 so that they follow.",
+    )
+    return Difference(error, where, step, hides)
 
 
-def _compare_step(before: Step, after: Step, numbers: Mapping[int, int], survivors: Survivors) -> None:
-    if before.primitive != after.primitive or len(before.operands) != len(after.operands):
-        raise _mismatch(f"{before.primitive} was predicted, {after.primitive} was traced", before.where)
+def _parting(before: Step, after: Step, numbers: Mapping[int, int]) -> str:
+    """Return what keeps a step from being the predicted one with other numbers; nothing where it is."""
+    same = before.primitive == after.primitive and len(before.results) == len(after.results)
+    if not same or len(before.operands) != len(after.operands):
+        return f"{before.primitive} was predicted, {after.primitive} was traced"
+    pairs = zip(before.operands, after.operands, strict=True)
+    return "a step reads another value" if any(_reads_another(*pair, numbers) for pair in pairs) else ""
+
+
+def _reads_another(old: Operand, new: Operand, numbers: Mapping[int, int]) -> bool:
+    if isinstance(old, Constant) or isinstance(new, Constant):
+        return type(old) is not type(new)
+    return numbers.get(old) != new
+
+
+def _changes(before: Step, after: Step, survivors: Survivors, shapes: list[tuple[Any, Any]]) -> Iterator[str]:
+    """Yield the numbers, the parameters and the `shapes` (predicted and traced) of a step that are not as predicted."""
     for old, new in zip(before.operands, after.operands, strict=True):
-        _compare_operand(old, new, numbers, before.where)
+        if isinstance(old, Constant) and isinstance(new, Constant) and not _equal(old.value, new.value):
+            yield f"the number {old.value} became {new.value}"
     for name, value in before.parameters.items():
         if name in IMMATERIAL:
             continue
         other, expected = after.parameters.get(name), _expected(before, name, value, survivors)
         if expected != other and str(expected) != str(other):
-            raise _mismatch(
-                f"{name} = {expected} of {before.primitive} was predicted, {other} was traced", before.where
-            )
+            yield f"{name} = {expected} of {before.primitive} was predicted, {other} was traced"
+    for shape, traced in shapes:
+        if shape != traced:
+            yield f"shape {shape} was predicted, {traced} was traced"
 
 
 def _expected(step: Step, name: str, value: Any, survivors: Survivors) -> Any:
@@ -136,14 +177,6 @@ _SIZES: dict[tuple[str, str], Callable[[Step, Any, Survivors], Any]] = {
 }
 
 
-def _compare_operand(old: Operand, new: Operand, numbers: Mapping[int, int], where: str) -> None:
-    if isinstance(old, Constant) and isinstance(new, Constant):
-        if not _equal(old.value, new.value):
-            raise _mismatch(f"the number {old.value} became {new.value}", where)
-    elif isinstance(old, Constant) or isinstance(new, Constant) or numbers.get(old) != new:
-        raise _mismatch("a step reads another value", where)
-
-
 def _equal(old: Any, new: Any) -> bool:
     if np.shape(old) != np.shape(new) or str(getattr(old, "dtype", "")) != str(getattr(new, "dtype", "")):
         return False
@@ -152,10 +185,3 @@ def _equal(old: Any, new: Any) -> bool:
         return bool(np.array_equal(one, other, equal_nan=np.issubdtype(one.dtype, np.inexact)))
     except TypeError:  # random keys are not numbers
         return str(old) == str(new)
-
-
-def _mismatch(what: str, where: str) -> ProofError:
-    return ProofError(
-        f"The compacted model would not run as predicted: {what} ({where}).",
-        remedy="The model's code depends on its widths there; write sizes as x.shape[...] or -1 so that they follow.",
-    )

@@ -18,11 +18,8 @@ from synevo.wiring.units import Wiring, survives
 def cut(network: Network, wiring: Wiring, alive: Flags) -> Network:
     """Return `network` without the units that are not `alive` [units]; `wiring` is its own."""
     fates = wiring.fates(alive)
-    left = {
-        name: jnp.asarray(_slice(np.asarray(array), wiring.slots[name], fates))
-        for name, array in network.arrays.items()
-    }
-    return network.like(left, groups=wiring.groups_left(alive))
+    left = {name: _slice(np.array(array), wiring.slots[name], fates) for name, array in network.arrays.items()}
+    return network.like(jax.device_put(left), groups=wiring.groups_left(alive))
 
 
 def cut_masks(masks: Masks, wiring: Wiring, alive: Flags) -> Masks:

@@ -14,7 +14,7 @@ axis are *derived* from several units, and numbered after them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,12 +24,13 @@ import numpy as np
 
 from synevo.errors import ProofError
 from synevo.model.network import Inputs, Network
-from synevo.wiring.comparison import Survivors, compare_programs
+from synevo.wiring.comparison import Difference, Survivors, differences
 from synevo.wiring.identities import MET, TOLD, WINDOW, Axis, Flags, Identities, Numbers
 from synevo.wiring.programs import evaluation_program, first_line, line_of, program_of, training_program
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
 from synevo.wiring.tracing import EXAMPLES, Program
+from synevo.wiring.trials import Family, find_uses, offenders
 from synevo.wiring.units import GRAINS, PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 from synevo.wiring.walking import Contraction
 
@@ -53,7 +54,9 @@ class Anatomy:
     def survivors(self, alive: Flags) -> Survivors:
         """Return flags of what is left along each axis of each value with only the `alive` units [units]."""
         fates = self.wiring.fates(alive)
-        return {value: tuple(survives(axis, fates) for axis in axes) for value, axes in self.units.items()}
+        different = {id(axis): axis for axes in self.units.values() for axis in axes}
+        left = {key: survives(axis, fates) for key, axis in different.items()}
+        return {value: tuple(left[id(axis)] for axis in axes) for value, axes in self.units.items()}
 
 
 def example_of(inputs: Any) -> Inputs:
@@ -96,21 +99,33 @@ def check(network: Network, anatomy: Anatomy, alive: Flags) -> int:
     Raises:
         ProofError: where the model's code does not run as the wiring predicts.
     """
-    survivors = anatomy.survivors(alive)
+    for difference in _differences(network, anatomy, alive):
+        raise difference.error
+    return len(anatomy.program.steps)
+
+
+def _differences(network: Network, anatomy: Anatomy, alive: Flags) -> Iterator[Difference]:
+    """Yield the differences between the predicted program without the units that are not `alive`, and the real one."""
+    survivors, blueprint = anatomy.survivors(alive), network.blueprint
 
     def cut(name: str, array: Any) -> Any:
         sizes = tuple(int(axis.sum()) for axis in survivors[anatomy.program.arrays[name]])
         return jax.ShapeDtypeStruct(sizes, array.dtype)
 
     shapes = {name: cut(name, array) for name, array in network.arrays.items()}
+    evaluating = replace(network, blueprint=replace(blueprint, training=blueprint.evaluation))
     try:
-        found = program_of(network.like(shapes, groups=anatomy.wiring.groups_left(alive)), anatomy.inputs)
-    except Exception as error:  # whatever the user's code raises
-        raise ProofError(
-            f"The compacted model would not run: {type(error).__name__}: {first_line(error)} ({line_of(error)}).",
+        found = program_of(evaluating.like(shapes, groups=anatomy.wiring.groups_left(alive)), anatomy.inputs)
+    except Exception as error:  # noqa: BLE001  (whatever the user's code raises)
+        where = line_of(error)
+        stopped = ProofError(
+            f"The compacted model would not run: {type(error).__name__}: {first_line(error)} ({where}).",
             remedy="The model's code states its widths; write sizes as x.shape[...] or -1 so that they follow.",
-        ) from error
-    return compare_programs(anatomy.program, survivors, found)
+        )
+        stopped.__cause__ = error
+        yield Difference(stopped, where)
+    else:
+        yield from differences(anatomy.program, survivors, found)
 
 
 def _try(
@@ -118,42 +133,44 @@ def _try(
 ) -> Anatomy:
     """Return the anatomy, after freezing the families of units without which the model's own code does not run."""
 
-    def problem(families: list[list[int]]) -> str | None:
-        try:
-            for seed, share in enumerate(_TRIALS if anatomy.wiring.derived else _TRIALS[:2]):
-                check(network, anatomy, _without(anatomy.wiring, families, share, seed))
-        except ProofError as error:
-            return error.problem
-        return None
-
-    def offenders(families: list[list[int]], why: str) -> list[tuple[list[int], str]]:
-        if len(families) == 1:
-            return [(families[0], why)]
-        halves = families[: len(families) // 2], families[len(families) // 2 :]
-        found = [pair for half in halves if (reason := problem(half)) for pair in offenders(half, reason)]
-        return found or [(family, why) for family in families]
-
     while True:
         numbers = _number_units(program, identities)
         trained = network.parameters.keys()
         anatomy = Anatomy(program, *_anatomy(program, identities, contractions, numbers, trained), inputs)
-        families = [
-            units for family in identities.families() if (units := [numbers[r] for r in family if r in numbers])
-        ]
-        why = problem(families) if families else None
-        if why is None:
+        found = [[numbers[root] for root in family if root in numbers] for family in identities.families()]
+        families = find_uses([family for family in found if family], program, anatomy.units, anatomy.wiring)
+        offending = _offending(network, anatomy, families)
+        if not offending:
             return anatomy
         roots = {unit: root for root, unit in numbers.items()}
-        for family, reason in offenders(families, why):
-            identities.freeze_sets([roots[unit] for unit in family], reason)
+        for family, difference in offending:
+            identities.freeze_sets([roots[unit] for unit in family.units], difference.error.problem)
 
 
-def _without(wiring: Wiring, families: list[list[int]], share: float, seed: int) -> Flags:
-    """Remove a share of each family for a trial, at least one unit, and empty no axis; return the flags [units]."""
+def _offending(network: Network, anatomy: Anatomy, families: list[Family]) -> list[tuple[Family, Difference]]:
+    """Return families without which the model's own code does not run, found by one trial; none where all trials pass."""
+    for seed, share in enumerate(_TRIALS if anatomy.wiring.derived else _TRIALS[:2]):
+
+        def fails(tried: list[Family]) -> list[Difference]:
+            alive = _without(anatomy.wiring, families, tried, share, seed)  # noqa: B023
+            return list(_differences(network, anatomy, alive))
+
+        if families and (found := fails(families)):
+            return offenders(families, found, fails)
+    return []
+
+
+def _without(wiring: Wiring, families: list[Family], tried: list[Family], share: float, seed: int) -> Flags:
+    """Remove a share of the families that are `tried`, at least one unit each, and empty no axis; return flags [units].
+
+    Which units go does not depend on which of the `families` are tried.
+    """
     alive = np.ones(wiring.units, bool)
     random = np.random.default_rng(seed)
     for family in families:
-        alive[random.permutation(family)[: max(1, int(share * len(family)))]] = False
+        drawn = random.permutation(family.units)[: max(1, int(share * len(family.units)))]
+        if family in tried:
+            alive[drawn] = False
     return keep_one(wiring, alive)
 
 
@@ -161,12 +178,11 @@ def _number_units(program: Program, identities: Identities) -> dict[int, int]:
     """Assign unit numbers to the atomic sets, in the order in which the arrays first meet a signal."""
     order = [operand for step in program.steps for operand in step.operands if isinstance(operand, int)]
     arrays = set(program.arrays.values())
-    numbers: dict[int, int] = {}
-    for value in dict.fromkeys(operand for operand in order if operand in arrays):
-        for axis in identities.axes[value]:
-            for root in identities.roots(axis):
-                for part in identities.parts(int(root)):
-                    numbers.setdefault(part, len(numbers))
+    numbers, roots = dict[int, int](), identities.roots()
+    axes = (axis for value in dict.fromkeys(order) if value in arrays for axis in identities.axes[value])
+    for root in dict.fromkeys(root for axis in axes for root in roots[axis.ids].tolist()):
+        for part in identities.parts(root):
+            numbers.setdefault(part, len(numbers))
     return numbers
 
 
@@ -183,6 +199,11 @@ def _anatomy(
     """
     derived: dict[tuple[int, ...], int] = {}
     known: dict[frozenset[int], tuple[int, ...]] = {}
+    merged = _merge(_of_signals(contractions), program, identities)
+    roots = identities.roots()
+    unseen = PERMANENT - 1
+    of_root = np.full(len(roots), unseen, np.int64)
+    different: dict[bytes, Numbers] = {}
 
     def unit(root: int) -> int:
         parts = tuple(numbers[part] for part in identities.parts(root) if part in numbers)
@@ -192,16 +213,17 @@ def _anatomy(
         return len(numbers) + derived.setdefault(parts, len(derived))
 
     def number(axis: Axis) -> Numbers:
-        roots, places = np.unique(identities.roots(axis), return_inverse=True)
-        return np.array([unit(int(root)) for root in roots], np.int64)[places]
+        own = roots[axis.ids]
+        new = np.unique(own[of_root[own] == unseen])
+        of_root[new] = [unit(root) for root in new.tolist()]
+        units = of_root[own]
+        return different.setdefault(units.tobytes(), units)
 
     units = {value: tuple(number(axis) for axis in axes) for value, axes in identities.axes.items()}
     slots = {name: units[value] for name, value in program.arrays.items()}
     groups = {c.array: number(c.groups) for c in contractions if c.groups is not None}
-    emptiable = {
-        axis.tobytes(): axis for axes in units.values() for axis in axes if len(axis) and (axis != PERMANENT).all()
-    }
-    contracted = _layers(contractions, program, identities, number)
+    emptiable = {id(axis): axis for axes in units.values() for axis in axes if len(axis) and (axis != PERMANENT).all()}
+    contracted = _layers(_of_signals(contractions), merged, number)
     wiring = Wiring(
         tuple(layer for layer in contracted if layer.name in trained and layer.grain != "none"),
         slots,
@@ -215,18 +237,32 @@ def _anatomy(
     return units, wiring
 
 
-def _layers(
-    contractions: list[Contraction], program: Program, identities: Identities, number: Callable[[Axis], Numbers]
-) -> tuple[Layer, ...]:
-    """Make one layer of each array, at its first use; every later use adds to its positions.
+def _of_signals(contractions: list[Contraction]) -> list[Contraction]:
+    """Return the contractions that count.
 
-    If a signal passes through an array, its contractions with other arrays do not count, as in a power iteration.
+    If a signal passes through an array, its contractions with other arrays do not, as in a power iteration.
     """
-    layers: dict[str, Layer] = {}
     heard = {found.array for found in contractions if not found.aside}
+    return [found for found in contractions if not (found.aside and found.array in heard)]
+
+
+def _merge(contractions: list[Contraction], program: Program, identities: Identities) -> dict[str, tuple[Axis, Axis]]:
+    """Return the inputs and the outputs of each array that is contracted, at its first use, as one axis each."""
+    merged: dict[str, tuple[Axis, Axis]] = {}
     for found in contractions:
-        if found.aside and found.array in heard:
-            continue
+        if found.array not in merged:
+            axes = identities.axes[program.arrays[found.array]]
+            inputs, outputs = ([axes[k] for k in side] for side in (found.input_axes, found.output_axes))
+            merged[found.array] = merge_axes(identities, inputs), merge_axes(identities, outputs)
+    return merged
+
+
+def _layers(
+    contractions: list[Contraction], merged: Mapping[str, tuple[Axis, Axis]], number: Callable[[Axis], Numbers]
+) -> tuple[Layer, ...]:
+    """Make one layer of each array, at its first use; every later use adds to its positions."""
+    layers: dict[str, Layer] = {}
+    for found in contractions:
         if found.array in layers:
             known = layers[found.array]
             layers[found.array] = replace(
@@ -236,8 +272,7 @@ def _layers(
                 beside=tuple(sorted({*known.beside, *found.beside})),
             )
             continue
-        axes = identities.axes[program.arrays[found.array]]
-        outputs = number(merge_axes(identities, [axes[k] for k in found.output_axes]))
+        inputs, outputs = merged[found.array][0], number(merged[found.array][1])
         groups = None
         if found.groups is not None:
             groups = np.repeat(number(found.groups), len(outputs) // len(found.groups))
@@ -245,7 +280,7 @@ def _layers(
             found.array,
             _plain(found.input_axes),
             _plain(found.output_axes),
-            number(merge_axes(identities, [axes[k] for k in found.input_axes])),
+            number(inputs),
             outputs,
             found.positions,
             groups,

@@ -9,7 +9,6 @@ channels and channel shuffles can be followed.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,8 +148,11 @@ class Identities:
 
     def unite(self, first: Axis, second: Axis) -> None:
         """Tie the identities of two axes, place by place, so that they are removed together."""
-        for a, b in zip(first.ids, second.ids, strict=True):
-            self.tie(int(a), int(b))
+        if len(first) != len(second):
+            raise ValueError(f"Axes of {len(first)} and {len(second)} places cannot be united.")
+        others = first.ids != second.ids
+        for a, b in zip(first.ids[others].tolist(), second.ids[others].tolist(), strict=True):
+            self.tie(a, b)
 
     def tie(self, a: int, b: int) -> None:
         """Tie two identities, so that they are removed together."""
@@ -215,8 +217,8 @@ class Identities:
 
     def freeze(self, axis: Axis, reason: Reason) -> None:
         """Freeze the identities of an axis: they are never removed, for this reason."""
-        for root in np.unique(self.roots(axis)):
-            self._freeze(int(root), reason)
+        for root in sorted({self.root(identity) for identity in np.unique(axis.ids).tolist()}):
+            self._freeze(root, reason)
 
     def _freeze(self, identity: int, reason: Reason) -> None:
         """Freeze what an identity depends on; what is frozen already may get the better reason."""
@@ -225,9 +227,12 @@ class Identities:
             if part not in self._fixed:
                 self._give(part, reason)
 
-    def roots(self, axis: Axis) -> Numbers:
-        """Return the representative of each identity of an axis."""
-        return np.array([self.root(int(identity)) for identity in axis.ids], np.int64)
+    def roots(self) -> Numbers:
+        """Return the representative of every identity, by its number."""
+        roots = np.array(self._parents, np.int64)
+        while (roots != (above := roots[roots])).any():
+            roots = above
+        return roots
 
     def is_frozen(self, identity: int) -> bool:
         """Return whether an identity is never removed."""
@@ -252,13 +257,14 @@ class Identities:
 
     def families(self) -> list[list[int]]:
         """Return the atomic sets, grouped by the kind of axis that they are on: all heads, all channels of a stage."""
-        family = Identities()
-        members: dict[int, int] = {}
+        family, members, roots = Identities(), dict[int, int](), self.roots()
+        atomic = np.ones(len(roots), bool)
+        atomic[[*self._reasons, *self._parts]] = False
         for start, end in self._births:
-            roots = {root for root in map(self.root, range(start, end)) if self.parts(root) == (root,)}
-            own = [members.setdefault(root, int(family.fresh(2).ids[0])) for root in sorted(roots)]
-            for one, other in pairwise(own):
-                family.tie(one, other)
+            own = np.unique(roots[start:end])
+            own, new = own[atomic[own]].tolist(), int(family.fresh(2).ids[0])
+            for member in dict.fromkeys(members.setdefault(root, new) for root in own):
+                family.tie(members[own[0]], member)
         found: dict[int, list[int]] = {}
         for root, member in members.items():
             found.setdefault(family.root(member), []).append(root)
@@ -271,4 +277,4 @@ class Identities:
 
     def all_frozen(self, axis: Axis) -> bool:
         """Return whether nothing of an axis can be removed, as far as is known."""
-        return all(self.is_frozen(int(identity)) for identity in np.unique(axis.ids))
+        return all(self.is_frozen(identity) for identity in np.unique(axis.ids).tolist())

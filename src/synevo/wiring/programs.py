@@ -67,6 +67,12 @@ def training_program(network: Network, inputs: Inputs) -> tuple[Program, dict[in
     return program, dict(enumerate(sorted(network.statistics), first))
 
 
+def for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is compiled in less time into slower code, where this is known to pay: on the CPU."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function, compiler_options=options if jax.default_backend() == "cpu" else None)
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of what an error says."""
     return (str(error).strip() or "no message").splitlines()[0].rstrip(".")

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -88,7 +90,10 @@ class Wiring:
 
     def fates(self, alive: Flags) -> Flags:
         """Return the flags [units] followed by those of the derived units, which live while all their parts do."""
-        return np.append(alive, np.array([alive[list(parts)].all() for parts in self.derived], bool))
+        if not self.derived:
+            return alive.copy()
+        parts, counts = self._parts
+        return np.append(alive, np.logical_and.reduceat(alive[parts], np.cumsum(counts) - counts))
 
     def parts(self, unit: int) -> tuple[int, ...]:
         """Return the units that an element depends on: one, several if it is derived, none if it is permanent."""
@@ -98,8 +103,19 @@ class Wiring:
 
     def mark(self, flags: Flags, axis: Numbers, marked: Flags) -> None:
         """Set the flags [units] of all units that the marked places of an axis depend on."""
-        for unit in np.unique(axis[marked]):
-            flags[list(self.parts(int(unit)))] = True
+        units = axis[marked]
+        flags[units[(units != PERMANENT) & (units < self.units)]] = True
+        if self.derived:
+            parts, counts = self._parts
+            chosen = np.zeros(len(self.derived), bool)
+            chosen[units[units >= self.units] - self.units] = True
+            flags[parts[np.repeat(chosen, counts)]] = True
+
+    @cached_property
+    def _parts(self) -> tuple[Numbers, Numbers]:
+        """The units that all derived units depend on, in a row, and how many belong to each."""
+        counts = np.array([len(parts) for parts in self.derived], np.int64)
+        return np.fromiter(chain.from_iterable(self.derived), np.int64), counts
 
     def groups_left(self, alive: Flags) -> dict[str, int]:
         """Return the number of groups of each grouped kernel with only the `alive` units [units]."""
@@ -142,13 +158,15 @@ def survives(axis: Numbers, fates: Flags) -> Flags:
 
     `fates` are those of `Wiring.fates`.
     """
-    return np.where(axis == PERMANENT, True, np.append(fates, True)[axis])
+    left: Flags = np.append(fates, True)[axis]  # `PERMANENT` is the last place
+    return left
 
 
 def keep_one(wiring: Wiring, alive: Flags) -> Flags:
     """Return the flags [units] after reviving the first element of each axis that would become empty."""
-    alive = alive.copy()
+    alive, fates = alive.copy(), wiring.fates(alive)
     for axis in wiring.axes:
-        if not survives(axis, wiring.fates(alive)).any():
+        if not fates[axis].any():
             wiring.mark(alive, axis, np.arange(len(axis)) == 0)
+            fates = wiring.fates(alive)
     return alive
