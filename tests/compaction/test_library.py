@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compilations import compiled
 from flax import nnx
 from specimens import (
     SHAPE,
@@ -70,6 +71,14 @@ def test_a_filter_that_nobody_reads_is_removed_whatever_its_bias_says() -> None:
     done = compact(model, SHAPE)
     assert done.model.conv1.kernel.shape[-1] == 4  # type: ignore[attr-defined]
     assert_same(done.model, model)
+
+
+def test_the_masked_network_is_compiled_once_for_its_constants_and_both_networks_once_for_the_proof() -> None:
+    model: Any = change(hatch(Tiny), conv1_kernel=(..., [0, 2]), conv1_bias=([0, 2],))
+    with compiled() as names:
+        compact(model, SHAPE)
+    large = [name for name in names if "threefry" not in name and "stage" not in name]
+    assert sorted(large) == ["jit(__call__)", "jit(__call__)", "jit(heard)"]
 
 
 def test_masks_say_the_same_as_zeros() -> None:

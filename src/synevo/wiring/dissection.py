@@ -132,7 +132,6 @@ def _try(
     network: Network, inputs: Inputs, program: Program, identities: Identities, contractions: list[Contraction]
 ) -> Anatomy:
     """Return the anatomy, after freezing the families of units without which the model's own code does not run."""
-
     while True:
         numbers = _number_units(program, identities)
         trained = network.parameters.keys()
@@ -148,7 +147,7 @@ def _try(
 
 
 def _offending(network: Network, anatomy: Anatomy, families: list[Family]) -> list[tuple[Family, Difference]]:
-    """Return families without which the model's own code does not run, found by one trial; none where all trials pass."""
+    """Return families without which the model's own code does not run, found by one trial; none where all pass."""
     for seed, share in enumerate(_TRIALS if anatomy.wiring.derived else _TRIALS[:2]):
 
         def fails(tried: list[Family]) -> list[Difference]:

@@ -1,9 +1,10 @@
 """Trials: find the families of units that the model's own code cannot lose, by running it without some of them.
 
 A trial that fails says where: at a step, or at a line of the code. The families that have a part in this step, or in
-this line, are suspected first. Blocks that run the same code have families of the same *kind*: they take the same part
-in the same lines. So a deep network needs hardly more trials than a shallow one. What stops the program at a line in one
-family stops it there in all families of its kind. Other differences show for each family by itself.
+this line, are suspected first. Blocks that run the same code have families of one *kind*: they have the same part in
+the same lines. What stops the program at a line without one of them stops it there without any other, and is tried once
+for all. What does not stop the program shows for each family by itself. So a deep network needs no more trials than a
+shallow one.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,6 +47,34 @@ def find_uses(
     families: list[list[int]], program: Program, units: Mapping[int, tuple[Numbers, ...]], wiring: Wiring
 ) -> list[Family]:
     """Return the families, given as units, with their uses; `units` are those at each place of each axis of a value."""
+    on = _families_on(families, wiring)
+    steps: list[set[int]] = [set() for _ in families]
+    uses: list[set[Use]] = [set() for _ in families]
+    readers: dict[int, set[int]] = {}
+    for place, step in reversed(list(enumerate(program.steps))):
+        values = [(n, value) for n, value in enumerate((*step.operands, *step.results)) if isinstance(value, int)]
+        own = {
+            (family, (step.where, step.primitive, position, number, program.shapes[value]))
+            for position, value in values
+            for number, axis in enumerate(units[value])
+            for family in on(axis)
+        }
+        for family, use in own:
+            uses[family].add(use)
+        met = {family for family, _ in own} or {n for value in step.results for n in readers.get(value, ())}
+        for family in met:
+            steps[family].add(place)
+        for value in step.operands:
+            if isinstance(value, int):
+                readers.setdefault(value, set()).update(met)
+    return [
+        Family(tuple(family), frozenset(own), frozenset(parts))
+        for family, own, parts in zip(families, steps, uses, strict=True)
+    ]
+
+
+def _families_on(families: list[list[int]], wiring: Wiring) -> Callable[[Numbers], list[int]]:
+    """Return a function that gives the numbers of the families on an axis, which is remembered by its identity."""
     family_of = np.full(wiring.units, -1)
     for number, family in enumerate(families):
         family_of[family] = number
@@ -58,26 +87,7 @@ def find_uses(
             known[id(axis)] = [number for number in np.unique(family_of[held]).tolist() if number >= 0]
         return known[id(axis)]
 
-    steps: list[set[int]] = [set() for _ in families]
-    uses: list[set[Use]] = [set() for _ in families]
-    readers: dict[int, set[int]] = {}
-    for place, step in reversed(list(enumerate(program.steps))):
-        own = set[int]()
-        for position, value in enumerate((*step.operands, *step.results)):
-            for number, axis in enumerate(units[value] if isinstance(value, int) else ()):
-                for family in on(axis):
-                    own.add(family)
-                    uses[family].add((step.where, step.primitive, position, number, program.shapes[value]))
-        own = own or {family for value in step.results for family in readers.get(value, ())}
-        for family in own:
-            steps[family].add(place)
-        for value in step.operands:
-            if isinstance(value, int):
-                readers.setdefault(value, set()).update(own)
-    return [
-        Family(tuple(family), frozenset(own), frozenset(parts))
-        for family, own, parts in zip(families, steps, uses, strict=True)
-    ]
+    return on
 
 
 def offenders(families: list[Family], found: list[Difference], fails: Failing) -> list[tuple[Family, Difference]]:
