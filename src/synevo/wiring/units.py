@@ -47,8 +47,8 @@ class Wiring:
 
     Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are the axes without permanent
     elements; at least one element of each must stay. `groups` are the units of the groups of each grouped kernel, by
-    name. `contracted` are the layers together with the arrays that are contracted like them and never trained, in the
-    order of the signal.
+    name, and those that an attribute of a module counts, by `module.attribute`. `contracted` are the layers together
+    with the arrays that are contracted like them and never trained, in the order of the signal.
     """
 
     layers: tuple[Layer, ...]
@@ -90,7 +90,7 @@ class Wiring:
         return np.fromiter(chain.from_iterable(self.derived), np.int64), counts
 
     def groups_left(self, alive: Flags) -> dict[str, int]:
-        """Return the number of groups of each grouped kernel with only the `alive` units [units]."""
+        """Return the numbers of `groups` that are left with only the `alive` units [units]."""
         fates = self.fates(alive)
         return {name: int(survives(axis, fates).sum()) for name, axis in self.groups.items()}
 
