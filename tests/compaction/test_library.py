@@ -73,12 +73,13 @@ def test_a_filter_that_nobody_reads_is_removed_whatever_its_bias_says() -> None:
     assert_same(done.model, model)
 
 
-def test_the_masked_network_is_compiled_once_for_its_constants_and_both_networks_once_for_the_proof() -> None:
+def test_nothing_is_compiled_but_the_networks_that_are_run() -> None:
     model: Any = change(hatch(Tiny), conv1_kernel=(..., [0, 2]), conv1_bias=([0, 2],))
     with compiled() as names:
         compact(model, SHAPE)
     large = [name for name in names if "threefry" not in name and "stage" not in name]
-    assert sorted(large) == ["jit(__call__)", "jit(__call__)", "jit(heard)"]
+    assert large.count("jit(heard)") == 1
+    assert set(large) <= {"jit(heard)", "jit(__call__)"}
 
 
 def test_masks_say_the_same_as_zeros() -> None:

@@ -50,7 +50,8 @@ SHOWN_AXES = 3
 class Compacted:
     """A smaller model, in evaluation mode, with its proof and what was removed.
 
-    `removed` of `units` units were removed. `kept` are the places that are left along each axis of each array.
+    `removed` of `units` units were removed. `attributes` are the integers in the model's modules that count units, by
+    `module.attribute`, with their new values. `kept` are the places that are left along each axis of each array.
     `frozen` are the places that could not be removed, and why.
     """
 
@@ -60,6 +61,7 @@ class Compacted:
     units: int
     kept: Mapping[str, tuple[NDArray[np.int64], ...]]
     frozen: tuple[Frozen, ...]
+    attributes: Mapping[str, int]
     shapes: Mapping[str, tuple[int, ...]]
 
     def cut(self, state: Any) -> Any:
@@ -126,8 +128,10 @@ def compact(
     proof = _prove(anatomy, alive, network, small, inputs)
     fates = wiring.fates(alive)
     kept = {name: tuple(np.flatnonzero(survives(axis, fates)) for axis in axes) for name, axes in wiring.slots.items()}
+    attributes = {name: size for name, size in wiring.groups_left(alive).items() if name not in kept}
     shapes = {name: jnp.shape(array) for name, array in network.arrays.items()}
-    return Compacted(put_together(small), proof, int((~alive).sum()), len(alive), kept, frozen, shapes)
+    removed = int((~alive).sum())
+    return Compacted(put_together(small), proof, removed, len(alive), kept, frozen, attributes, shapes)
 
 
 def _prove(anatomy: Anatomy, alive: Flags, masked: Network, small: Network, inputs: Any) -> Proof:

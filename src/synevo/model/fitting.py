@@ -20,7 +20,11 @@ Shape = tuple[int, ...]
 
 
 def refit(blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Blueprint:
-    """Return the blueprint for arrays of other sizes; `groups` is the number of groups of each kernel, by name."""
+    """Return the blueprint for arrays of other sizes.
+
+    `groups` is the number of groups of each kernel, by name, and the value of attributes of the user's modules, by
+    `module.attribute`.
+    """
     evaluation = training = _refit(blueprint.evaluation, blueprint, arrays, groups)
     if blueprint.training is not blueprint.evaluation:
         training = _refit(blueprint.training, blueprint, arrays, groups)
@@ -28,17 +32,43 @@ def refit(blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, 
 
 
 def _refit(graph: Any, blueprint: Blueprint, arrays: Mapping[str, Any], groups: Mapping[str, int]) -> Any:
-    leaves = {blueprint.paths[name]: _hollow(jnp.shape(array), array.dtype) for name, array in arrays.items()}
-    leaves |= {one.path: _hollow(one.shape, np.uint32) for one in blueprint.streams}
-    names = {id(leaves[blueprint.paths[name]]): name for name in arrays}
-    model = nnx.merge(graph, nnx.from_flat_state(leaves | dict(blueprint.constants)))
-    for _, module in nnx.iter_modules(model):
+    leaves = {name: _hollow(jnp.shape(array), array.dtype) for name, array in arrays.items()}
+    names, model = {id(leaf): name for name, leaf in leaves.items()}, _hollow_model(graph, blueprint, leaves)
+    for path, module in nnx.iter_modules(model):
+        for name in _stated(module):
+            setattr(module, name, groups.get(_attribute(path, name), getattr(module, name)))
         changes = [change for kind, change in _CHANGES.items() if isinstance(module, kind)]
         own = _arrays_of(module) if changes else {}
         name = names.get(id(own.get("kernel")), "")
         for change in changes:
             change(module, {name: tuple(array.shape) for name, array in own.items()}, groups.get(name, 1))
     return nnx.split(model)[0]
+
+
+def stated_sizes(blueprint: Blueprint, arrays: Mapping[str, Any]) -> dict[str, int]:
+    """Return the integers above 1 in the attributes of the user's modules, by `module.attribute`."""
+    leaves = {name: _hollow(jnp.shape(array), array.dtype) for name, array in arrays.items()}
+    modules = nnx.iter_modules(_hollow_model(blueprint.evaluation, blueprint, leaves))
+    found = {_attribute(path, name): size for path, module in modules for name, size in _stated(module).items()}
+    return {name: size for name, size in found.items() if size > 1}
+
+
+def _stated(module: Any) -> dict[str, int]:
+    """Return the integers in the attributes of a module, of which a layer of Flax has none that is not known here."""
+    if type(module).__module__.partition(".")[0] == "flax":
+        return {}
+    return {name: value for name, value in vars(module).items() if type(value) is int}
+
+
+def _attribute(path: tuple[Any, ...], name: str) -> str:
+    return f"{'/'.join(map(str, path))}.{name}"
+
+
+def _hollow_model(graph: Any, blueprint: Blueprint, leaves: Mapping[str, Any]) -> Any:
+    """Return the model of a graph with these arrays, and random-number state without numbers."""
+    state: dict[Any, Any] = {blueprint.paths[name]: leaf for name, leaf in leaves.items()}
+    state |= {one.path: _hollow(one.shape, np.uint32) for one in blueprint.streams}
+    return nnx.merge(graph, nnx.from_flat_state(state | dict(blueprint.constants)))
 
 
 def _hollow(shape: Shape, dtype: Any) -> Any:

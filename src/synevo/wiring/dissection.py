@@ -23,12 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from synevo.errors import ProofError
+from synevo.model.fitting import stated_sizes
 from synevo.model.network import Inputs, Network
 from synevo.wiring.comparison import Difference, Survivors, differences
 from synevo.wiring.identities import MET, TOLD, WINDOW, Axis, Flags, Identities, Numbers
 from synevo.wiring.programs import evaluation_program, first_line, line_of, program_of, training_program
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
+from synevo.wiring.stated import Told, propose, reason
 from synevo.wiring.tracing import EXAMPLES, Program
 from synevo.wiring.trials import Family, find_uses, offenders
 from synevo.wiring.units import GRAINS, PERMANENT, Frozen, Layer, Wiring, keep_one, survives
@@ -132,31 +134,67 @@ def _try(
     network: Network, inputs: Inputs, program: Program, identities: Identities, contractions: list[Contraction]
 ) -> Anatomy:
     """Return the anatomy, after freezing the families of units without which the model's own code does not run."""
+    sizes, told = stated_sizes(network.blueprint, network.arrays), Told()
     while True:
         numbers = _number_units(program, identities)
         trained = network.parameters.keys()
-        anatomy = Anatomy(program, *_anatomy(program, identities, contractions, numbers, trained), inputs)
+        anatomy = Anatomy(program, *_anatomy(program, identities, contractions, numbers, trained, told), inputs)
         found = [[numbers[root] for root in family if root in numbers] for family in identities.families()]
         families = find_uses([family for family in found if family], program, anatomy.units, anatomy.wiring)
-        offending = _offending(network, anatomy, families)
-        if not offending:
+        offending, known = _offending(network, anatomy, families, {k: n for k, n in sizes.items() if k not in told})
+        if not offending and not known:
             return anatomy
+        told |= known
         roots = {unit: root for root, unit in numbers.items()}
         for family, difference in offending:
-            identities.freeze_sets([roots[unit] for unit in family.units], difference.error.problem)
+            why = reason(family, difference, program, anatomy.units, anatomy.wiring)
+            identities.freeze_sets([roots[unit] for unit in family.units], why)
 
 
-def _offending(network: Network, anatomy: Anatomy, families: list[Family]) -> list[tuple[Family, Difference]]:
-    """Return families without which the model's own code does not run, found by one trial; none where all pass."""
+def _offending(
+    network: Network, anatomy: Anatomy, families: list[Family], sizes: Mapping[str, int]
+) -> tuple[list[tuple[Family, Difference]], Told]:
+    """Return families without which the model's own code does not run, and the attributes that others need to be told.
+
+    They are found by one trial; there are none where all trials pass. `sizes` are the attributes that may be told.
+    """
     for seed, share in enumerate(_TRIALS if anatomy.wiring.derived else _TRIALS[:2]):
 
-        def fails(tried: list[Family]) -> list[Difference]:
+        def fails(tried: list[Family], told: Told | None = None) -> list[Difference]:
             alive = _without(anatomy.wiring, families, tried, share, seed)  # noqa: B023
-            return list(_differences(network, anatomy, alive))
+            return list(_differences(network, _tell(anatomy, told or {}), alive))
 
         if families and (found := fails(families)):
-            return offenders(families, found, fails)
-    return []
+            return _settle(offenders(families, found, fails), anatomy, sizes, fails)
+    return [], {}
+
+
+def _settle(
+    offending: list[tuple[Family, Difference]],
+    anatomy: Anatomy,
+    sizes: Mapping[str, int],
+    fails: Callable[[list[Family], Told], list[Difference]],
+) -> tuple[list[tuple[Family, Difference]], Told]:
+    """Return the offending families for which no attribute can be told, and the attributes for the others."""
+    kinds: dict[Any, list[tuple[Family, Difference]]] = {}
+    for pair in offending:
+        kinds.setdefault(pair[0].uses, []).append(pair)
+    left, known = [], Told()
+    for pairs in kinds.values():
+        kind = [family for family, _ in pairs]
+        proposals = propose(kind, sizes, anatomy.units, anatomy.wiring)
+        told = next((told for told in proposals if not fails(kind, known | told)), None)
+        if told is None:
+            left += pairs
+        else:
+            known |= told
+    return left, known
+
+
+def _tell(anatomy: Anatomy, told: Told) -> Anatomy:
+    """Return the anatomy with attributes of modules that count its units."""
+    counted = {name: anatomy.units[value][axis] for name, (value, axis) in told.items()}
+    return replace(anatomy, wiring=replace(anatomy.wiring, groups={**anatomy.wiring.groups, **counted}))
 
 
 def _without(wiring: Wiring, families: list[Family], tried: list[Family], share: float, seed: int) -> Flags:
@@ -191,6 +229,7 @@ def _anatomy(
     contractions: list[Contraction],
     numbers: Mapping[int, int],
     trained: Collection[str],
+    told: Told,
 ) -> tuple[dict[int, tuple[Numbers, ...]], Wiring]:
     """Return the unit at each place of each axis of each value, and the wiring.
 
@@ -221,6 +260,8 @@ def _anatomy(
     units = {value: tuple(number(axis) for axis in axes) for value, axes in identities.axes.items()}
     slots = {name: units[value] for name, value in program.arrays.items()}
     groups = {c.array: number(c.groups) for c in contractions if c.groups is not None}
+    counted = {name: units[value][axis] for name, (value, axis) in told.items()}
+    groups |= {name: axis for name, axis in counted.items() if (axis != PERMANENT).any()}
     emptiable = {id(axis): axis for axes in units.values() for axis in axes if len(axis) and (axis != PERMANENT).all()}
     contracted = _layers(_of_signals(contractions), merged, number)
     wiring = Wiring(

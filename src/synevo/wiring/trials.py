@@ -47,7 +47,7 @@ def find_uses(
     families: list[list[int]], program: Program, units: Mapping[int, tuple[Numbers, ...]], wiring: Wiring
 ) -> list[Family]:
     """Return the families, given as units, with their uses; `units` are those at each place of each axis of a value."""
-    on = _families_on(families, wiring)
+    on = families_on(families, wiring)
     steps: list[set[int]] = [set() for _ in families]
     uses: list[set[Use]] = [set() for _ in families]
     readers: dict[int, set[int]] = {}
@@ -73,7 +73,7 @@ def find_uses(
     ]
 
 
-def _families_on(families: list[list[int]], wiring: Wiring) -> Callable[[Numbers], list[int]]:
+def families_on(families: list[list[int]], wiring: Wiring) -> Callable[[Numbers], list[int]]:
     """Return a function that gives the numbers of the families on an axis, which is remembered by its identity."""
     family_of = np.full(wiring.units, -1)
     for number, family in enumerate(families):
