@@ -278,6 +278,8 @@ def test_documents_of_another_version_cost_no_more_than_what_they_lack(run: RunD
     assert [gap["part"] for gap in summary["missing"]] == ["outcomes"]
     assert summary["compact"]["proof"]["steps"] == 7
     assert summary["frozen"] == document["frozen"]
+    rewrite(folder, "architecture.json", json.dumps({"frozen": []}))
+    assert "every filter could have been removed" in render_page(run, summarise(run))
     rewrite(folder, "proof.json", "{}")
     summary = summarise(run)
     assert {gap["part"] for gap in summary["missing"]} == {"compact"}
