@@ -110,7 +110,7 @@ def test_a_field_or_choice_unlike_any_gets_no_suggestion(text: str) -> None:
         ("data.fit", "crop"),
         ("data.dataset", '""'),
         ("ancestor.name", '""'),
-        ("training.epochs", 0),
+        ("training.epochs", -1),
         ("training.epochs", 1.5),
         ("training.growth", -0.1),
         ("training.rate_growth", 1.1),
@@ -163,7 +163,7 @@ def test_the_ends_of_a_range_belong_to_it(field: str, value: Any) -> None:
 
 def test_every_problem_is_named_at_once() -> None:
     with pytest.raises(PlanError) as error:
-        compose(sets=["training.epochs=0", "seed=-1", "nonsense=1"])
+        compose(sets=["training.epochs=-1", "seed=-1", "nonsense=1"])
     assert [line.split()[0].rstrip(":") for line in error.value.problem.splitlines()] == [
         "seed",
         "training.epochs",

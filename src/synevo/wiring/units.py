@@ -65,9 +65,9 @@ class Frozen:
 class Wiring:
     """The layers in the order of the signal, and the unit of every element of every axis of every array.
 
-        Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are the axes without permanent
-        elements; at least one element of each must stay. `groups` are the units of the groups of each grouped kernel, by
-        name, and those that an attribute of a module counts, by `module.attribute`. `contracted` are the layers together
+    Unit `units + i` is derived: it lives while all units of `derived[i]` do. `axes` are the axes without permanent
+    elements; at least one element of each must stay. `groups` are the units of the groups of each grouped kernel, by
+    name, and those that an attribute of a module counts, by `module.attribute`. `contracted` are the layers together
     with the arrays that are contracted like them and never trained, or of which nothing dies (`Layer.grain`), in the
     order of the signal. `kept` are the units that may not be removed, although they could be
     (`synevo.wiring.protection`).
