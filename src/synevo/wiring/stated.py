@@ -6,6 +6,7 @@ the modules that hold arrays of these units. The program that is traced with the
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 
 from synevo.wiring.comparison import Difference
 from synevo.wiring.identities import Numbers
@@ -20,15 +21,16 @@ Units = Mapping[int, tuple[Numbers, ...]]
 
 
 def propose(kind: list[Family], stated: Mapping[str, int], units: Units, wiring: Wiring) -> Iterator[Told]:
-    """Yield attributes that may count the units of the families of one kind: each by itself, then all of them.
+    """Yield attributes that may count the units of the families of one kind: each by itself, then two of them.
 
     `stated` are the integers in attributes, by `module.attribute`; `units` those on the axes of each value. Each
-    family has a module of its own, or shares one, but the attribute has the same name.
+    family has a module of its own, with an attribute of the same name: one number cannot count the units of two.
     """
     on = families_on([list(family.units) for family in kind], wiring)
     found = [_counting(number, on, stated, units, wiring) for number in range(len(kind))]
-    names = [name for name in found[0] if all(name in one for one in found)]
-    for chosen in (*([name] for name in names), *([names] if len(names) > 1 else [])):
+    common = [name for name in found[0] if all(name in one for one in found)]
+    names = [name for name in common if len({one[name][0] for one in found}) == len(found)]
+    for chosen in (*combinations(names, 1), *combinations(names, 2)):
         yield {one[name][0]: one[name][1] for one in found for name in chosen}
 
 
