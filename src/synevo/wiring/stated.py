@@ -62,5 +62,5 @@ def reason(family: Family, difference: Difference, program: Program, units: Unit
         for axis in units[step.results[0]]:
             if on(axis) and id(axis) not in read:
                 shape, place = program.shapes[step.results[0]], f" ({difference.where})."
-                return f"{problem.removesuffix(place)}; write -1 for the {len(axis)} of {shape}{place}"
+                return f"{problem.removesuffix(place)}; write -1 for the {len(axis)} of {shape} alone{place}"
     return problem
