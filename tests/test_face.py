@@ -1,11 +1,8 @@
 """The face of the library: what `import synevo` gives, and what it costs."""
 
-import re
 import subprocess
 import sys
 from importlib import import_module
-from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -76,15 +73,3 @@ def test_an_unknown_name_is_an_error_that_says_what_there_is(name: str) -> None:
     assert all(known in str(error.value) for known in OWNERS)
     with pytest.raises(ImportError, match=name):
         exec(f"from synevo import {name}", {})  # noqa: S102  (so users ask for it)
-
-
-@pytest.mark.slow
-def test_the_script_of_the_guide_evolves_three_generations_in_its_own_loop(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(synevo.__file__).parent / "guide/library.md").read_text("utf-8")
-    (script,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "keep_dead(" in block]
-    exec(compile(script, "library.md", "exec"), {"__name__": "script"})  # noqa: S102
-    said = re.findall(r"^generation (\d): (\d+) synapses, ([\d.]+) % right$", capsys.readouterr().out, re.MULTILINE)
-    generations, synapses, right = zip(*[map(float, line) for line in said], strict=True)
-    assert generations == (2, 3, 4)
-    assert all(after < 0.6 * before for before, after in pairwise((64 * 128 + 128 * 10, *synapses)))
-    assert min(right) > 95
