@@ -7,6 +7,7 @@ median and the quartiles of the counted rounds.
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,8 +17,6 @@ from typing import Any
 
 import jax
 
-from synevo import __version__
-
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -25,7 +24,7 @@ def describe() -> dict[str, Any]:
     """Return versions, device, threads and flags, as JSON values."""
     devices = jax.devices()
     return {
-        "synevo": __version__,
+        "synevo": sys.modules["synevo"].__version__,  # imported with any part of it; the face names what imports this
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "system": f"{platform.system()} {platform.machine()}",
