@@ -45,7 +45,7 @@ def test_a_topic_that_is_none_is_answered_with_those_that_are() -> None:
 
 
 def test_a_shell_completes_topics() -> None:
-    assert complete_topic("own-") == ["own-data", "own-network", "own-task", "own-training"]
+    assert complete_topic("own-") == ["own-data", "own-network", "own-task", "own-training", "own-loop"]
 
 
 def test_the_guide_loads_no_jax() -> None:

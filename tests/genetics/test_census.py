@@ -65,6 +65,14 @@ def resnet(depth: int) -> list[tuple[int, int, int, int]]:
     return layers
 
 
+def without_shortcuts(depth: int) -> list[tuple[int, int, int, int]]:
+    """The same layers, where shortcuts have no weights."""
+    return [layer for layer in resnet(depth) if layer[0] == 9]
+
+
+RESNET8 = [(9, 3, 16, 32), (9, 16, 16, 32), (9, 16, 16, 32), *resnet(1)[3:]]
+"""One block a stage, as in MLPerf Tiny."""
+
 # Synapses a layer, kernels a layer, and the multiply-adds of one image, from the shapes in METHOD 5.
 PAPER = {
     ("lenet5", 32, 1): (
@@ -99,7 +107,13 @@ PAPER = {
             [inputs * filters for _, inputs, filters, _ in layers] + [640],
             sum(window * inputs * filters * side**2 for window, inputs, filters, side in layers) + 640,
         )
-        for name, layers in (("resnet20", resnet(3)), ("resnet56", resnet(9)))
+        for name, layers in (
+            ("resnet20", resnet(3)),
+            ("resnet56", resnet(9)),
+            ("resnet20-zeros", without_shortcuts(3)),
+            ("resnet56-zeros", without_shortcuts(9)),
+            ("resnet8", RESNET8),
+        )
     },
     ("mobilenet", 32, 3): (
         [27 * 32] + [count for inputs, filters, _ in MOBILENET for count in (9 * inputs, inputs * filters)] + [10_240],
