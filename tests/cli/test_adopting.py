@@ -184,7 +184,7 @@ def test_fine_tuning_is_asked_for_and_on_the_record(home: Path, right: int) -> N
 
 
 def test_a_wrong_normalisation_is_called_suspicious(home: Path, right: int) -> None:
-    said = adopt(home, *MINE, "--set", "data.normalise=none", "--run", "runs/wrong")
+    said = adopt(home, *MINE, "--set", "data.mean=1", "--set", "data.deviation=0.01", "--run", "runs/wrong")
     assert "no better than chance" in said
     assert "data.mean" in said
     assert right
@@ -224,7 +224,7 @@ def test_weights_that_do_not_fit_are_told_at_once_with_a_file_of_names(home: Pat
     assert "stem" in err
     assert "top" in err
     (home / "NAMES.toml").write_text(out)
-    adopt(home, *words[5:], "--weights", "renamed.npz", "--names", "NAMES.toml", *NUMBERS, "--run", "runs/renamed")
+    adopt(home, *words[6:], "--weights", "renamed.npz", "--names", "NAMES.toml", *NUMBERS, "--run", "runs/renamed")
     first = RunDir(home / "runs/renamed").load_lineage().ancestor
     assert first.scores is not None
     assert round(first.scores.test * 90) == right
