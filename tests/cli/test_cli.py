@@ -225,7 +225,7 @@ MISTAKES = {
         [*START, "--run", "new", "--set", "training.epoch=3"],
         "training.epoch: there is no such field",
     ),
-    "a value out of range": ([*START, "--run", "new", "--set", "training.epochs=0"], "training.epochs = 0"),
+    "a value out of range": ([*START, "--run", "new", "--set", "training.epochs=-1"], "training.epochs = -1"),
     "no value": ([*START, "--run", "new", "--set", "training.epochs"], "no '=' found"),
     "an unknown preset": (["train-ancestor", "--preset", "none"], "There is no preset 'none'"),
     "an unknown ancestor": (["train-ancestor", "--ancestor", "lenet6"], "There is no ancestor 'lenet6'"),
