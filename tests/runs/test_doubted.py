@@ -96,7 +96,7 @@ def test_what_is_doubted_is_said_where_it_happens_once_and_reported(tmp_path: Pa
     assert basis is not None
     assert basis.probabilities
     other = RunDir(tmp_path / "b")
-    assert said(stages.adopt_ancestor(other, change(plan, options={"evolution.max_drop": 0.1}), run)) == [
+    assert said(stages.take_ancestor(other, change(plan, options={"evolution.max_drop": 0.1}), run)) == [
         "grown",
         "The ancestor gives prob",
         "The ancestor is no bett",

@@ -26,7 +26,7 @@ from synevo.errors import ProofError
 from synevo.model.fitting import stated_sizes
 from synevo.model.network import Inputs, Network
 from synevo.wiring.comparison import Difference, Survivors, differences
-from synevo.wiring.identities import MET, TOLD, WINDOW, Axis, Flags, Identities, Numbers
+from synevo.wiring.identities import MET, TOLD, TRIED, WINDOW, Axis, Flags, Identities, Numbers
 from synevo.wiring.programs import evaluation_program, first_line, line_of, program_of, training_program
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
@@ -351,7 +351,7 @@ def _frozen(
         own, weight = identities.atoms(identity), identities.reason(identity).weight
         if own & (said - read):
             return False
-        return weight == TOLD or (weight in {MET, WINDOW} and bool(own & made))
+        return weight in {TOLD, TRIED} or (weight in {MET, WINDOW} and bool(own & made))
 
     found: Counter[tuple[str, int, str]] = Counter()
     for name, axes in slots.items():

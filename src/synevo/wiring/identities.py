@@ -20,9 +20,10 @@ STAYS, ONE, EXAMPLES, PLACE, INPUT, STATED, COUNTED = range(7)
 """Identities of what is never removed, one for each kind: places in a picture or a sequence (`STAYS`), the only place
 of an axis, examples, places in the input, its channels, numbers that the code states, and places that are counted."""
 
-PLAIN, MET, TOLD, WINDOW = range(4)
-"""How much a reason explains: nothing (nobody would remove it), that a place meets one that stays, or which step keeps
-it. A place in the window of a convolution is nothing else, whatever keeps it."""
+PLAIN, MET, TOLD, TRIED, WINDOW = range(5)
+"""How much a reason explains: nothing (nobody would remove it), that a place meets one that stays, which step keeps it,
+or where the model's own code fails without it. A place in the window of a convolution is nothing else, whatever keeps
+it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -271,9 +272,9 @@ class Identities:
         return list(found.values())
 
     def freeze_sets(self, roots: Iterable[int], why: str) -> None:
-        """Freeze these sets: they are never removed."""
+        """Freeze these sets: the model's own code does not run without them."""
         for root in roots:
-            self._freeze(root, self.because(why))
+            self._freeze(root, self.because(why, TRIED))
 
     def all_frozen(self, axis: Axis) -> bool:
         """Return whether nothing of an axis can be removed, as far as is known."""
