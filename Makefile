@@ -10,7 +10,9 @@ ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:
   sizes:encoding.heredity=cluster scope:environment.cluster_scope=layer sharpness:encoding.cluster_sharpness=2 \
   population:evolution.population=3 parents:evolution.population=3+evolution.parents=2
 CASES := 3000
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+# Tests compile thousands of small programs and run each a few times: compiling without optimisation halves their time.
+PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
+  $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations bench shapes fuzz clean
