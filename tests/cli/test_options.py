@@ -61,7 +61,7 @@ def test_a_command_is_given_the_options_that_were_given_by_their_fields_and_no_o
     )
     assert received(parts, words.split()) == {
         "evolution.generations": 7,
-        "evolution.max_drop": 0.5,
+        "evolution.max_drop": "0.5",  # a budget is read by the plan
         "environment.keep_clusters": "0.8,0.9",
         "encoding.cluster": "filter",
         "evolution.target_kb": 2.5,
