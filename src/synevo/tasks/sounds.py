@@ -10,8 +10,9 @@ equations alone:
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -49,6 +50,7 @@ class LogMel:
         rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
         return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
 
+    @partial(jax.jit, static_argnums=0)
     def of(self, sounds: Array) -> Array:
         """Return the spectrogram [n, frames, bands] of int16 sounds [n, samples]."""
         starts = self.hop * np.arange(self.frames(sounds.shape[1]))

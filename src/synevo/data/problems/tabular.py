@@ -69,6 +69,14 @@ def masks(plan: Plan, seed: int) -> Described:
     """
     score = chosen(plan, segmentation.SCORES)
     table = read(plan, seed, _mask_targets)
+    pixels = table.train.arrays["input"]
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] not in (1, 3):  # noqa: PLR2004 (n, h, w, c)
+        raise DataError(
+            f"{plan.data.dataset}: inputs must be images, uint8 [n, height, width, 1 or 3]; found {pixels.dtype} "
+            f"{list(pixels.shape)}.",
+            remedy="Scale pixels to 0 … 255 (np.rint(inputs * 255).astype(np.uint8)), and put channels last; for other "
+            "inputs write a task of your own (synevo guide own-task).",
+        )
     count = 1 + max(_largest(rows, plan.task.ignore) for rows in (table.train, table.validation, table.test))
     shape = _shape(table)
     counts = np.bincount(table.sample("target").astype(np.int64).reshape(-1), minlength=256)[:count]
