@@ -30,6 +30,7 @@ from synevo.tasks.task import Batch, Problem, at_once, first
 from synevo.wiring.dissection import dissect
 
 LATENCY_BATCHES = (1, 256)
+"""The sizes of the batches that are timed; a batch of large examples is smaller."""
 
 _PROBED = 8
 """The number of images on which the outputs of an ancestor are looked at."""
@@ -228,7 +229,7 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
 def measure(context: Context, networks: Mapping[str, Network]) -> dict[str, Any]:
     """Return each network's latency in ms by batch size (median, quartiles, rounds), and the machine."""
     rows: dict[str, Any] = {name: {} for name in networks}
-    for batch in LATENCY_BATCHES:
+    for batch in sorted({at_once(context.problem.test, most) for most in LATENCY_BATCHES}):
         for name, timing in measuring.race(calls(context, networks, batch), rounds=50).items():
             rows[name][str(batch)] = asdict(timing)
     return {"latency_ms": rows, "machine": describe()}

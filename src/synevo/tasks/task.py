@@ -101,7 +101,7 @@ class Problem(NamedTuple):
     test: Examples
 
 
-MOST_NUMBERS = 2**22
+MOST_NUMBERS = 2**21
 """The most numbers in the examples that a network is given at once, beside a step of training."""
 
 
