@@ -1,4 +1,4 @@
-"""Small networks for the built-in tasks, as a user writes them: factories of a shape, a number of outputs and an Rngs."""
+"""Small networks for the built-in tasks, as a user writes them: of a shape, a number of outputs and an Rngs."""
 
 import jax
 import jax.numpy as jnp
