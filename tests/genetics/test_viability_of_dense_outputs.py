@@ -6,7 +6,6 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 from named_networks import GPT, UNet
 
@@ -44,16 +43,17 @@ def test_every_class_of_a_map_keeps_a_path_from_the_image() -> None:
     network = built(UNet, (8, 8, 1), 3, image)
     wiring = dissect(network, (image,)).wiring
     counting = jax.jit(lambda network: network(image))
-    assert len(wiring.layers) == 5
+    (head,) = [layer for layer in wiring.layers if layer.name == "head/kernel"]
+    assert (len(wiring.layers), len(head.outputs)) == (5, 3)
     repaired = 0
     for density in (0.0, 0.003, 0.02, 0.2):
-        for seed in range(4):
+        for seed in range(2):
             masks, restored = viable(wiring, network, density, seed)
             paths = np.asarray(counting(masked(network, masks, ones=True)))
             assert (paths.max(axis=(0, 1, 2)) > 0).all()
             repaired += restored
             if density == 0.0:  # a path and no more: one synapse of each class, not one for each pixel
-                assert masks["head.kernel"].sum() == 3
+                assert masks["head/kernel"].sum() == 3
                 assert sum(mask.sum() for mask in masks.values()) <= 3 * len(wiring.layers)
     assert repaired > 0
 
@@ -72,11 +72,3 @@ def test_every_token_keeps_a_path_from_the_text_at_every_position() -> None:
             assert (changed > 0).all(), f"{(changed == 0).sum()} logits do not depend on the text"
             repaired += restored
     assert repaired > 0
-
-
-@pytest.mark.parametrize("outputs", [2, 7])
-def test_what_is_permanent_is_an_output_of_each_kind_not_of_each_place(outputs: int) -> None:
-    image = jnp.ones((2, 8, 8, 1))
-    wiring = dissect(network := built(UNet, (8, 8, 1), outputs, image), (image,)).wiring
-    (head,) = [layer for layer in wiring.layers if layer.name == "head.kernel"]
-    assert network.parameters["head.kernel"].shape[-1] == len(head.outputs) == outputs
