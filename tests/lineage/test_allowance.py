@@ -6,7 +6,7 @@ import pytest
 from test_lineage import individual
 
 from synevo.errors import PlanError
-from synevo.lineage.allowance import allowance, is_share, question, written
+from synevo.lineage.allowance import allowance, is_share, question
 from synevo.lineage.course import Conception, next_conception, status
 from synevo.lineage.individuals import Lineage, Scores
 from synevo.plan.compose import compose
@@ -56,11 +56,6 @@ def test_a_large_bare_number_is_asked_about_where_the_score_is_a_share() -> None
 def test_scores_are_shares_by_their_names() -> None:
     assert all(map(is_share, ("accuracy", "mIoU", "micro-F1", "mAP@0.5", "F1", None)))
     assert not any(map(is_share, ("nats a token", "R2", "mean error", "score", "perplexity")))
-
-
-def test_a_budget_is_written_with_its_unit() -> None:
-    assert [written(one, "accuracy") for one in (0.01, "5%", "1.72pt")] == ["1 points", "5 %", "1.72 points"]
-    assert written(0.01, "R2") == "0.01"
 
 
 @pytest.mark.parametrize(

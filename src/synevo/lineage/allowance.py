@@ -56,10 +56,3 @@ def question(budget: float | str, name: str) -> str | None:
         f"--max-drop {100 * budget:g}pt; {budget:g} points are {budget:g}pt, and {budget:g} % of the ancestor's {name} "
         f"{budget:g}%."
     )
-
-
-def written(budget: float | str, name: str | None) -> str:
-    """Write a budget with its unit; a bare number of a share is in points."""
-    if isinstance(budget, str):
-        return budget.replace("%", " %").replace("pt", " points")
-    return f"{100 * budget:g} points" if is_share(name) else f"{budget:g}"
