@@ -10,6 +10,7 @@ import synevo
 
 OWNERS = {
     "InMemory": "synevo.tasks.task",
+    "Indexed": "synevo.data.indexed",
     "Organism": "synevo.genetics.organism",
     "Plan": "synevo.plan.fields",
     "Problem": "synevo.tasks.task",

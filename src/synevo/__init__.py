@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from synevo.compaction.in_memory import compact
+    from synevo.data.indexed import Indexed
     from synevo.deploy.reload import load
     from synevo.evolution import conceive, evolve
     from synevo.genetics.organism import Organism
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "InMemory",
+    "Indexed",
     "Organism",
     "Plan",
     "Problem",
@@ -39,6 +41,7 @@ __all__ = [
 
 _OWNERS = {
     "InMemory": "tasks.task",
+    "Indexed": "data.indexed",
     "Organism": "genetics.organism",
     "Plan": "plan.fields",
     "Problem": "tasks.task",

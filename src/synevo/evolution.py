@@ -33,7 +33,7 @@ from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
 from synevo.tasks.classification import moved
 from synevo.tasks.distillation import distilled, taught
-from synevo.tasks.task import Examples, Problem, Task, first
+from synevo.tasks.task import Examples, Problem, Task, at_once, first
 from synevo.training.evaluation import evaluate, outputs_of
 from synevo.training.fit import State, fit, start
 from synevo.training.own import augmented
@@ -166,7 +166,9 @@ def offspring(
         only=plan.evolution.only,
         worth=lambda parent: heredity.worth(parent, problem.task, problem.train),
         weights=weights,
-        inputs=problem.task.inputs(jax.tree.map(jnp.asarray, first(problem.validation, PROVEN))),
+        inputs=problem.task.inputs(
+            jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))
+        ),
     )
     training = scaled(plan.training, child.efficiency, spent=0 if heredity.inherited else spent)
     growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.train)

@@ -61,7 +61,7 @@ def test_a_command_is_given_the_options_that_were_given_by_their_fields_and_no_o
     )
     assert received(parts, words.split()) == {
         "evolution.generations": 7,
-        "evolution.max_drop": 0.5,
+        "evolution.max_drop": "0.5",  # a budget is read by the plan
         "environment.keep_clusters": "0.8,0.9",
         "encoding.cluster": "filter",
         "evolution.target_kb": 2.5,
@@ -84,7 +84,8 @@ def test_help_says_what_a_field_means_its_range_and_its_choices() -> None:
     text = " ".join(CliRunner().invoke(app, ["evolve", "--help"], env={"COLUMNS": "200"}).stdout.split())
     for part in (
         "--keep-clusters SHARE[,SHARE…] R^c: expected share of the parent's clusters",
-        "Stop this far below the ancestor's validation accuracy. [0<=x<=1]",
+        "--max-drop BUDGET Stop where validation is worse than the ancestor's by this: 0.01 in units of the score, 5%",
+        "--population <int range> Offspring a generation; the best on validation is the parent. [1<=x<=64]",
         "One of cluster, synapse, magnitude, taylor, removal, sensitivity, random, shuffled, scratch.",
         "--adaptive / --constant Press harder",
         "--data-dir DIR",
@@ -95,7 +96,8 @@ def test_help_says_what_a_field_means_its_range_and_its_choices() -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--max-drop", "1.5"], "Invalid value for '--max-drop'"),
+        (["--max-drop", "1.5"], "A budget of 1.5 allows everything: accuracy is a share"),
+        (["--max-drop", "1.5 points"], "evolution.max_drop = '1.5 points': a budget is a number"),
         (["--generations", "0"], "Invalid value for '--generations'"),
         (["--population", "many"], "Invalid value for '--population'"),
         (["--heredity", "fate"], "encoding.heredity = 'fate'"),

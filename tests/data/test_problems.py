@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synevo.data.problems import find_problem
+from synevo.data.problems.own import find_problem
 from synevo.errors import TaskError
 
 MODULE = """

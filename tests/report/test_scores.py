@@ -164,6 +164,8 @@ def test_runs_of_a_falling_score_are_compared_by_their_best(tmp_path: Path) -> N
     [
         (0.98765, "accuracy", "98.77"),
         (0.98765, None, "98.77"),
+        (0.98765, "mIoU", "98.77"),
+        (0.98765, "R2", "0.9877"),
         (0.98765, "mean error", "0.9877"),
         (1234.56, "mean error", "1235"),
         (2.5e-7, "loss", "2.5e-07"),

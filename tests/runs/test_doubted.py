@@ -68,7 +68,7 @@ def plan_of(ancestor: type[Ending], **fields: Any) -> Plan:
         "ancestor_training.learning_rate": 1e-9,
         "training.epochs": 1,
         "evolution.generations": 2,
-        "evolution.max_drop": 0.9,
+        "evolution.max_drop": "90pt",
     }
     return organisms.resolve(compose(options=usual | fields))
 

@@ -14,6 +14,7 @@ from synevo.errors import PlanError
 TOPICS = (
     "adopt",
     "own-data",
+    "tasks",
     "own-network",
     "own-task",
     "own-training",

@@ -75,11 +75,11 @@ def report(
         typer.Option("--summary", help="Only what replicates reach together, a row a budget; with --json, --csv too."),
     ] = False,
     max_drop: Annotated[
-        list[float] | None,
+        list[str] | None,
         typer.Option(
-            min=0,
-            max=1,
-            help="Summarise replicates within this budget, not within usual ones and the plans' own; repeatable.",
+            metavar="BUDGET",
+            help="Summarise replicates within this budget (0.01, 5% or 1.72pt), not within usual ones and the plans' "
+            "own; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -115,7 +115,7 @@ def report(
     _require_quantities(against or [])
     found = open_all_or_latest(runs)
     summaries = [summarise(run) for run in found]
-    numbers = _numbers(summaries, max_drop or [], together=summary or bool(against) or max_drop is not None)
+    numbers = _numbers(summaries, _budgets(max_drop or []), together=summary or bool(against) or max_drop is not None)
     if as_html or show or output is not None:
         from synevo.cli import pages
 
@@ -185,11 +185,18 @@ def verify(
         )
 
 
-def _numbers(summaries: list[dict[str, Any]], budgets: list[float], *, together: bool) -> dict[str, Any]:
+def _numbers(summaries: list[dict[str, Any]], budgets: list[float | str], *, together: bool) -> dict[str, Any]:
     """Return the summary of one run, or the comparison of several; with `together`, always the comparison."""
     from synevo.report.comparison import compare
 
     return compare(summaries, budgets) if together or len(summaries) > 1 else summaries[0]
+
+
+def _budgets(texts: list[str]) -> list[float | str]:
+    """Return budgets as a plan has them; raise PlanError if one is none."""
+    from synevo.plan.compose import compose
+
+    return [compose(options={"evolution.max_drop": text}).evolution.max_drop for text in texts]
 
 
 def _require_quantities(names: list[str]) -> None:

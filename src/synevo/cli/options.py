@@ -105,7 +105,7 @@ def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter
 def _kind(field: FieldInfo) -> type:
     """Return the type of one value on the command line: a flag, a number, or a text for the plan to read."""
     kinds = get_args(field.annotation) or (field.annotation,)
-    return next((kind for kind in (bool, int, float) if kind in kinds), str)
+    return next((kind for kind in (str, bool, int, float) if kind in kinds), str)
 
 
 def _bound(field: FieldInfo, name: str) -> float | None:

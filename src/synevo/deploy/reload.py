@@ -159,6 +159,9 @@ def _inputs(path: Path, architecture: Mapping[str, Any]) -> Inputs:
 
 def _outline(factory: Callable[..., Any], architecture: Mapping[str, Any], inputs: Inputs) -> Network:
     """Return the ancestor's network with shapes in place of arrays."""
+    if "made_with" in architecture:
+        made = architecture["made_with"]
+        return outline(partial(factory, tuple(made["shape"]), made["outputs"]), inputs)
     if "arguments" in architecture:
         return outline(factory, inputs)
     return outline(partial(factory, tuple(architecture["input"]["shape"]), len(architecture["classes"])), inputs)

@@ -80,6 +80,13 @@ class _Argument(_Part):
     dtype: Annotated[str, AfterValidator(_number)]
 
 
+class _MadeWith(_Part):
+    """What the factory of a network for a built-in task is called with."""
+
+    shape: Shape
+    outputs: Size
+
+
 class _Program(_Part):
     """What a network computed when it was written: `synevo.runs.sameness`."""
 
@@ -99,6 +106,7 @@ class _Architecture(_Part):
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     input: _Images | None = None
     arguments: Annotated[tuple[_Argument, ...], Field(min_length=1)] | None = None
+    made_with: _MadeWith | None = None
     program: _Program | None = None
 
 

@@ -2,9 +2,9 @@
 
 A unit carries a signal if one of its living synapses comes from a unit that carries one. It serves if one of its living
 synapses leads to a unit that serves. Units that do not both carry and serve are trimmed away, but one unit of every
-axis stays. If a filter that is never removed (a class of the classifier, above all) is left without a signal, its
-parent's widest path to it is restored. This is the path whose weakest synapse, relative to the strongest of its layer,
-is strongest. The inherited weights still hold this path.
+axis stays. If a filter that is never removed (an output, above all: one of each class or token, at all places alike) is
+left without a signal, its parent's widest path to it is restored. This is the path whose weakest synapse, relative to
+the strongest of its layer, is strongest. The inherited weights still hold this path.
 """
 
 from collections.abc import Mapping
@@ -157,7 +157,7 @@ class _Routes:
 def _unreachable(name: str, filter_: int) -> ViabilityError:
     return ViabilityError(
         f"No signal reaches filter {filter_} of {name}, not even in the parent.",
-        remedy="Check that the ancestor's classes all learn: train it longer, or with a smaller learning rate.",
+        remedy="Check that all outputs of the ancestor learn: train it longer, or with a smaller learning rate.",
     )
 
 

@@ -2,7 +2,7 @@
 
 It is decided from the lineage and the plan alone, on the validation split, so a resumed lineage continues as if it had
 never stopped. An environment that keeps a share k of the parent keeps k^p of it under *pressure* p. An adaptive lineage
-raises the pressure while accuracy holds. If an offspring falls below the budget, the lineage goes back to the last
+raises the pressure while the score holds. If an offspring falls below the budget, the lineage goes back to the last
 parents and halves the pressure; it stops where such a step would hardly change the network any more.
 
 The parents of a generation are the best of the generation before it that are within the budget: as many as the plan
@@ -20,7 +20,7 @@ HARDER, SOFTER = 1.25, 0.5
 """The factors by which an adaptive lineage raises and lowers its pressure."""
 
 HOLDS = 0.25
-"""Accuracy holds if at most this share of the budget is spent."""
+"""The score holds if at most this share of the budget is spent."""
 
 HARDEST = 2.0
 """The highest pressure."""
@@ -86,7 +86,7 @@ def _pressure(lineage: Lineage, head: Individual, limits: EvolutionPlan) -> floa
     """Return the pressure on the offspring of `head`, which is within the budget."""
     if not limits.adaptive:
         return 1.0
-    holds = head.number <= limits.population and lineage.within_budget(head, HOLDS * limits.max_drop)
+    holds = head.number <= limits.population and lineage.within_budget(head, limits.max_drop, share=HOLDS)
     return min(HARDEST, head.pressure * HARDER) if holds and head.generation > 1 else head.pressure
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, Literal
 
+from synevo.lineage.allowance import allowance
+
 
 @dataclass(frozen=True)
 class LayerCount:
@@ -154,11 +156,16 @@ class Lineage:
         """Return the lineage with one more individual."""
         return Lineage((*self.individuals, individual))
 
-    def within_budget(self, individual: Individual, max_drop: float) -> bool:
-        """Return whether an individual's validation score is at most `max_drop` worse than the ancestor's."""
-        if individual.scores is None or self.ancestor.scores is None:
+    def within_budget(self, individual: Individual, max_drop: float | str, *, share: float = 1.0) -> bool:
+        """Return whether an individual's validation score is worse than the ancestor's by at most a budget.
+
+        The budget is a `share` of `max_drop`, in units of the score or as a text (see `synevo.lineage.allowance`).
+        """
+        ancestor = self.ancestor.scores
+        if individual.scores is None or ancestor is None:
             return False
-        return within(individual.scores.drop(self.ancestor.scores), max_drop)
+        most = share * allowance(max_drop, ancestor.validation, ancestor.name)
+        return within(individual.scores.drop(ancestor), most)
 
     def brood(self, generation: int) -> tuple[Individual, ...]:
         """Return all individuals of a generation, in the order in which they were made."""
@@ -186,7 +193,7 @@ class Lineage:
         """The heads of all generations, from the ancestor on."""
         return tuple(self.head(generation) for generation in sorted({one.generation for one in self.individuals}))
 
-    def best(self, max_drop: float) -> Individual | None:
+    def best(self, max_drop: float | str) -> Individual | None:
         """Return the last of the line that is within the budget; None where there is none."""
         within = [individual for individual in self.line if self.within_budget(individual, max_drop)]
         return within[-1] if within else None

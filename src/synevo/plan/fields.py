@@ -10,12 +10,15 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from synevo.plan.kinds import ADAM, Count, Deviation, Mean, OneOrMany, OptimiserName, OwnName, Share
+from synevo.plan.kinds import ADAM, Budget, Count, Deviation, Mean, OneOrMany, OptimiserName, OwnName, Share, Weights
 
 FORMAT = 1
 
 CLASSIFICATION = "classification"
-"""The task of classifying images; synevo reads their data itself."""
+"""The task of classifying images, or other examples."""
+
+BUILT_IN_TASKS = (CLASSIFICATION, "segmentation", "regression", "multilabel", "next-token")
+"""The tasks that synevo knows by name; it reads their data itself."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,12 @@ class Section(BaseModel):
 
 
 class DataPlan(Section):
-    """The images, their split, and how they are brought to the size that the network expects."""
+    """The examples, their split, and how images are brought to the size that the network expects."""
 
     dataset: Annotated[str, Option("--dataset")] = Field(
         "digits",
         min_length=1,
-        description="the images: digits, a TFDS name, an .npz file or a folder of class folders",
+        description="the examples: digits, a TFDS name, an .npz file, a folder, a text file (see synevo guide tasks)",
     )
     data_dir: Annotated[str | None, Option("--data-dir", "DIR")] = Field(
         None, description="folder of prepared TFDS data sets; TFDS_DATA_DIR where unset"
@@ -75,6 +78,21 @@ class DataPlan(Section):
     deviation: OneOrMany[Deviation] | None = Field(
         None, description="your own deviation of pixels scaled to 0 … 1: one number, or one for each channel"
     )
+
+    test_files: str | None = Field(
+        None, min_length=1, description="files of the test split: a regular expression found in their names"
+    )
+    tile: int | None = Field(None, ge=1, description="side in pixels of the tiles that images with masks are cut into")
+    context: Count = Field(64, description="tokens that a network of text takes")
+    stride: int | None = Field(
+        None, ge=1, description="from one tile or stretch of text of the training to the next; unset: its own size"
+    )
+    seconds: float | None = Field(
+        None, gt=0, description="length of a recording, filled up with silence or cut; unset: the longest one's"
+    )
+    bands: Count = Field(40, description="mel bands of a recording's spectrogram")
+    window_ms: float = Field(32.0, gt=0, description="window of a spectrogram, in milliseconds")
+    hop_ms: float = Field(16.0, gt=0, description="from one window of a spectrogram to the next, in milliseconds")
 
     @model_validator(mode="after")
     def _numbers_are_for_scaled_pixels(self) -> "DataPlan":
@@ -111,7 +129,19 @@ class TaskPlan(Section):
     """The task of the network."""
 
     name: Annotated[str, Option("--task")] = Field(
-        CLASSIFICATION, min_length=1, description="classification (of the images of data), or package.module:problem"
+        CLASSIFICATION, min_length=1, description=f"{', '.join(BUILT_IN_TASKS)}, or package.module:problem"
+    )
+    score: str | None = Field(
+        None, min_length=1, description="what counts as good, where a task has several scores; unset: its first one"
+    )
+    class_weights: Weights | None = Field(
+        None, description="weights of the classes in the loss: one each, or balanced (as 1 / how often each occurs)"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of each label in the loss that is spread over all classes"
+    )
+    ignore: int | None = Field(
+        None, ge=0, le=255, description="class of a mask whose pixels count neither in the loss nor in the score"
     )
 
 
@@ -239,8 +269,10 @@ class EvolutionPlan(Section):
     generations: Annotated[Count, Option("--generations")] = Field(
         13, description="g: the generation to reach; the ancestor is generation 1"
     )
-    max_drop: Annotated[float, Option("--max-drop")] = Field(
-        0.03, ge=0, le=1, description="stop this far below the ancestor's validation accuracy"
+    max_drop: Annotated[Budget, Option("--max-drop", "BUDGET")] = Field(
+        0.03,
+        description="stop where validation is worse than the ancestor's by this: 0.01 in units of the score, 5% of the "
+        "ancestor's score, or 1.72pt (points of accuracy or another share)",
     )
     retries: int = Field(
         2, ge=0, le=5, description="how often a generation that diverged is trained again, more gently"

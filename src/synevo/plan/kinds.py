@@ -1,6 +1,7 @@
-"""The kinds of values that fields of a plan have: ranges, lists, units of pixels, names of a user's own functions."""
+"""The kinds of values that fields of a plan have: ranges, lists, units of pixels, budgets, names of own functions."""
 
-from typing import Annotated, Any, TypeVar
+import re
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
@@ -49,6 +50,20 @@ def _optimiser(name: str) -> str:
     raise ValueError(f"{ADAM} is built in; one of your own is named as package.module:function")
 
 
+def _budget(value: Any) -> Any:
+    """Return a budget: a number of 0 or more, or a text of one and its unit, "5%" or "1.72pt"; else ValueError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    found = re.fullmatch(r"\s*(\d+\.?\d*(?:e-?\d+)?|\.\d+)\s*(%|pt|)\s*", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(
+            "a budget is a number in units of the score (0.01), a share of the ancestor's score (5%), or points of a "
+            "score that is a share (1.72pt); none is below 0"
+        )
+    number, unit = found.groups()
+    return f"{float(number):g}{unit}" if unit else float(number)
+
+
 _Value = TypeVar("_Value")
 
 OneOrMany = Annotated[
@@ -56,6 +71,17 @@ OneOrMany = Annotated[
     Discriminator(lambda value: MANY if isinstance(value, (list, tuple)) else ONE),
     BeforeValidator(_listed),
 ]
+
+Weights = Annotated[
+    Annotated[Literal["balanced"], Tag(ONE)]
+    | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2), Tag(MANY)],
+    Discriminator(lambda value: MANY if isinstance(value, (list, tuple)) else ONE),
+    BeforeValidator(_listed),
+]
+"""Weights of classes: one for each, or "balanced"."""
+
+Budget = Annotated[float | str, BeforeValidator(_budget)]
+"""How much worse than the ancestor: a number in units of the score, or a text such as "5%" or "1.72pt"."""
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -1,8 +1,10 @@
 """Budgets: the results of replicates within each budget, in the generations that the validation split chooses."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
+from synevo.lineage.allowance import allowance, is_share
 from synevo.lineage.individuals import within, worse_by
 from synevo.report.spread import spread
 
@@ -10,7 +12,10 @@ Summary = dict[str, Any]
 Row = dict[str, Any]
 
 USUAL = (0.005, 0.01, 0.02, 0.03, 0.05)
-"""The default budgets; only those below the plans' own are used."""
+"""The default budgets of scores that are shares; only those below the plans' own are used."""
+
+USUAL_OF_OTHERS = ("1%", "2%", "5%", "10%")
+"""The default budgets of other scores, in shares of the ancestor's."""
 
 REACHED = (
     *("generation", "validation_score", "test_score", "test_drop"),
@@ -18,8 +23,9 @@ REACHED = (
 )
 COSTS = ("seconds", "epochs")
 BUDGETS = (
-    "budget: points of validation accuracy below the ancestor, which choose the generation; drop: points of test "
-    "accuracy; epochs, training: of whole lineages. unspent: ended within the budget, and might have gone further."
+    "budget: how much worse than the ancestor's the validation score may be, which chooses the generation; drop: how "
+    "much worse the test score is; epochs, training: of whole lineages. unspent: ended within the budget, and might "
+    "have gone further."
 )
 REPEATED = "Seeds that occur more than once: {}. Runs of one seed are no replicates; deviations are too small."
 """Explanations of the words in tables of budgets."""
@@ -27,16 +33,14 @@ REPEATED = "Seeds that occur more than once: {}. Runs of one seed are no replica
 ENDED = {"finished", "over budget", "failed"}
 
 
-def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float] = ()) -> list[Row]:
+def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float | str] = ()) -> list[Row]:
     """Return a row a budget: mean, deviation and range of the results of all ended replicates within it.
 
     Costs are those of whole lineages, whatever the budget. `unspent` counts the runs that ended within the budget: they
     might have gone further. By default `budgets` are the plans' own and the usual ones below them.
     """
-    own = {summary["plan"]["evolution"]["max_drop"] for summary in summaries if summary["plan"]}
-    usual = own | {budget for budget in USUAL if budget < max(own, default=0.0)}
     rows = []
-    for budget in sorted(set(budgets) or usual):
+    for budget in _sorted(set(budgets) or _usual(summaries), summaries):
         found = [
             choice
             for name, summary in zip(names, summaries, strict=True)
@@ -55,18 +59,48 @@ def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float] =
     return rows
 
 
-def _choice(name: str, summary: Summary, budget: float) -> Row | None:
-    """Return the last generation of a run within a budget; None if the ancestor or a number of it is unknown."""
+def _usual(summaries: list[Summary]) -> set[float | str]:
+    """Return the plans' own budgets, and the usual ones below the largest of them."""
+    own = {summary["plan"]["evolution"]["max_drop"] for summary in summaries if summary["plan"]}
+    usual = USUAL if all(is_share(summary["score"]["name"]) for summary in summaries) else USUAL_OF_OTHERS
+    most = max((_mean_size(budget, summaries) for budget in own), default=0.0)
+    return own | {budget for budget in usual if _mean_size(budget, summaries) < most - 1e-12}
+
+
+def _sorted(budgets: set[float | str], summaries: list[Summary]) -> list[float | str]:
+    """Return budgets, the smallest first, and of equal ones (0.01 and "1pt") only one."""
+    sizes: dict[float, float | str] = {}
+    for budget in sorted(budgets, key=str):
+        sizes.setdefault(round(_mean_size(budget, summaries), 12), budget)
+    return [sizes[size] for size in sorted(sizes)]
+
+
+def _mean_size(budget: float | str, summaries: list[Summary]) -> float:
+    """Return the mean over runs of what a budget allows, in units of the score."""
+    known = [summary for summary in summaries if _first(summary) is not None]
+    sizes = [allowance(budget, _first(one)["validation_score"], one["score"]["name"]) for one in known]  # type: ignore[index]
+    return fmean(sizes) if sizes else 0.0
+
+
+def _first(summary: Summary) -> Row | None:
+    """Return the ancestor's row of a summary; None if it or its score is unknown."""
     line = [row for row in summary["generations"] if row["chosen"] and row["validation_score"] is not None]
-    if not line or line[0]["generation"] != 1:
+    return line[0] if line and line[0]["generation"] == 1 else None
+
+
+def _choice(name: str, summary: Summary, budget: float | str) -> Row | None:
+    """Return the last generation of a run within a budget; None if the ancestor or a number of it is unknown."""
+    ancestor = _first(summary)
+    if ancestor is None:
         return None
-    ancestor = line[0]
+    line = [row for row in summary["generations"] if row["chosen"] and row["validation_score"] is not None]
     better = summary["score"]["better"]
+    most = allowance(budget, ancestor["validation_score"], summary["score"]["name"])
 
     def drop(row: Row, split: str) -> float:
         return worse_by(row[split], ancestor[split], better)
 
-    chosen = [row for row in line if within(drop(row, "validation_score"), budget)][-1]
+    chosen = [row for row in line if within(drop(row, "validation_score"), most)][-1]
     row = {**chosen, "test_drop": drop(chosen, "test_score")}
     if any(row[field] is None for field in REACHED):
         return None

@@ -21,11 +21,11 @@ _NOT_THE_METHOD = {
 _FEW = 2
 
 
-def compare(summaries: list[Summary], budgets: Sequence[float] = ()) -> Summary:
+def compare(summaries: list[Summary], budgets: Sequence[float | str] = ()) -> Summary:
     """Return groups of replicates with their means, the best of each run, and the differences between plans.
 
-    `budgets` are drops of validation accuracy (0.01 is one point) at which replicates are summarised; by default the
-    usual ones.
+    `budgets` are drops of the validation score at which replicates are summarised, as a plan has them (0.01, "5%",
+    "1.72pt"); by default the usual ones.
     """
     names = _names(summaries)
     plans = [_flat(summary["plan"]) if summary["plan"] else None for summary in summaries]
@@ -58,7 +58,7 @@ def _shared_score(summaries: list[Summary]) -> dict[str, str]:
     return dict(found[0]) if all(score == found[0] for score in found) else {"name": "score", "better": "higher"}
 
 
-def _group(name: str, runs: list[str], summaries: list[Summary], budgets: Sequence[float]) -> Summary:
+def _group(name: str, runs: list[str], summaries: list[Summary], budgets: Sequence[float | str]) -> Summary:
     """Return the numbers of a group of replicates."""
     seeds = [summary["plan"]["seed"] for summary in summaries if summary["plan"]]
     return {

@@ -1,5 +1,6 @@
-"""Scores in the report: accuracies in per cent, the scores of other tasks with four significant digits."""
+"""Scores in the report: shares such as accuracy in per cent, all others with four significant digits."""
 
+from synevo.lineage.allowance import is_share
 from synevo.report.numerals import UNKNOWN, percent
 
 ACCURACY = "accuracy"
@@ -7,23 +8,28 @@ ACCURACY = "accuracy"
 
 def write(value: float | None, name: str | None) -> str:
     """Write a score, or a difference of two, in digits; `name` is the name of the score."""
-    if name in (ACCURACY, None):
+    if is_share(name):
         return percent(value)
     return UNKNOWN if value is None else f"{value:.4g}"
 
 
 def unit(name: str | None) -> str:
     """Return the unit to write behind the digits of a score."""
-    return " %" if name in (ACCURACY, None) else ""
+    return " %" if is_share(name) else ""
 
 
 def factor(name: str | None) -> float:
     """Return the factor by which a score is multiplied in figures."""
-    return 100.0 if name in (ACCURACY, None) else 1.0
+    return 100.0 if is_share(name) else 1.0
 
 
 def change(value: float, before: float, name: str | None) -> str:
     """Write the difference of a score from the one `before`, with its sign."""
-    if name in (ACCURACY, None):
+    if is_share(name):
         return f"{100 * (value - before):+.2f} points"
     return f"{value - before:+.4g}"
+
+
+def budget(value: float | str, name: str | None) -> str:
+    """Write a budget as `write` does where it is a number, and as it was given where it has a unit of its own."""
+    return value if isinstance(value, str) else write(value, name)

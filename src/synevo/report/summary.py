@@ -1,7 +1,7 @@
 """The summary of a run: all numbers of its report, as one JSON object.
 
-This is an interface for users' scripts: accuracies are fractions, efficiencies ratios, latencies milliseconds, times
-seconds, and unknown values null.
+This is an interface for users' scripts: accuracies and other shares are fractions, efficiencies ratios, latencies
+milliseconds, times seconds, and unknown values null.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,10 @@ from typing import Any
 
 from synevo.errors import SynevoError
 from synevo.lineage import course
+from synevo.lineage.allowance import allowance
 from synevo.lineage.doubts import doubts
 from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, from_table, ratio
-from synevo.plan.fields import CLASSIFICATION, Plan
+from synevo.plan.fields import BUILT_IN_TASKS, CLASSIFICATION, Plan
 from synevo.report import family, outcomes, recipe, survival, variation
 from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir
@@ -65,7 +66,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
     rows = [_generation(individual, lineage, plan) for individual in _all(entries)]
     return {
         "run": run.name,
-        "dataset": plan and (plan.data.dataset if plan.task.name == CLASSIFICATION else plan.task.name),
+        "dataset": plan and (plan.data.dataset if plan.task.name in BUILT_IN_TASKS else plan.task.name),
         "score": _score(lineage),
         "ancestor_name": plan and plan.ancestor.name,
         "plan": plan and plan.model_dump(),
@@ -127,7 +128,9 @@ def _floor(lineage: Lineage, plan: Plan | None) -> float | None:
     if plan is None or not lineage.individuals or lineage.ancestor.scores is None:
         return None
     scores = lineage.ancestor.scores
-    return scores.validation + (-1 if scores.better == "higher" else 1) * plan.evolution.max_drop
+    return scores.validation + (-1 if scores.better == "higher" else 1) * allowance(
+        plan.evolution.max_drop, scores.validation, scores.name
+    )
 
 
 def _score(lineage: Lineage) -> dict[str, str]:

@@ -277,7 +277,7 @@ def _budget_table(budgets: list[Summary], score: str) -> Table:
         table.add_column(name, justify="right")
     for row in budgets:
         table.add_row(
-            scores.write(row["max_drop"], score),
+            scores.budget(row["max_drop"], score),
             f"{row['runs']} ({row['unspent']} unspent)" if row["unspent"] else str(row["runs"]),
             around(row["generation"], ratio),
             around(row["test_score"], partial(scores.write, name=score)),

@@ -137,6 +137,16 @@ def architecture(context: Context, organism: Organism, generation: int) -> dict[
     }
 
 
+def _made_with(context: Context) -> dict[str, Any]:
+    """Return what the factory of a built-in task was called with, and the facts about its data."""
+    if context.described is None:
+        return {}
+    return {
+        "made_with": {"shape": list(context.described.shape), "outputs": context.described.outputs},
+        "facts": dict(context.described.facts),
+    }
+
+
 def _program(organism: Organism) -> dict[str, Any]:
     """Return what the network computes, for `synevo.load` to compare; nothing where its arguments cannot be named."""
     inputs = organism.species.anatomy.inputs
@@ -152,7 +162,7 @@ def _interface(context: Context) -> dict[str, Any]:
         inputs = context.species.anatomy.inputs
         leaves, structure = jax.tree.leaves(inputs), structure_of(inputs)
         arguments = [{"shape": list(leaf.shape[1:]), "dtype": str(leaf.dtype)} for leaf in leaves]
-        return {"arguments": arguments} | ({} if structure is None else {"structure": structure})
+        return {"arguments": arguments} | ({} if structure is None else {"structure": structure}) | _made_with(context)
     return {
         "input": {
             "shape": dataset.shape,

@@ -12,20 +12,25 @@ import numpy as np
 from synevo import ancestors, keys
 from synevo.data import datasets
 from synevo.data.datasets import Dataset
-from synevo.data.problems import find_problem
+from synevo.data.problems import named
+from synevo.data.problems.described import Described, refuse, weights_of
+from synevo.data.problems.own import find_problem
 from synevo.errors import AncestorError, PlanError, RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics.organism import Organism, Species
+from synevo.lineage.allowance import allowance
 from synevo.lineage.doubts import Basis
 from synevo.model.network import Inputs, Network, build, call
-from synevo.plan.fields import CLASSIFICATION, Plan
+from synevo.plan.fields import Plan
 from synevo.runs import measuring
 from synevo.runs.measuring import describe
 from synevo.runs.rundir import RunDir
-from synevo.tasks.task import Batch, Problem, first
+from synevo.tasks.classification import classification
+from synevo.tasks.task import Batch, Problem, at_once, first
 from synevo.wiring.dissection import dissect
 
 LATENCY_BATCHES = (1, 256)
+"""The sizes of the batches that are timed; a batch of large examples is smaller."""
 
 _PROBED = 8
 """The number of images on which the outputs of an ancestor are looked at."""
@@ -40,24 +45,32 @@ _UNITS = ":units"
 class Context:
     """The plan, the problem and the species, which all individuals of a run share.
 
-    `dataset` is the source of the problem if synevo reads the images; it is None for a user's own problem.
+    `dataset` is the source of the problem if it classifies images, `described` that of another built-in task. Both are
+    None for a user's own problem.
     """
 
     plan: Plan
     problem: Problem
     species: Species
     dataset: Dataset | None
+    described: Described | None = None
 
     def inputs(self, count: int, *, test: bool = False) -> Inputs:
-        """Return the arguments of a network for the first examples of the validation split, or of the test split."""
+        """Return the arguments of a network for the first examples of the validation split, or of the test split.
+
+        They are fewer than `count` where examples are large: see `synevo.tasks.task.at_once`.
+        """
         examples = self.problem.test if test else self.problem.validation
+        count = min(count, at_once(examples, count))
         return self.problem.task.inputs(jax.tree.map(jnp.asarray, first(examples, count)))
 
 
 def resolve(plan: Plan) -> Plan:
     """Return the plan with the fields filled in that depend on the ancestor and the data; errors as in `prepare`."""
-    if plan.task.name != CLASSIFICATION:
+    if not named.is_built_in(plan):
         return plan
+    if not named.of_images(plan):
+        return named.resolve(plan)
     data = datasets.resolve(plan.data, native_size=ancestors.native_size(plan.ancestor.name))
     return plan.model_copy(update={"data": data})
 
@@ -68,20 +81,61 @@ def prepare(plan: Plan, ancestor: str | None = None) -> Context:
     Raises:
         DataError, TaskError, PlanError, AncestorError: if the data, the task, the plan or the ancestor is unfit.
     """
-    dataset = datasets.load(plan.data, seed=plan.seed) if plan.task.name == CLASSIFICATION else None
-    problem = dataset.problem if dataset else find_problem(plan.task.name)
     make = _factory(ancestor or plan.ancestor.name)
+    dataset, described = _read(plan)
     if dataset is not None:
+        problem = _of_images(plan, dataset)
         make = partial(make, dataset.shape, len(dataset.classes))
+    elif described is not None:
+        problem = described.problem
+        make = partial(make, described.shape, described.outputs)
+    else:
+        problem = find_problem(plan.task.name)
+    allowance(plan.evolution.max_drop, 1.0, problem.task.name)  # a budget that does not suit the score is refused
     batch = first(problem.train, 2)
     _check_moved(plan, batch)
     inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
     template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
     species = Species(dissect(template, inputs), template).protecting(plan.evolution.protect, plan.evolution.only)
-    context = Context(plan, problem, species, dataset)
     if dataset is not None:
         _check_logits(template, inputs, len(dataset.classes))
-    return context
+    elif described is not None:
+        _check_answer(template, inputs, described)
+    return Context(plan, problem, species, dataset, described)
+
+
+def _read(plan: Plan) -> tuple[Dataset | None, Described | None]:
+    """Return the images of a plan that classifies some, or the problem of another built-in task."""
+    if not named.is_built_in(plan):
+        return None, None
+    if named.of_images(plan):
+        return datasets.load(plan.data, seed=plan.seed), None
+    return None, named.describe(plan)
+
+
+def _of_images(plan: Plan, dataset: Dataset) -> Problem:
+    """Return the problem of classifying images, with the loss of the plan."""
+    refuse(plan, "score", "ignore")
+    weights = weights_of(plan, np.bincount(dataset.train.labels, minlength=len(dataset.classes)))
+    task = classification(dataset.mean, dataset.deviation, weights=weights, smoothing=plan.task.label_smoothing)
+    return dataset.problem._replace(task=task) if weights or plan.task.label_smoothing else dataset.problem
+
+
+def _check_answer(network: Network, inputs: Inputs, described: Described) -> None:
+    """Raise AncestorError where a network's outputs do not have the shape that a built-in task expects."""
+    found = jax.eval_shape(network, *inputs)
+    shape, answer = getattr(found, "shape", None), described.answer
+    alike = shape is not None and (shape[1:] == answer or (shape[1:] == () and answer == (1,)))
+    if alike and jnp.issubdtype(found.dtype, jnp.floating):
+        return
+    said = f"{found.dtype} {_axes(found)}" if shape is not None else f"a {type(found).__name__} of {_leaves(found)}"
+    wanted, given = (", ".join(map(str, one)) for one in (answer, described.shape))
+    raise AncestorError(
+        f"The ancestor gives {said}; this task expects one array of numbers [n, {wanted}].",
+        remedy=f"The factory is called with the shape of an input, ({given}), the number of outputs, "
+        f"{described.outputs}, and an nnx.Rngs: make the last layer of these. For all else, write a task of your own "
+        "(synevo guide own-task).",
+    )
 
 
 def _check_logits(network: Network, inputs: Inputs, classes: int) -> None:
@@ -129,7 +183,7 @@ def basis_of(context: Context) -> Basis:
     """Return what the scores of a lineage rest on: the sizes of its splits, and for images what chance gives."""
     validation, test = len(context.problem.validation), len(context.problem.test)
     if context.dataset is None:
-        return Basis(validation, test)
+        return Basis(validation, test, context.described and context.described.chance)
     chance = float(np.bincount(context.dataset.validation.labels).max() / validation)
     return Basis(validation, test, chance, _gives_probabilities(context))
 
@@ -175,7 +229,7 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
 def measure(context: Context, networks: Mapping[str, Network]) -> dict[str, Any]:
     """Return each network's latency in ms by batch size (median, quartiles, rounds), and the machine."""
     rows: dict[str, Any] = {name: {} for name in networks}
-    for batch in LATENCY_BATCHES:
+    for batch in sorted({at_once(context.problem.test, most) for most in LATENCY_BATCHES}):
         for name, timing in measuring.race(calls(context, networks, batch), rounds=50).items():
             rows[name][str(batch)] = asdict(timing)
     return {"latency_ms": rows, "machine": describe()}

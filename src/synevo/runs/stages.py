@@ -16,6 +16,7 @@ from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.organism import Organism
+from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
 from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening
@@ -121,6 +122,10 @@ def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[
         if next_conception(lineage, plan) is None:
             _save_changed(run, plan)
             return
+        scores = lineage.ancestor.scores
+        asked = question(plan.evolution.max_drop, scores.name) if scores else None
+        if asked is not None:
+            yield Doubted(asked)
         basis = basis_in(run.entries())
         said = {one.kind for one in doubts(lineage, plan, basis)}
         archive = RunArchive(run, prepare(plan, ancestor), basis, said=said)

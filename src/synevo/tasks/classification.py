@@ -1,10 +1,14 @@
-"""Classification of images: uint8 pixels with one class each; the score is the share of right answers.
+"""Classification: one class for every example; the score is the share of right answers.
 
-A batch is `{"image": uint8 [n, height, width, channels], "label": int32 [n]}`. Pixels stay uint8 until the step that
-uses them, so that a whole data set fits on the device.
+A batch of images is `{"image": uint8 [n, height, width, channels], "label": int32 [n]}`. Pixels stay uint8 until the
+step that uses them, so that a whole data set fits on the device. A batch of series is
+`{"input": [n, …], "label": int32 [n]}`.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,15 +26,43 @@ AS_THEY_ARE = 1 / 255
 
 
 @cache
-def classification(mean: Numbers, deviation: Numbers) -> Task:
-    """Return the task of classifying images; `mean` and `deviation` normalise each channel (see `normalise`)."""
+def classification(
+    mean: Numbers, deviation: Numbers, *, weights: Numbers | None = None, smoothing: float = 0.0
+) -> Task:
+    """Return the task of classifying images; `mean` and `deviation` normalise each channel (see `normalise`).
+
+    `weights` and `smoothing` are those of `of_classes`.
+    """
+    inputs = partial(_inputs, mean=mean, deviation=deviation)
+    return of_classes(inputs, weights=weights, smoothing=smoothing)
+
+
+def of_classes(
+    inputs: Callable[[Batch], tuple[Any, ...]], *, weights: Numbers | None = None, smoothing: float = 0.0
+) -> Task:
+    """Return the task of giving logits [n, classes] for the `inputs` of a batch with labels [n].
+
+    The loss is the cross-entropy, each example's times the weight of its class. A share `smoothing` of every label is
+    spread over all classes.
+    """
     return Task(
-        inputs=partial(_inputs, mean=mean, deviation=deviation),
-        loss=_cross_entropy,
+        inputs=inputs,
+        loss=partial(_cross_entropy, weights=weights, smoothing=smoothing) if weights or smoothing else _cross_entropy,
         score=_right,
         name="accuracy",
         better="higher",
     )
+
+
+def weighed_cross_entropy(logits: Array, labels: Array, *, weights: Sequence[float] | None, smoothing: float) -> Array:
+    """Return the cross-entropy […] of logits […, k] and labels […], each times the weight of its class."""
+    count = logits.shape[-1]
+    if smoothing:
+        wanted = optax.smooth_labels(jnp.eye(count, dtype=logits.dtype)[labels], smoothing)
+        losses = optax.softmax_cross_entropy(logits, wanted)
+    else:
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses if weights is None else losses * jnp.asarray(weights, losses.dtype)[labels]
 
 
 def normalise(pixels: Array, mean: Numbers, deviation: Numbers) -> Array:
@@ -49,19 +81,20 @@ def normalise(pixels: Array, mean: Numbers, deviation: Numbers) -> Array:
 def moved(task: Task, *, shift: int, flip: bool) -> Task:
     """Return a task with training images moved by up to `shift` pixels and, with `flip`, mirrored at random.
 
-    Its batches hold the images under `image` [n, height, width, channels].
+    Its batches hold the images under `image` [n, height, width, channels]; a `mask` [n, height, width] moves alike.
     """
     if not shift and not flip:
         return task
-    return Task(
-        task.inputs, task.loss, task.score, task.overall, partial(_move, task, shift, flip), task.name, task.better
-    )
+    return replace(task, augment=partial(_move, task, shift, flip))
 
 
-def augment(key: Array, pixels: Array, *, shift: int, flip: bool) -> Array:
-    """Move each image [n, height, width, channels] by up to `shift` pixels; if `flip`, mirror it with probability ½."""
+def augment(key: Array, pixels: Array, *, shift: int, flip: bool, mode: str = "constant") -> Array:
+    """Move each image [n, height, width, channels] by up to `shift` pixels; if `flip`, mirror it with probability ½.
+
+    What comes in from outside is 0, or with the `mode` "reflect" the image in a mirror at its edge.
+    """
     if shift:
-        padded = jnp.pad(pixels, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+        padded = jnp.pad(pixels, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode)
         corners = jax.random.randint(derive(key, "shift"), (len(pixels), 2), 0, 2 * shift + 1)
 
         def crop(image: Array, corner: Array) -> Array:
@@ -78,8 +111,8 @@ def _inputs(batch: Batch, *, mean: Numbers, deviation: Numbers) -> tuple[Array]:
     return (normalise(batch["image"], mean, deviation),)
 
 
-def _cross_entropy(logits: Outputs, batch: Batch) -> Array:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+def _cross_entropy(logits: Outputs, batch: Batch, *, weights: Numbers | None = None, smoothing: float = 0.0) -> Array:
+    return weighed_cross_entropy(logits, batch["label"], weights=weights, smoothing=smoothing)
 
 
 def _right(logits: Outputs, batch: Batch) -> Array:
@@ -88,4 +121,8 @@ def _right(logits: Outputs, batch: Batch) -> Array:
 
 def _move(task: Task, shift: int, flip: bool, key: Array, batch: Batch) -> Batch:  # noqa: FBT001
     batch = task.augment(key, batch)
-    return {**batch, "image": augment(key, batch["image"], shift=shift, flip=flip)}
+    if "mask" not in batch or batch["mask"].shape != batch["image"].shape[:3]:
+        return {**batch, "image": augment(key, batch["image"], shift=shift, flip=flip)}
+    both = batch["image"], batch["mask"][..., None]  # one key: both are moved alike
+    image, mask = (augment(jax.random.clone(key), one, shift=shift, flip=flip, mode="reflect") for one in both)
+    return {**batch, "image": image, "mask": mask[..., 0]}

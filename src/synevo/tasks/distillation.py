@@ -6,7 +6,7 @@ The teacher's answers are one more leaf of the batch, so the rest of training st
     task = distilled(task, share=0.5, temperature=4.0)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from synevo.errors import TaskError
 from synevo.tasks.task import Batch, Examples, InMemory, Outputs, Task
 
 
@@ -49,26 +50,36 @@ def taught(examples: Examples, answers: Outputs) -> Examples:
 def distilled(task: Task, *, share: float, temperature: float) -> Task:
     """Return the task of `taught` examples: a `share` of its loss is the distance from the teacher's answers.
 
-    `temperature` softens both answers (see `distance`). An augmented example has the answers for its original.
+    That distance is the task's own, or else that of `distance` for each leaf of the outputs; `temperature` softens both
+    answers. An augmented example has the answers for its original.
+
+    Raises:
+        TaskError: in `loss`, if an output has no fractions and the task has no distance of its own.
     """
+    apart = task.distance or _distance
 
     def loss(outputs: Outputs, taught: Taught) -> Array:
-        lessons = _distance(outputs, taught.answers, temperature)
+        lessons = apart(outputs, taught.answers, temperature)
         return (1 - share) * task.loss(outputs, taught.batch) + share * lessons
 
-    return Task(
+    return replace(
+        task,
         inputs=lambda taught: task.inputs(taught.batch),
         loss=loss,
         score=lambda outputs, taught: task.score(outputs, taught.batch),
-        overall=task.overall,
         augment=lambda key, taught: taught._replace(batch=task.augment(key, taught.batch)),
-        name=task.name,
-        better=task.better,
     )
 
 
 def _distance(outputs: Outputs, answers: Outputs, temperature: float) -> Array:
     """Return the distance [n] of outputs from a teacher's answers, the sum over their leaves."""
+    for path, leaf in jax.tree.leaves_with_path(outputs):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TaskError(
+                f"The output{jax.tree_util.keystr(path)} is {leaf.dtype}, and distillation compares fractions.",
+                remedy="Say how far outputs are from a teacher's: Task(…, distance=function of outputs, answers and "
+                "temperature); or leave it out: --set training.distillation=0.",
+            )
     pairs = zip(jax.tree.leaves(outputs), jax.tree.leaves(answers), strict=True)
     parts = [distance(output, answer, temperature=temperature) for output, answer in pairs]
     return sum(parts[1:], start=parts[0])

@@ -47,7 +47,9 @@ class Task:
     `inputs` gives the arguments of the model for a batch, as a tuple. `loss` gives one value for each example [n];
     training lowers their mean. Decisions use `score`, [n] or [n, k]: its mean over all examples, or `overall` of that
     mean, such as a root or a ratio of its k parts. `augment` changes a batch before a step of training. Reports call
-    the score by its `name`; `better` is the direction in which it improves. All functions are pure and can be compiled.
+    the score by its `name`; `better` is the direction in which it improves. Distillation adds `distance`, one value for
+    each example [n], of the outputs, a teacher's answers and the temperature; by default each leaf of the outputs is
+    taken for logits along its last axis. All functions are pure and can be compiled.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -57,6 +59,7 @@ class Task:
     augment: Callable[[Array, Batch], Batch] = _unchanged
     name: str = "score"
     better: Literal["higher", "lower"] = "higher"
+    distance: Callable[[Outputs, Outputs, float], Array] | None = None
 
 
 class Examples(Protocol):
@@ -96,6 +99,16 @@ class Problem(NamedTuple):
     train: Examples
     validation: Examples
     test: Examples
+
+
+MOST_NUMBERS = 2**21
+"""The most numbers in the examples that a network is given at once, beside a step of training."""
+
+
+def at_once(examples: Examples, most: int) -> int:
+    """Return how many examples, at least one and `most` at most, hold no more than `MOST_NUMBERS` numbers."""
+    numbers = sum(np.size(leaf) for leaf in jax.tree.leaves(first(examples, 1)))
+    return max(1, min(most, MOST_NUMBERS // max(numbers, 1)))
 
 
 def first(examples: Examples, count: int) -> Batch:

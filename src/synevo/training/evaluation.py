@@ -10,10 +10,10 @@ import numpy as np
 from jax import Array
 
 from synevo.model.network import Network
-from synevo.tasks.task import Batch, Examples, Outputs, Task
+from synevo.tasks.task import Batch, Examples, Outputs, Task, at_once
 
 BATCH = 256
-"""The number of examples that are evaluated at once."""
+"""The number of examples that are evaluated at once, where they are not large."""
 
 
 def evaluate(network: Network, task: Task, examples: Examples) -> float:
@@ -30,10 +30,11 @@ def outputs_of(network: Network, task: Task, examples: Examples) -> Outputs:
 
 def _parts(function: Any, network: Network, task: Task, examples: Examples) -> Iterator[Any]:
     """Yield the results of a compiled `function` for each batch; the last batch is filled up, and its result cut."""
-    for first in range(0, len(examples), BATCH):
-        places = np.arange(first, first + BATCH)
+    size = at_once(examples, BATCH)
+    for first in range(0, len(examples), size):
+        places = np.arange(first, first + size)
         batch = examples[np.minimum(places, len(examples) - 1)]
-        left = min(BATCH, len(examples) - first)
+        left = min(size, len(examples) - first)
         yield jax.tree.map(lambda array: np.asarray(array)[:left], function(network, task, batch))  # noqa: B023
 
 

@@ -92,6 +92,7 @@ def _render(template: str, **context: Any) -> str:
         for name in ("percent", "ratio", "number", "whole", "hundredths", "duration", "size")
     }
     environment.filters["label"] = label_of
+    environment.filters["budget"] = lambda value, summary: scores.budget(value, summary["score"]["name"])
     environment.filters["score"] = lambda value, summary: scores.write(value, summary["score"]["name"])
     environment.filters["around"] = lambda spread, name: numerals.around(spread, getattr(numerals, name))
     environment.filters["around_score"] = lambda spread, summary: numerals.around(

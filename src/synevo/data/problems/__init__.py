@@ -1,0 +1,1 @@
+"""Problems of the built-in tasks, from files of every kind, and a user's own."""
