@@ -4,9 +4,10 @@ They are plain functions; `synevo.cli.app` makes commands of them.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,10 @@ from synevo.cli.looking import Ancestor, complete_run
 from synevo.cli.options import Options, plan_options
 from synevo.cli.screens import console, say
 from synevo.errors import PlanError, did_you_mean
+from synevo.report import scores
+
+if TYPE_CHECKING:
+    from synevo.deploy.comparison import Comparison
 
 
 def predict(
@@ -88,9 +93,9 @@ def export(
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test images."""
-    from synevo.data import datasets
-    from synevo.deploy.delivery import FORMATS, deliver, require_place
+    """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test data."""
+    from synevo.deploy.comparison import table
+    from synevo.deploy.delivery import FORMATS, deliver, problem_of, require_format, require_place
     from synevo.deploy.reload import best_compacted, reload
     from synevo.plan.compose import change
     from synevo.runs.rundir import RunDir, latest
@@ -105,22 +110,55 @@ def export(
     number = best_compacted(target) if generation is None else generation
     path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
     reloaded = reload(target.path, generation=number, ancestor=ancestor)
-    reloaded.require_images()  # before the data are read
+    require_format(reloaded, to)  # before the data are read
     require_place(path)
-    done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
+    done = deliver(reloaded, problem_of(plan), to, path)
     found = done.comparison
     if as_json:
-        say(json.dumps({"file": str(path), "bytes": done.size, **asdict(found)}, indent=2))
+        said = table(found, of_images=reloaded.of_images)
+        say(json.dumps({"file": str(path), "bytes": done.size, **said}, indent=2))
         return
     say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
+    if reloaded.of_images:
+        _say_of_images(found)
+    else:
+        _say_of_arrays(done.contract, found)
+
+
+def _say_of_images(found: "Comparison") -> None:
+    agreement = found.top1_agreement or 0.0
     say(
-        f"On {found.images:,} test images its logits differ from the source's by at most {found.max_difference:.1e} "
-        f"(largest {found.largest_logit:.1f}); top-1 agreement {100 * found.top1_agreement:.2f} %."
+        f"On {found.examples:,} test images its logits differ from the source's by at most "
+        f"{found.worst.max_difference:.1e} (largest {found.worst.largest:.1f}); top-1 agreement "
+        f"{100 * agreement:.2f} %."
     )
     say(
-        f"It classifies {100 * found.accuracy:.2f} % of them right (its source {100 * found.source_accuracy:.2f} %), "
-        f"and takes {found.latency_ms:.3f} ms at batch 1 (its source in JAX {found.source_latency_ms:.3f} ms)."
+        f"It classifies {100 * found.score:.2f} % of them right (its source {100 * found.source_score:.2f} %), "
+        f"{_times(found)}."
     )
+
+
+def _say_of_arrays(contract: Mapping[str, Any], found: "Comparison") -> None:
+    for verb, part in (("takes", "inputs"), ("gives", "outputs")):
+        leaves = [f"{one['name']} {one['dtype']} [{', '.join(map(str, one['shape']))}]" for one in contract[part]]
+        say(f"It {verb} {'; '.join(leaves)}.")
+    for name, about in contract["free"].items():
+        if "at_most" in about:
+            say(f"{name} is at most {about['at_most']}, as in training.")
+    agreement = "" if found.top1_agreement is None else f"; top-1 agreement {100 * found.top1_agreement:.2f} %"
+    say(
+        f"On {found.examples:,} test examples it differs from its source by at most {found.worst.relative:.1e} of the "
+        f"largest value ({found.worst.name}){agreement}."
+    )
+    said = [
+        scores.write(value, found.score_name) + scores.unit(found.score_name)
+        for value in (found.score, found.source_score)
+    ]
+    say(f"Its {found.score_name} is {said[0]} (its source {said[1]}; {found.better} is better), {_times(found)}.")
+
+
+def _times(found: "Comparison") -> str:
+    return f"and takes {found.latency_ms:.3f} ms at batch 1 (its source in JAX {found.source_latency_ms:.3f} ms)"
 
 
 def _named(classes: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:

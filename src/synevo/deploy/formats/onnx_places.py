@@ -1,10 +1,11 @@
 """Rules for steps that move, repeat, cut or look up elements, in operations of ONNX, opset 18."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import GatherScatterMode
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from synevo.deploy.formats.graph import axis_taken, is_symbolic, taken, unsupported
@@ -76,7 +77,32 @@ def gather(writer: Writer, step: Step) -> Tensor:
         index, inside = _limited(writer, step, index, (one,))
         index = writer.node("Squeeze", index, writer.integers(-1))
         return Tensor(_filled(writer, step, writer.node("Gather", signal, index, axis=one), inside), order)
+    if len(graph.shape(step.operands[1])) == 1:
+        return Tensor(_one_window(writer, step, signal), order)
     return Tensor(_points(writer, step, signal), order)
+
+
+def _one_window(writer: Writer, step: Step, signal: str) -> str:
+    """Write a look-up of one window, which starts at the same place in every example."""
+    of, graph = step.parameters["dimension_numbers"], writer.graph
+    shape, sizes = graph.shape(step.operands[0]), step.parameters["slice_sizes"]
+    axes = tuple(of.start_index_map)
+    start = writer.node("Cast", writer.plain(step.operands[1]), to=TensorProto.INT64)
+    length = writer.sizes([sizes[axis] for axis in axes])
+    last = writer.node("Sub", writer.sizes([shape[axis] for axis in axes]), length)
+    limited = writer.node("Min", writer.node("Max", start, writer.integers(0)), last)
+    mode, known = GatherScatterMode.from_any(step.parameters["mode"]), graph.known(step.operands[1])
+    if mode == GatherScatterMode.FILL_OR_DROP and known is None:
+        same = writer.cast(writer.node("Equal", limited, start), np.int32)
+        inside = writer.cast(writer.node("ReduceMin", same, keepdims=0), np.bool_)
+    else:
+        inside = ""
+    end = writer.node("Add", limited, length)
+    name = writer.node("Slice", signal, limited, end, writer.integers(axes))
+    if of.collapsed_slice_dims:
+        name = writer.node("Squeeze", name, writer.integers(of.collapsed_slice_dims))
+    dtype = graph.dtype(step.operands[0])
+    return writer.choice(inside, name, writer.constant(_fill(step, dtype)), dtype) if inside else name
 
 
 def _points(writer: Writer, step: Step, signal: str) -> str:
@@ -119,21 +145,25 @@ def _filled(writer: Writer, step: Step, found: str, inside: str) -> str:
     """Return what was looked up, with JAX's value where the places are not `inside`."""
     if not inside:
         return found
-    dtype = writer.graph.dtype(step.operands[0])
-    if step.parameters["fill_value"] is not None:
-        value = step.parameters["fill_value"]
-    elif jnp.issubdtype(dtype, jnp.inexact):
-        value = np.nan
-    elif dtype == np.bool_:
-        value = True
-    else:
-        value = np.iinfo(dtype).min if np.issubdtype(dtype, np.signedinteger) else np.iinfo(dtype).max
     offset = step.parameters["dimension_numbers"].offset_dims
     made = [axis for axis in range(len(writer.graph.shapes[step.results[0]])) if axis not in offset]
     behind = [axis for axis in offset if not made or axis > made[0]]
     if behind:
         inside = writer.node("Unsqueeze", inside, writer.integers([axis - (made[0] if made else 0) for axis in behind]))
-    return writer.choice(inside, found, writer.constant(np.asarray(value, dtype)), dtype)
+    dtype = writer.graph.dtype(step.operands[0])
+    return writer.choice(inside, found, writer.constant(_fill(step, dtype)), dtype)
+
+
+def _fill(step: Step, dtype: Any) -> NDArray[Any]:
+    """Return the value that JAX gives for places outside."""
+    value = step.parameters["fill_value"]
+    if value is None and jnp.issubdtype(dtype, jnp.inexact):
+        value = np.nan
+    elif value is None and dtype == np.bool_:
+        value = True
+    elif value is None:
+        value = np.iinfo(dtype).min if np.issubdtype(dtype, np.signedinteger) else np.iinfo(dtype).max
+    return np.asarray(value, dtype)
 
 
 def dynamic_slice(writer: Writer, step: Step) -> Tensor:
