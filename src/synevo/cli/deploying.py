@@ -19,6 +19,7 @@ from synevo.report import scores
 
 if TYPE_CHECKING:
     from synevo.deploy.comparison import Comparison
+    from synevo.deploy.reload import Reloaded
 
 
 def predict(
@@ -31,7 +32,12 @@ def predict(
         ),
     ],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files to classify.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Image files to classify; for another task, .npz or .npy files of what the network takes.",
+            show_default=False,
+        ),
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes of each image to print.")] = 3,
     generation: Annotated[
@@ -41,11 +47,14 @@ def predict(
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Classify image files with the compacted network: the most probable classes, and their probabilities."""
+    """Answer with the compacted network: the most probable classes of images, or FILE-outputs.npz for arrays."""
     from synevo.deploy.classification import classify
     from synevo.deploy.reload import reload
 
     reloaded = reload(run, generation=generation, ancestor=ancestor)
+    if not reloaded.of_images:
+        _answer(run, reloaded, images, as_json=as_json)
+        return
     verdicts = classify(reloaded, images, top=top)
     if as_json:
         found = [asdict(verdict) | {"classes": _named(verdict.classes)} for verdict in verdicts]
@@ -61,6 +70,22 @@ def predict(
         for place, (name, probability) in enumerate(verdict.classes):
             table.add_row("" if place else verdict.file, name, f"{100 * probability:.2f} %")
     console().print(table)
+
+
+def _answer(run: Path, reloaded: "Reloaded", files: list[Path], *, as_json: bool) -> None:
+    """Write what a network gives for the arrays in each file to FILE-outputs.npz, in the working folder."""
+    from synevo.deploy.answering import answer, write_answer
+
+    answered = []
+    for file in files:
+        arrays, path = answer(reloaded, file), Path(f"{file.stem}-outputs.npz")
+        write_answer(path, arrays)
+        about = [{"name": name, "dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()]
+        answered.append({"file": str(file), "written": str(path), "outputs": about})
+        if not as_json:
+            say(f"{path}: " + "; ".join(f"{one['name']} {one['dtype']} {one['shape']}" for one in about))
+    if as_json:
+        say(json.dumps({"run": str(run), "generation": reloaded.generation, "answers": answered}, indent=2))
 
 
 @plan_options("data.data_dir")
