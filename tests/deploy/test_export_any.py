@@ -109,6 +109,13 @@ def maps() -> Problem:
 KINDS: dict[str, tuple[Any, Any]] = {"tokens": (Decoder, tokens), "pairs": (Pair, pairs), "maps": (SmallUNet, maps)}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def promotion() -> Iterator[None]:
+    """Published networks add arrays of different ranks."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunDir]]:
     """A run of each kind: an adopted network and an untrained offspring, compacted."""

@@ -104,7 +104,7 @@ class Reloaded:
         if part not in self.architecture:
             raise RunError(
                 f"This network is for the task {self.architecture.get('task')}, not for images of classes.",
-                remedy="Use it as a module, which synevo.load(path) gives; files are written for images alone.",
+                remedy="Use it as a module, which synevo.load(path) gives, or on arrays in a file: synevo predict.",
             )
         return self.architecture[part]
 
