@@ -126,7 +126,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunDir]
             names = {"ancestor": f"{__name__}:{network.__name__}", "task": f"{__name__}:{problem.__name__}"}
             run = synevo.adopt(network(nnx.Rngs(0)), problem(), run=name, **names)
             child = synevo.conceive(
-                jax.random.key(1), [run.organism()], keep_synapses=0.9, keep_clusters=0.6, inputs=run.inputs
+                jax.random.key(1), [run.organism()], keep_synapses=0.5, keep_clusters=0.7, inputs=run.inputs
             )
             run.add(child)
             folder = RunDir(Path(name).resolve())
