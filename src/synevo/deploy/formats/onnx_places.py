@@ -128,14 +128,11 @@ def _after(first: int, count: int) -> tuple[int, ...]:
 
 def _limited(writer: Writer, step: Step, index: str, axes: tuple[int, ...]) -> tuple[str, str]:
     """Return places [..., axes] brought into their axes, and whether they were there; "" where that does not matter."""
-    mode = GatherScatterMode.from_any(step.parameters["mode"])
-    if mode == GatherScatterMode.PROMISE_IN_BOUNDS:
-        return index, ""
     shape = writer.graph.shape(step.operands[0])
     last = writer.node("Sub", writer.sizes([shape[axis] for axis in axes]), writer.integers(1))
     limited = writer.node("Min", writer.node("Max", index, writer.integers(0)), last)
-    if mode == GatherScatterMode.CLIP:
-        return limited, ""
+    if GatherScatterMode.from_any(step.parameters["mode"]) != GatherScatterMode.FILL_OR_DROP:
+        return limited, ""  # places that are promised to be inside are limited, too, as XLA does
     there = writer.node("Cast", writer.node("Equal", limited, index), to=TensorProto.INT32)
     there = writer.node("ReduceMin", there, writer.integers(-1), keepdims=0)
     return limited, writer.node("Cast", there, to=TensorProto.BOOL)
