@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,10 +16,6 @@ from synevo.cli.options import Options, plan_options
 from synevo.cli.screens import console, say
 from synevo.errors import PlanError, did_you_mean
 from synevo.report import scores
-
-if TYPE_CHECKING:
-    from synevo.deploy.comparison import Comparison
-    from synevo.deploy.reload import Reloaded
 
 
 def predict(
@@ -72,7 +68,7 @@ def predict(
     console().print(table)
 
 
-def _answer(run: Path, reloaded: "Reloaded", files: list[Path], *, as_json: bool) -> None:
+def _answer(run: Path, reloaded: Any, files: list[Path], *, as_json: bool) -> None:
     """Write what a network gives for the arrays in each file to FILE-outputs.npz, in the working folder."""
     from synevo.deploy.answering import answer, write_answer
 
@@ -150,7 +146,7 @@ def export(
         _say_of_arrays(done.contract, found)
 
 
-def _say_of_images(found: "Comparison") -> None:
+def _say_of_images(found: Any) -> None:
     agreement = found.top1_agreement or 0.0
     say(
         f"On {found.examples:,} test images its logits differ from the source's by at most "
@@ -163,7 +159,7 @@ def _say_of_images(found: "Comparison") -> None:
     )
 
 
-def _say_of_arrays(contract: Mapping[str, Any], found: "Comparison") -> None:
+def _say_of_arrays(contract: Mapping[str, Any], found: Any) -> None:
     for verb, part in (("takes", "inputs"), ("gives", "outputs")):
         leaves = [f"{one['name']} {one['dtype']} [{', '.join(map(str, one['shape']))}]" for one in contract[part]]
         say(f"It {verb} {'; '.join(leaves)}.")
@@ -182,7 +178,7 @@ def _say_of_arrays(contract: Mapping[str, Any], found: "Comparison") -> None:
     say(f"Its {found.score_name} is {said[0]} (its source {said[1]}; {found.better} is better), {_times(found)}.")
 
 
-def _times(found: "Comparison") -> str:
+def _times(found: Any) -> str:
     return f"and takes {found.latency_ms:.3f} ms at batch 1 (its source in JAX {found.source_latency_ms:.3f} ms)"
 
 
