@@ -13,7 +13,7 @@ from jax import Array
 from synevo.deploy.classification import classify
 from synevo.deploy.delivery import deliver
 from synevo.deploy.reload import load, reload
-from synevo.errors import PlanError, RunError, TaskError
+from synevo.errors import ExportError, PlanError, RunError, TaskError
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
 from synevo.report.page.html import render_page
@@ -147,10 +147,11 @@ def test_what_is_for_images_of_classes_alone_is_refused(run: RunDir, tmp_path: P
         lambda: reloaded.classes,
         lambda: reloaded.task,
         lambda: classify(reloaded, [tmp_path / "a.png"], top=1),
-        lambda: deliver(reloaded, None, "safetensors", tmp_path / "out" / "net"),  # type: ignore[arg-type]
     ):
         with pytest.raises(RunError, match=f"for the task {__name__}:problem, not for images of classes"):
             use()
+    with pytest.raises(ExportError, match="tflite-int8 is for images of classes alone"):
+        deliver(reloaded, problem(), "tflite-int8", tmp_path / "out" / "net")
     assert not (tmp_path / "out").exists()
 
 

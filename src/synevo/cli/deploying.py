@@ -4,6 +4,7 @@ They are plain functions; `synevo.cli.app` makes commands of them.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from synevo.cli.looking import Ancestor, complete_run
 from synevo.cli.options import Options, plan_options
 from synevo.cli.screens import console, say
 from synevo.errors import PlanError, did_you_mean
+from synevo.report import scores
 
 
 def predict(
@@ -26,7 +28,12 @@ def predict(
         ),
     ],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files to classify.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Image files to classify; for another task, .npz or .npy files of what the network takes.",
+            show_default=False,
+        ),
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes of each image to print.")] = 3,
     generation: Annotated[
@@ -36,11 +43,14 @@ def predict(
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Classify image files with the compacted network: the most probable classes, and their probabilities."""
+    """Answer with the compacted network: the most probable classes of images, or FILE-outputs.npz for arrays."""
     from synevo.deploy.classification import classify
     from synevo.deploy.reload import reload
 
     reloaded = reload(run, generation=generation, ancestor=ancestor)
+    if not reloaded.of_images:
+        _answer(run, reloaded, images, as_json=as_json)
+        return
     verdicts = classify(reloaded, images, top=top)
     if as_json:
         found = [asdict(verdict) | {"classes": _named(verdict.classes)} for verdict in verdicts]
@@ -56,6 +66,22 @@ def predict(
         for place, (name, probability) in enumerate(verdict.classes):
             table.add_row("" if place else verdict.file, name, f"{100 * probability:.2f} %")
     console().print(table)
+
+
+def _answer(run: Path, reloaded: Any, files: list[Path], *, as_json: bool) -> None:
+    """Write what a network gives for the arrays in each file to FILE-outputs.npz, in the working folder."""
+    from synevo.deploy.answering import answer, write_answer
+
+    answered = []
+    for file in files:
+        arrays, path = answer(reloaded, file), Path(f"{file.stem}-outputs.npz")
+        write_answer(path, arrays)
+        about = [{"name": name, "dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()]
+        answered.append({"file": str(file), "written": str(path), "outputs": about})
+        if not as_json:
+            say(f"{path}: " + "; ".join(f"{one['name']} {one['dtype']} {one['shape']}" for one in about))
+    if as_json:
+        say(json.dumps({"run": str(run), "generation": reloaded.generation, "answers": answered}, indent=2))
 
 
 @plan_options("data.data_dir")
@@ -88,9 +114,9 @@ def export(
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test images."""
-    from synevo.data import datasets
-    from synevo.deploy.delivery import FORMATS, deliver, require_place
+    """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test data."""
+    from synevo.deploy.comparison import table
+    from synevo.deploy.delivery import FORMATS, deliver, problem_of, require_format, require_place
     from synevo.deploy.reload import best_compacted, reload
     from synevo.plan.compose import change
     from synevo.runs.rundir import RunDir, latest
@@ -105,22 +131,55 @@ def export(
     number = best_compacted(target) if generation is None else generation
     path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
     reloaded = reload(target.path, generation=number, ancestor=ancestor)
-    reloaded.require_images()  # before the data are read
+    require_format(reloaded, to)  # before the data are read
     require_place(path)
-    done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
+    done = deliver(reloaded, problem_of(plan), to, path)
     found = done.comparison
     if as_json:
-        say(json.dumps({"file": str(path), "bytes": done.size, **asdict(found)}, indent=2))
+        said = table(found, of_images=reloaded.of_images)
+        say(json.dumps({"file": str(path), "bytes": done.size, **said}, indent=2))
         return
     say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
+    if reloaded.of_images:
+        _say_of_images(found)
+    else:
+        _say_of_arrays(done.contract, found)
+
+
+def _say_of_images(found: Any) -> None:
+    agreement = found.top1_agreement or 0.0
     say(
-        f"On {found.images:,} test images its logits differ from the source's by at most {found.max_difference:.1e} "
-        f"(largest {found.largest_logit:.1f}); top-1 agreement {100 * found.top1_agreement:.2f} %."
+        f"On {found.examples:,} test images its logits differ from the source's by at most "
+        f"{found.worst.max_difference:.1e} (largest {found.worst.largest:.1f}); top-1 agreement "
+        f"{100 * agreement:.2f} %."
     )
     say(
-        f"It classifies {100 * found.accuracy:.2f} % of them right (its source {100 * found.source_accuracy:.2f} %), "
-        f"and takes {found.latency_ms:.3f} ms at batch 1 (its source in JAX {found.source_latency_ms:.3f} ms)."
+        f"It classifies {100 * found.score:.2f} % of them right (its source {100 * found.source_score:.2f} %), "
+        f"{_times(found)}."
     )
+
+
+def _say_of_arrays(contract: Mapping[str, Any], found: Any) -> None:
+    for verb, part in (("takes", "inputs"), ("gives", "outputs")):
+        leaves = [f"{one['name']} {one['dtype']} [{', '.join(map(str, one['shape']))}]" for one in contract[part]]
+        say(f"It {verb} {'; '.join(leaves)}.")
+    for name, about in contract["free"].items():
+        if "at_most" in about:
+            say(f"{name} is at most {about['at_most']}, as in training.")
+    agreement = "" if found.top1_agreement is None else f"; top-1 agreement {100 * found.top1_agreement:.2f} %"
+    say(
+        f"On {found.examples:,} test examples it differs from its source by at most {found.worst.relative:.1e} of the "
+        f"largest value ({found.worst.name}){agreement}."
+    )
+    said = [
+        scores.write(value, found.score_name) + scores.unit(found.score_name)
+        for value in (found.score, found.source_score)
+    ]
+    say(f"Its {found.score_name} is {said[0]} (its source {said[1]}; {found.better} is better), {_times(found)}.")
+
+
+def _times(found: Any) -> str:
+    return f"and takes {found.latency_ms:.3f} ms at batch 1 (its source in JAX {found.source_latency_ms:.3f} ms)"
 
 
 def _named(classes: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:

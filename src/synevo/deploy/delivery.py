@@ -1,38 +1,33 @@
 """Delivery: a network is written, opened again by the software of its format, and compared with its source.
 
-A file appears under its name only after it has classified real test images as its source does. The JSON beside it
-describes its input, its output, and the result of the comparison.
+A file appears under its name only after it has given for real test examples what its source gives. The JSON beside it
+describes its inputs, its outputs, and the result of the comparison.
 """
 
 import importlib
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from numpy.typing import NDArray
-
 from synevo import __version__
-from synevo.compaction.proof import TOLERANCE
-from synevo.data.datasets import Dataset
-from synevo.data.images import Images
+from synevo.data import datasets
+from synevo.data.problems import find_problem
+from synevo.deploy.comparison import Comparison, compare, table
+from synevo.deploy.interface import BATCH, Leaf, given, leaves_of, wanted, with_free_sizes
 from synevo.deploy.reload import Reloaded
-from synevo.deploy.schema import seal
 from synevo.errors import ExportError
 from synevo.files.writing import hash_of, require_replaceable, write, write_json
-from synevo.runs import measuring
+from synevo.plan.fields import CLASSIFICATION, Plan
+from synevo.runs.documents import seal
 from synevo.runs.lock import require_folder
 from synevo.runs.rundir import owner_of_file
 from synevo.tasks.classification import AS_THEY_ARE
+from synevo.tasks.task import InMemory, Problem, first
 
-BATCH, CHECKED, CALIBRATING = 256, 1000, 300
-"""Numbers of images: of a batch, of the comparison of a float format, and of the calibration of whole numbers."""
-
-Runner = Callable[[NDArray[np.uint8]], NDArray[Any]]
+CHECKED, CALIBRATING = 1000, 300
+"""Numbers of examples: of the comparison of a float format, and of the calibration of whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,8 @@ class Format:
     """A format: its module, the ending of its files, the software that runs them, and the `extra` of synevo it needs.
 
     `agreement` is the share of test images that must be classified as by the source. Below 1, numbers are coarser than
-    the source's: logits may differ, training images calibrate them, and the whole test split is classified.
+    the source's: logits may differ, training images calibrate them, and the whole test split is classified. So it is
+    for images alone.
     """
 
     module: str
@@ -50,12 +46,14 @@ class Format:
     agreement: float = 1.0
     rebuilt: bool = False
     """Whether the ancestor's factory is needed to open a file."""
+    resizable: bool = False
+    """Whether a file may leave sizes free beside the number of examples."""
 
 
 FORMATS: dict[str, Format] = {
-    "safetensors": Format("safetensors", "safetensors", "synevo", rebuilt=True),
-    "stablehlo": Format("stablehlo", "stablehlo", "JAX and flatbuffers"),
-    "onnx": Format("onnx", "onnx", "any ONNX runtime (opset 18)", extra="onnx"),
+    "safetensors": Format("safetensors", "safetensors", "synevo", rebuilt=True, resizable=True),
+    "stablehlo": Format("stablehlo", "stablehlo", "JAX and flatbuffers", resizable=True),
+    "onnx": Format("onnx", "onnx", "any ONNX runtime (opset 18)", extra="onnx", resizable=True),
     "tflite": Format("tflite", "tflite", "any LiteRT or TFLite interpreter", extra="tflite"),
     "tflite-int8": Format(
         "tflite_int8", "int8.tflite", "any LiteRT or TFLite interpreter", extra="tflite", agreement=0.95
@@ -64,62 +62,79 @@ FORMATS: dict[str, Format] = {
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The exported network beside its source on `images` test images: logits, classes, accuracies, ms at batch 1.
-
-    `max_difference` is between logits, `top1_agreement` the share of images in the same class.
-    """
-
-    images: int
-    max_difference: float
-    largest_logit: float
-    top1_agreement: float
-    accuracy: float
-    source_accuracy: float
-    latency_ms: float
-    source_latency_ms: float
-
-
-@dataclass(frozen=True)
 class Delivered:
-    """A file that was written and checked, and its size in bytes."""
+    """A file that was written and checked, its size in bytes, and the JSON beside it."""
 
     path: Path
     size: int
     comparison: Comparison
+    contract: Mapping[str, Any]
 
 
-def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Delivered:
+def problem_of(plan: Plan) -> Problem:
+    """Return the task and the examples of a plan; raise DataError or TaskError if there are none."""
+    if plan.task.name == CLASSIFICATION:
+        return datasets.load(plan.data, seed=plan.seed).problem
+    return find_problem(plan.task.name)
+
+
+def require_format(reloaded: Reloaded, name: str) -> None:
+    """Raise ExportError if a network cannot be written in the format `name`, whatever its steps."""
+    if FORMATS[name].agreement < 1 and not reloaded.of_images:
+        raise ExportError(
+            f"{name} is for images of classes alone, and this network is for the task "
+            f"{reloaded.architecture.get('task')}: whole numbers are calibrated for the range of pixels, and checked "
+            "by the classes that they give.",
+            remedy=f"Export it in floats: --to {name.partition('-')[0]}, onnx or stablehlo.",
+        )
+
+
+def deliver(reloaded: Reloaded, problem: Problem, name: str, path: Path) -> Delivered:
     """Write a network to `path` in the format `name`, and its description to `path`.json, after comparing it.
 
+    Sizes beside the number of examples are left free where the network's code and the format allow it.
+
     Raises:
-        RunError: if the network is not for images of classes.
         ExportError: if no file may be written there, an extra is missing, a step of the model has no counterpart in the
             format, or the written file does not compute the same as its source; then there is no file.
     """
-    reloaded.require_images()
+    require_format(reloaded, name)
     require_place(path)
     format_ = FORMATS[name]
     module = _module(name, format_)
+    open_ended = with_free_sizes(reloaded) if format_.resizable else reloaded
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if open_ended.free is not None:
+        try:
+            return _deliver(open_ended, problem, name, module, path)
+        except ExportError:  # at the sizes of the training, there may be a way
+            pass
+    return _deliver(replace(reloaded, free=None), problem, name, module, path)
+
+
+def _deliver(reloaded: Reloaded, problem: Problem, name: str, module: Any, path: Path) -> Delivered:
+    """Write a network and its description after comparing it, with the sizes that it has; errors as in `deliver`."""
+    format_, task = FORMATS[name], problem.task
     coarse = format_.agreement < 1
-    content = module.write(reloaded, *([dataset.train.pixels[:CALIBRATING]] if coarse else []))
+    calibration = leaves_of(reloaded, task, first(problem.train, CALIBRATING)) if coarse else []
+    content = module.write(reloaded, *calibration)
     contract = _contract(reloaded, format_, name, content)
     if coarse:
         contract["output"] |= module.describe(content)
         contract = seal(contract)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         unproven = Path(scratch) / path.name
         write(unproven, content)
         write_json(_beside(unproven), contract)
-        images = dataset.test if coarse else Images(dataset.test.pixels[:CHECKED], dataset.test.labels[:CHECKED])
+        examples = problem.test if coarse else InMemory(first(problem.test, CHECKED))
         opened = module.open_file(unproven, *([reloaded.ancestor] if format_.rebuilt else []))
-        comparison = _compare(reloaded, images, opened)
+        comparison = compare(reloaded, task, examples, opened)
         _check(comparison, format_, path)
-        write_json(_beside(unproven), {**contract, "checked": asdict(comparison)})
+        contract = {**contract, "checked": table(comparison, of_images=reloaded.of_images)}
+        write_json(_beside(unproven), contract)
         _beside(unproven).replace(_beside(path))
         unproven.replace(path)
-    return Delivered(path, len(content), comparison)
+    return Delivered(path, len(content), comparison, contract)
 
 
 def require_place(path: Path) -> None:
@@ -154,34 +169,61 @@ def _module(name: str, format_: Format) -> Any:
 
 
 def _contract(reloaded: Reloaded, format_: Format, name: str, content: bytes) -> dict[str, Any]:
-    """Return the description of a file for its users: its input, its output, its classes and its origin."""
-    height, width, channels = reloaded.shape
+    """Return the description of a file for its users: its inputs, its outputs and its origin."""
+    interface = _of_images(reloaded) if reloaded.of_images else _of_arrays(reloaded)
+    return seal(
+        {
+            **interface,
+            "format": name,
+            "synevo": __version__,
+            "generation": reloaded.generation,
+            "sha256": hash_of(content),
+            "bytes": len(content),
+            "runs_with": format_.needs,
+            "architecture": reloaded.architecture,
+        }
+    )
+
+
+def _of_images(reloaded: Reloaded) -> dict[str, Any]:
+    """Return what a network takes and gives that classifies images."""
     about = reloaded.architecture["input"]
-    contract = {
-        "format": name,
-        "synevo": __version__,
-        "generation": reloaded.generation,
-        "sha256": hash_of(content),
-        "bytes": len(content),
-        "runs_with": format_.needs,
+    (pixels,), (logits,) = given(reloaded), wanted(reloaded)
+    return {
         "input": {
-            "name": "pixels",
-            "dtype": "uint8",
-            "shape": ["n", height, width, channels],
+            **_described(pixels),
             "meaning": f"raw pixels, 0 … 255, channels last; {_normalised(about)}",
             "mean": about["mean"],
             "deviation": about["deviation"],
         },
-        "output": {
-            "name": "logits",
-            "dtype": "float32",
-            "shape": ["n", len(reloaded.classes)],
-            "meaning": "the largest is the class; softmax makes them probabilities",
-        },
+        "output": {**_described(logits), "meaning": "the largest is the class; softmax makes them probabilities"},
         "classes": reloaded.classes,
-        "architecture": reloaded.architecture,
     }
-    return seal(contract)
+
+
+def _of_arrays(reloaded: Reloaded) -> dict[str, Any]:
+    """Return what a network takes and gives: every array in its order, and the sizes that are free."""
+    return {
+        "inputs": [_described(leaf) for leaf in given(reloaded)],
+        "outputs": [_described(leaf) for leaf in wanted(reloaded)],
+        "free": {name: {"meaning": meaning} | bound for name, meaning, bound in _free(reloaded)},
+    }
+
+
+def _free(reloaded: Reloaded) -> Iterator[tuple[str, str, dict[str, int]]]:
+    """Yield name, meaning and bound of each free size."""
+    yield BATCH, "the number of examples", {}
+    free = reloaded.free
+    for shape in free.shapes if free else ():
+        for size in shape[1:]:
+            if isinstance(size, str):
+                name = size.rpartition("*")[-1]
+                bound = {"at_most": free.at_most[name]} if free and name in free.at_most else {}
+                yield name, f"where it stands, the size is {size}", bound
+
+
+def _described(leaf: Leaf) -> dict[str, Any]:
+    return {**asdict(leaf), "shape": list(leaf.shape)}
 
 
 def _normalised(about: Mapping[str, Any]) -> str:
@@ -191,43 +233,15 @@ def _normalised(about: Mapping[str, Any]) -> str:
     return "normalisation (pixel / 255 - mean) / deviation is part of the network"
 
 
-def _compare(reloaded: Reloaded, images: Images, exported: Runner) -> Comparison:
-    """Run the exported network and its source on images, and compare their logits, classes and times."""
-    compiled = jax.jit(reloaded.logits)
-
-    def source(pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        return np.asarray(compiled(reloaded.network, jnp.asarray(pixels)))
-
-    expected, found = (_run(runner, images) for runner in (source, exported))
-    one = images.pixels[:1]
-    timings = measuring.race({"exported": lambda: exported(one), "source": lambda: source(one)}, rounds=50)
-    classes = {name: logits.argmax(axis=1) for name, logits in (("found", found), ("expected", expected))}
-    return Comparison(
-        len(images),
-        float(np.abs(found - expected).max()),
-        float(np.abs(expected).max()),
-        float((classes["found"] == classes["expected"]).mean()),
-        float((classes["found"] == images.labels).mean()),
-        float((classes["expected"] == images.labels).mean()),
-        timings["exported"].median,
-        timings["source"].median,
-    )
-
-
-def _run(runner: Runner, images: Images) -> NDArray[np.float64]:
-    """Return the logits [images, classes] of all images, in batches; the last batch may be smaller."""
-    parts = [runner(images.pixels[first : first + BATCH]) for first in range(0, len(images), BATCH)]
-    return np.concatenate(parts).astype(np.float64)
-
-
 def _check(found: Comparison, format_: Format, path: Path) -> None:
-    near = found.max_difference <= TOLERANCE * max(found.largest_logit, 1.0)
-    if near if format_.agreement == 1 else found.top1_agreement >= format_.agreement:
+    agreement = found.top1_agreement if found.top1_agreement is not None else 1.0
+    if found.near if format_.agreement == 1 else agreement >= format_.agreement:
         return
+    worst = found.worst
+    agreed = f", and {100 * agreement:.2f} % of them are classified alike" if found.top1_agreement is not None else ""
     raise ExportError(
-        f"{path} was deleted, because it is not its source: logits differ by {found.max_difference:.2g} "
-        f"(largest {found.largest_logit:.3g}), and {100 * found.top1_agreement:.2f} % of {found.images} test images "
-        "are classified alike.",
+        f"{path} was deleted, because it is not its source: on {found.examples} test examples {worst.name} differs by "
+        f"{worst.max_difference:.2g} (largest {worst.largest:.3g}){agreed}.",
         remedy="Export to another format, such as stablehlo, and please report the model.",
     )
 

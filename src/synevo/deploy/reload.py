@@ -39,13 +39,34 @@ Ancestor = Callable[..., Any] | str
 """A factory, or its name: built in, or `package.module:factory`."""
 
 
+Sizes = tuple[int | str, ...]
+"""The sizes of an array; free ones are names, or products such as 8*height."""
+
+
+@dataclass(frozen=True)
+class Free:
+    """Free sizes: the `shapes` of the arrays that a network takes, and the bounds of their names."""
+
+    shapes: tuple[Sizes, ...]
+    at_most: Mapping[str, int]
+
+
 @dataclass(frozen=True)
 class Reloaded:
-    """A compacted network, its `architecture`, the document beside its weights, and the `ancestor` that built it."""
+    """A compacted network, its `architecture`, the document beside its weights, and the `ancestor` that built it.
+
+    `free` are the sizes that an export of it leaves open beside the number of examples.
+    """
 
     network: Network
     architecture: Mapping[str, Any]
     ancestor: Ancestor | None = None
+    free: Free | None = None
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the network is for images of classes."""
+        return "input" in self.architecture and "classes" in self.architecture
 
     @property
     def generation(self) -> int:
@@ -83,7 +104,7 @@ class Reloaded:
         if part not in self.architecture:
             raise RunError(
                 f"This network is for the task {self.architecture.get('task')}, not for images of classes.",
-                remedy="Use it as a module, which synevo.load(path) gives; files are written for images alone.",
+                remedy="Use it as a module, which synevo.load(path) gives, or on arrays in a file: synevo predict.",
             )
         return self.architecture[part]
 

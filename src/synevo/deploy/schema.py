@@ -14,13 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from synevo import ancestors
 from synevo.errors import RunError, damaged
 from synevo.files.tensors import Tensors
-from synevo.files.writing import canonical, hash_of
+from synevo.runs.documents import meaning
 from synevo.runs.rundir import ARCHITECTURE_FORMAT
 
 MOST_VALUES = 2**30
 """The most values that an example may have."""
-
-_SEALED = ("format", "sha256", "input", "output", "classes", "architecture")
 
 
 def _name(name: str) -> str:
@@ -149,18 +147,13 @@ def _check_format(path: Path, found: Any) -> None:
         )
 
 
-def seal(contract: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of an exported file with a hash of all that it means."""
-    return {**contract, "contract": _meaning(contract)}
-
-
 def check_contract(path: Path, contract: dict[str, Any]) -> None:
     """Raise RunError if the description of an exported file, which is at `path`, is not what was written.
 
     Older versions wrote no hash of it: there, what is said twice must agree.
     """
     if "contract" in contract:
-        if contract["contract"] != _meaning(contract):
+        if contract["contract"] != meaning(contract):
             raise damaged(path, "it is not what was written (its hash differs)")
         return
     architecture = contract["architecture"]
@@ -168,7 +161,3 @@ def check_contract(path: Path, contract: dict[str, Any]) -> None:
     same = contract["classes"] == architecture["classes"] and outer["shape"][1:] == inner["shape"]
     if not same or any(outer[name] != inner[name] for name in ("mean", "deviation")):
         raise damaged(path, "it contradicts itself about classes or input")
-
-
-def _meaning(contract: dict[str, Any]) -> str:
-    return hash_of(canonical({name: contract.get(name) for name in _SEALED}))

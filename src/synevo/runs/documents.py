@@ -7,10 +7,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synevo.errors import damaged
-from synevo.files.writing import hash_of, read, read_json
+from synevo.files.writing import canonical, hash_of, read, read_json
 from synevo.runs.rundir import RunDir
 
 _ENDING = ".json"
+
+_SEALED = ("format", "sha256", "input", "output", "classes", "architecture")
+"""What the description of an exported file means; one of a network that is not for images has `_MORE`, too."""
+
+_MORE = ("inputs", "outputs", "free")
 
 
 class _Machine(BaseModel):
@@ -46,12 +51,28 @@ def exported(run: RunDir) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def seal(contract: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of an exported file with a hash of all that it means."""
+    return {**contract, "contract": meaning(contract)}
+
+
+def meaning(contract: Mapping[str, Any]) -> str:
+    """Return the hash of all that the description of an exported file means."""
+    names = (*_SEALED, *(name for name in _MORE if name in contract))
+    return hash_of(canonical({name: contract.get(name) for name in names}))
+
+
 def require_export(run: RunDir, path: Path) -> None:
-    """Raise RunError if an exported file is not the one of its contract, or the contract contradicts the network."""
+    """Raise RunError if an exported file is not the one of its contract, or the contract contradicts the network.
+
+    Older versions wrote no hash of a contract.
+    """
     beside = path.with_name(f"{path.name}{_ENDING}")
     contract = read_json(beside)
     if hash_of(read(path)) != contract.get("sha256"):
         raise damaged(path, f"it is not the file that {beside.name} describes (its hash differs)")
+    if "contract" in contract and contract["contract"] != meaning(contract):
+        raise damaged(beside, "it is not what was written (its hash differs)")
     generation = contract.get("generation")
     if generation not in run.compacted():
         raise damaged(beside, f"its generation {generation} is not compacted")
@@ -66,4 +87,6 @@ def _interface(about: Any) -> tuple[Any, ...]:
     about = about if isinstance(about, Mapping) else {}
     given = about.get("input")
     inputs = given if isinstance(given, Mapping) else {}
-    return inputs.get("mean"), inputs.get("deviation"), about.get("classes")
+    listed = about.get("inputs", about.get("arguments"))
+    dtypes = [one.get("dtype") for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else None
+    return inputs.get("mean"), inputs.get("deviation"), about.get("classes"), dtypes

@@ -1,100 +1,124 @@
-"""The graph of an exported network: a program without branches from raw pixels to logits, for any number of images.
+"""The graph of an exported network: a program without branches from the arrays that a file takes to those it gives.
 
     uint8 pixels [n, height, width, channels] → (pixel / 255 - mean) / deviation → the network → logits [n, classes]
 
-The model is traced with a symbolic batch, so that the formats can tell which sizes depend on the number of images.
-Values that depend on the weights alone are computed here, once. Where the model cuts windows by reshaping, the steps
-become pooling.
+The model is traced with a symbolic batch, so that the formats can tell which sizes depend on the number of examples;
+lengths, heights and widths may be symbolic, too. Values that depend on the weights alone are computed here, once. Where
+the model cuts windows by reshaping, the steps become pooling.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import export
 from numpy.typing import NDArray
 
+from synevo.deploy.interface import Leaf, given, traced, wanted
 from synevo.deploy.reload import Reloaded
 from synevo.errors import ExportError
 from synevo.model.network import Network
-from synevo.wiring.tracing import Constant, Operand, Program, Step, trace
+from synevo.wiring.tracing import Constant, Operand, Program, Step
 
 Sizes = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The steps from the value `pixels` to the value `logits`; `shapes` may hold symbolic sizes."""
+    """The steps from the values `inputs` to the values `outputs`, which a file calls as `given` and `wanted` say.
 
-    pixels: int
-    logits: int
+    `shapes` may hold symbolic sizes; `dtypes` are those of the values, by number.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[Operand, ...]
     steps: tuple[Step, ...]
     constants: Mapping[int, NDArray[Any]]
     shapes: Mapping[int, Sizes]
+    dtypes: Mapping[int, Any]
+    given: tuple[Leaf, ...] = ()
+    wanted: tuple[Leaf, ...] = ()
+
+    @property
+    def pixels(self) -> int:
+        """The only input of a network for images."""
+        (pixels,) = self.inputs
+        return pixels
+
+    @property
+    def logits(self) -> int:
+        """The only output of a network for images."""
+        (logits,) = self.outputs
+        assert isinstance(logits, int)
+        return logits
 
     def shape(self, operand: Operand) -> Sizes:
         """Return the sizes of an operand."""
         return np.shape(operand.value) if isinstance(operand, Constant) else self.shapes[operand]
 
+    def dtype(self, operand: Operand) -> Any:
+        """Return the dtype of an operand: that of its value in JAX."""
+        known = self.known(operand)
+        return self.dtypes[operand] if known is None and isinstance(operand, int) else np.asarray(known).dtype
+
     def known(self, operand: Operand) -> NDArray[Any] | None:
-        """Return the value of an operand, or None if it depends on the images."""
+        """Return the value of an operand, or None if it depends on the input."""
         if isinstance(operand, Constant):
             return _narrow(np.asarray(operand.value))
         return self.constants.get(operand)
 
 
-def graph_of(reloaded: Reloaded) -> Graph:
-    """Return the graph of a compacted network; raise ExportError if its code depends on the number of images."""
-    network = reloaded.network
-    try:
-        (batch,) = export.symbolic_shape("n")
-        program = trace(
-            lambda arrays, pixels: reloaded.logits(network.like(arrays), pixels),
-            network.arrays,
-            jax.ShapeDtypeStruct((batch, *reloaded.shape), jnp.uint8),
-        )
-    except Exception as error:  # whatever the user's code raises
-        raise dependent(error) from error
-    (logits,) = program.outputs
-    assert isinstance(logits, int)
-    steps, constants = _fold(program, network)
-    return Graph(program.inputs[0], logits, tuple(_pool(steps, program.shapes)), constants, program.shapes)
+def graph_of(reloaded: Reloaded, images: int | None = None) -> Graph:
+    """Return the graph of a compacted network for any number of examples, or for this number of images.
 
-
-def dependent(error: Exception) -> ExportError:
-    """Return the error for a model that cannot be traced for any number of images."""
-    return ExportError(
-        f"The model cannot be written for any number of images: {type(error).__name__}: {str(error).splitlines()[0]}",
-        remedy="Write the batch as x.shape[0] or -1 in the model's code, and do not compute with it.",
+    Raises:
+        ExportError: if its code depends on a size that is free, or its arguments have no form that a file describes.
+    """
+    program = traced(reloaded, images)
+    steps, constants = _fold(program, reloaded.network)
+    return Graph(
+        program.inputs,
+        program.outputs,
+        tuple(_pool(steps, program.shapes)),
+        constants,
+        program.shapes,
+        program.dtypes,
+        given(reloaded),
+        wanted(reloaded),
     )
 
 
 def is_symbolic(size: Any) -> bool:
-    """Return True if a size depends on the number of images."""
+    """Return True if a size depends on the number of examples, or on another size that is free."""
     return not isinstance(size, int | np.integer)
 
 
 def taken(graph: Graph, step: Step) -> tuple[int, NDArray[Any]] | None:
     """Return the axis and the places of a gather along one axis; None if it is another gather.
 
-    The places must be the same for all images.
+    The places must be the same for all examples.
     """
-    of, places = step.parameters["dimension_numbers"], graph.known(step.operands[1])
-    if places is None or len(of.start_index_map) != 1 or of.operand_batching_dims:
+    axis, places = axis_taken(graph, step), graph.known(step.operands[1])
+    if axis is None or places is None:
+        return None
+    size, places = graph.shape(step.operands[0])[axis], places[..., 0]
+    inside = ((places >= 0) & (places < size)).all() if not is_symbolic(size) else False
+    return (axis, places) if inside else None
+
+
+def axis_taken(graph: Graph, step: Step) -> int | None:
+    """Return the axis of a gather of whole slices along one axis; None if it is another gather."""
+    of = step.parameters["dimension_numbers"]
+    if len(of.start_index_map) != 1 or of.operand_batching_dims:
         return None
     (axis,) = of.start_index_map
-    shape, places = graph.shape(step.operands[0]), places[..., 0]
+    shape, places = graph.shape(step.operands[0]), graph.shape(step.operands[1])[:-1]
     whole = all(a == axis or size == shape[a] for a, size in enumerate(step.parameters["slice_sizes"]))
     rank = len(graph.shapes[step.results[0]])
     made = tuple(place for place in range(rank) if place not in of.offset_dims)
-    in_place = made == tuple(range(axis, axis + places.ndim))
-    inside = ((places >= 0) & (places < shape[axis])).all() if not is_symbolic(shape[axis]) else False
-    if not (whole and in_place and inside and tuple(of.collapsed_slice_dims) == (axis,)):
-        return None
-    return axis, places
+    in_place = made == tuple(range(axis, axis + len(places)))
+    return axis if whole and in_place and tuple(of.collapsed_slice_dims) == (axis,) else None
 
 
 def unsupported(step: Step, target: str, why: str = "") -> ExportError:
@@ -106,20 +130,24 @@ def unsupported(step: Step, target: str, why: str = "") -> ExportError:
 
 
 def _fold(program: Program, network: Network) -> tuple[list[Step], dict[int, NDArray[Any]]]:
-    """Compute all steps that do not depend on the pixels; return the others, and the values that these read."""
+    """Compute all steps that do not depend on the input; return the others, and the values that are read at last."""
     known = {number: np.asarray(value) for number, value in program.constants.items()}
     known |= {number: np.asarray(network.arrays[name]) for name, number in program.arrays.items()}
     steps = []
     for step in program.steps:
         sizes = [size for result in step.results for size in program.shapes[result]]
-        if any(map(is_symbolic, sizes)) or any(isinstance(o, int) and o not in known for o in step.operands):
+        if (
+            step.primitive in _OF_SIZES
+            or any(map(is_symbolic, sizes))
+            or any(isinstance(o, int) and o not in known for o in step.operands)
+        ):
             steps.append(step)
             continue
         operands = [o.value if isinstance(o, Constant) else known[o] for o in step.operands]
         made = step.operation.bind(*map(jnp.asarray, operands), **step.parameters)
         values = made if step.operation.multiple_results else [made]
         known |= {result: np.asarray(value) for result, value in zip(step.results, values, strict=True)}
-    read = {operand for step in steps for operand in step.operands if isinstance(operand, int)}
+    read = {operand for step in steps for operand in step.operands if isinstance(operand, int)} | {*program.outputs}
     return steps, {number: _narrow(value) for number, value in known.items() if number in read}
 
 
@@ -128,6 +156,9 @@ def _narrow(value: NDArray[Any]) -> NDArray[Any]:
     narrow = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
     return value.astype(narrow.get(value.dtype, value.dtype))
 
+
+_OF_SIZES = ("dim_as_value",)
+"""Steps that read a symbolic size, and no value."""
 
 _PLACES, _WINDOWED = 4, 6
 _REDUCTIONS = {"reduce_max": "reduce_window_max", "reduce_sum": "reduce_window_sum"}

@@ -1,28 +1,28 @@
-"""ONNX: the graph in operations of opset 18, for any number of images, run by ONNX Runtime."""
+"""ONNX: the graph in operations of opset 18, for any number of examples, run by ONNX Runtime."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import helper
 
 from synevo.deploy.formats.graph import graph_of, unsupported
 from synevo.deploy.formats.onnx_rules import RULES
-from synevo.deploy.formats.onnx_writer import Writer
+from synevo.deploy.formats.onnx_writer import Tensor, Writer
+from synevo.deploy.interface import Leaf
 from synevo.deploy.reload import Reloaded
+from synevo.wiring.tracing import Step
 
 OPSET, IR_VERSION = 18, 9
 
 
 def write(reloaded: Reloaded) -> bytes:
-    """Return the content of an ONNX file with the model.
-
-    Its input is `pixels` uint8 [n, height, width, channels], its output `logits` float32 [n, classes].
+    """Return the content of an ONNX file with the model, whose inputs and outputs are those of its interface.
 
     Raises:
         ExportError: if a step has no counterpart in ONNX; the message names the line of the user's model.
@@ -30,27 +30,48 @@ def write(reloaded: Reloaded) -> bytes:
     graph = graph_of(reloaded)
     writer = Writer(graph)
     for step in graph.steps:
-        rule = RULES.get(step.primitive)
-        if rule is None:
-            raise unsupported(step, "ONNX")
-        made = rule(writer, step)
-        made = made if isinstance(made, list) else [made]
-        writer.tensors |= dict(zip(step.results, made, strict=True))
-    writer.node("Identity", writer.plain(graph.logits), result="logits")
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", *graph.shapes[graph.pixels][1:]])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", len(reloaded.classes)])
+        writer.tensors |= dict(zip(step.results, _written(writer, step), strict=True))
+    for output, leaf in zip(graph.outputs, graph.wanted, strict=True):
+        writer.node("Identity", writer.plain(output), result=leaf.name)
     model = helper.make_model(
-        helper.make_graph(writer.nodes, "synevo", [pixels], [logits], writer.initializers),
+        helper.make_graph(
+            writer.nodes, "synevo", [*map(_info, graph.given)], [*map(_info, graph.wanted)], writer.initializers
+        ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="synevo",
     )
-    helper.set_model_props(model, {"classes": json.dumps(reloaded.classes)})
+    if reloaded.of_images:
+        helper.set_model_props(model, {"classes": json.dumps(reloaded.classes)})
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 
 
-def open_file(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """Return the model in a file, as a function from pixels [n, height, width, channels] to logits [n, classes]."""
+def _written(writer: Writer, step: Step) -> list[Tensor]:
+    """Write a step and return its results; raise ExportError if it has no counterpart."""
+    rule = RULES.get(step.primitive)
+    if rule is None:
+        raise unsupported(step, "ONNX")
+    made = rule(writer, step)
+    return made if isinstance(made, list) else [made]
+
+
+def _info(leaf: Leaf) -> Any:
+    return helper.make_tensor_value_info(
+        leaf.name, helper.np_dtype_to_tensor_dtype(jnp.dtype(leaf.dtype)), list(leaf.shape)
+    )
+
+
+def open_file(path: Path) -> Callable[..., Any]:
+    """Return the model in a file, as a function from the arrays that it takes to those that it gives.
+
+    One array is given as it is, several as a list.
+    """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda pixels: np.asarray(session.run(["logits"], {"pixels": pixels})[0])
+    names = [one.name for one in session.get_inputs()]
+
+    def run(*leaves: NDArray[Any]) -> Any:
+        found = session.run(None, dict(zip(names, leaves, strict=True)))
+        return found[0] if len(found) == 1 else found
+
+    return run

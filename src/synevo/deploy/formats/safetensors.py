@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from synevo.deploy.interface import answers
 from synevo.deploy.reload import Ancestor, Reloaded, reload
 from synevo.files.tensors import pack_tensors
 
@@ -18,12 +18,11 @@ def write(reloaded: Reloaded) -> bytes:
     return pack_tensors({name: np.asarray(array) for name, array in reloaded.network.arrays.items()})
 
 
-def open_file(path: Path, ancestor: Ancestor | None = None) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """Return the network in a file and the JSON beside it, as a function from pixels to logits.
+def open_file(path: Path, ancestor: Ancestor | None = None) -> Callable[..., Any]:
+    """Return the network in a file and the JSON beside it, as a function from the arrays it takes to those it gives.
 
-    Pixels are uint8 [n, height, width, channels], logits float32 [n, classes]. `ancestor` and errors are those of
-    `synevo.load`.
+    `ancestor` and errors are those of `synevo.load`.
     """
     reloaded = reload(path, ancestor=ancestor)
-    run = jax.jit(reloaded.logits)
-    return lambda pixels: np.asarray(run(reloaded.network, jnp.asarray(pixels)))
+    run = jax.jit(lambda network, *leaves: answers(reloaded, network, *leaves))
+    return lambda *leaves: jax.tree.map(np.asarray, run(reloaded.network, *map(jnp.asarray, leaves)))
