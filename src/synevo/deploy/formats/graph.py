@@ -27,13 +27,17 @@ Sizes = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Graph:
-    """The steps from the value `pixels` to the value `logits`; `shapes` may hold symbolic sizes."""
+    """The steps from the value `pixels` to the value `logits`; `shapes` may hold symbolic sizes.
+
+    `dtypes` are those of the values, by number.
+    """
 
     pixels: int
     logits: int
     steps: tuple[Step, ...]
     constants: Mapping[int, NDArray[Any]]
     shapes: Mapping[int, Sizes]
+    dtypes: Mapping[int, Any]
 
     def shape(self, operand: Operand) -> Sizes:
         """Return the sizes of an operand."""
@@ -46,11 +50,15 @@ class Graph:
         return self.constants.get(operand)
 
 
-def graph_of(reloaded: Reloaded) -> Graph:
-    """Return the graph of a compacted network; raise ExportError if its code depends on the number of images."""
+def graph_of(reloaded: Reloaded, images: int | None = None) -> Graph:
+    """Return the graph of a compacted network for any number of images, or for this one.
+
+    Raises:
+        ExportError: if its code depends on the number of images.
+    """
     network = reloaded.network
     try:
-        (batch,) = export.symbolic_shape("n")
+        batch = export.symbolic_shape("n")[0] if images is None else images
         program = trace(
             lambda arrays, pixels: reloaded.logits(network.like(arrays), pixels),
             network.arrays,
@@ -61,7 +69,7 @@ def graph_of(reloaded: Reloaded) -> Graph:
     (logits,) = program.outputs
     assert isinstance(logits, int)
     steps, constants = _fold(program, network)
-    return Graph(program.inputs[0], logits, tuple(_pool(steps, program.shapes)), constants, program.shapes)
+    return Graph(program.inputs[0], logits, tuple(_pool(steps, program.shapes)), constants, program.shapes, program.dtypes)
 
 
 def dependent(error: Exception) -> ExportError:
