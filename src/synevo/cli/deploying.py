@@ -72,7 +72,7 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="safetensors, stablehlo, onnx, tflite or tflite-int8.",
+            help="safetensors, stablehlo, onnx, tflite, tflite-int8, c or c-int8.",
             show_default=False,
         ),
     ] = "",
@@ -110,9 +110,12 @@ def export(
     done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
     found = done.comparison
     if as_json:
-        say(json.dumps({"file": str(path), "bytes": done.size, **asdict(found)}, indent=2))
+        say(json.dumps({"file": str(path), "bytes": done.size, **(asdict(found) if found else {"checked": False})}, indent=2))
         return
     say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
+    if found is None:
+        say("Not checked: there is no C compiler (cc) on this machine. Install one and export again, or check it there.")
+        return
     say(
         f"On {found.images:,} test images its logits differ from the source's by at most {found.max_difference:.1e} "
         f"(largest {found.largest_logit:.1f}); top-1 agreement {100 * found.top1_agreement:.2f} %."

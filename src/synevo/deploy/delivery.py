@@ -60,6 +60,8 @@ FORMATS: dict[str, Format] = {
     "tflite-int8": Format(
         "tflite_int8", "int8.tflite", "any LiteRT or TFLite interpreter", extra="tflite", agreement=0.95
     ),
+    "c": Format("c.floats", "c", "any C99 or C++ compiler"),
+    "c-int8": Format("c.whole", "int8.c", "any C99 or C++ compiler", agreement=0.95),
 }
 
 
@@ -82,15 +84,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Delivered:
-    """A file that was written and checked, and its size in bytes."""
+    """A file that was written, its size in bytes, and how the check ended; None if nothing here can run the file."""
 
     path: Path
     size: int
-    comparison: Comparison
+    comparison: Comparison | None
 
 
 def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Delivered:
     """Write a network to `path` in the format `name`, and its description to `path`.json, after comparing it.
+
+    Without the compiler that a C file needs, there is no comparison.
 
     Raises:
         RunError: if the network is not for images of classes.
@@ -107,6 +111,8 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
     if coarse:
         contract["output"] |= module.describe(content)
         contract = seal(contract)
+    if hasattr(module, "costs"):
+        contract["costs"] = module.costs(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         unproven = Path(scratch) / path.name
@@ -114,9 +120,10 @@ def deliver(reloaded: Reloaded, dataset: Dataset, name: str, path: Path) -> Deli
         write_json(_beside(unproven), contract)
         images = dataset.test if coarse else Images(dataset.test.pixels[:CHECKED], dataset.test.labels[:CHECKED])
         opened = module.open_file(unproven, *([reloaded.ancestor] if format_.rebuilt else []))
-        comparison = _compare(reloaded, images, opened)
-        _check(comparison, format_, path)
-        write_json(_beside(unproven), {**contract, "checked": asdict(comparison)})
+        comparison = None if opened is None else _compare(reloaded, images, opened)
+        if comparison is not None:
+            _check(comparison, format_, path)
+        write_json(_beside(unproven), {**contract, "checked": None if comparison is None else asdict(comparison)})
         _beside(unproven).replace(_beside(path))
         unproven.replace(path)
     return Delivered(path, len(content), comparison)

@@ -69,7 +69,9 @@ def graph_of(reloaded: Reloaded, images: int | None = None) -> Graph:
     (logits,) = program.outputs
     assert isinstance(logits, int)
     steps, constants = _fold(program, network)
-    return Graph(program.inputs[0], logits, tuple(_pool(steps, program.shapes)), constants, program.shapes, program.dtypes)
+    return Graph(
+        program.inputs[0], logits, tuple(_pool(steps, program.shapes)), constants, program.shapes, program.dtypes
+    )
 
 
 def dependent(error: Exception) -> ExportError:

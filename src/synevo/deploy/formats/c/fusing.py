@@ -127,9 +127,7 @@ def _follow(
     return after, taken
 
 
-def _by_channel(
-    graph: Graph, operand: Operand, axes: tuple[int, ...], outputs: int
-) -> NDArray[np.float64] | None:
+def _by_channel(graph: Graph, operand: Operand, axes: tuple[int, ...], outputs: int) -> NDArray[np.float64] | None:
     """Return a known operand as one number an output channel; None if it is not known, or differs elsewhere."""
     known = graph.known(operand)
     if known is None or not np.issubdtype(known.dtype, np.floating):
@@ -146,7 +144,9 @@ def _by_channel(
 _Follow = Callable[[After, int, list[NDArray[np.float64]]], After | None]
 
 
-def _affine(change: Callable[[After, int, NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]) -> _Follow:
+def _affine(
+    change: Callable[[After, int, NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> _Follow:
     """Return the rule of a step that multiplies or adds; there is none once a result has bounds."""
 
     def follow(after: After, place: int, others: list[NDArray[np.float64]]) -> After | None:
@@ -190,15 +190,15 @@ def _one_number(others: list[NDArray[np.float64]]) -> float | None:
 _AFTER: dict[str, _Follow] = {
     **dict.fromkeys(("add", "add_any"), _affine(lambda after, _, other: (after.factor, after.shift + other))),
     "sub": _affine(
-        lambda after, place, other: (after.factor, after.shift - other)
-        if place == 0
-        else (-after.factor, other - after.shift)
+        lambda after, place, other: (
+            (after.factor, after.shift - other) if place == 0 else (-after.factor, other - after.shift)
+        )
     ),
     "mul": _affine(lambda after, _, other: (after.factor * other, after.shift * other)),
     "div": _affine(
-        lambda after, place, other: (after.factor / other, after.shift / other)
-        if place == 0
-        else (after.factor * np.nan, after.shift)
+        lambda after, place, other: (
+            (after.factor / other, after.shift / other) if place == 0 else (after.factor * np.nan, after.shift)
+        )
     ),
     "neg": _affine(lambda after, _, __: (-after.factor, -after.shift)),
     "max": _maximum,

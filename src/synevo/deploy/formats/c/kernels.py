@@ -98,7 +98,11 @@ _SHORT = {FLOAT: "f", BYTE: "q"}
 
 def layer_text(variant: Variant) -> str:
     """Return the definition of the C type of a variant's layers."""
-    more = "" if variant.source == FLOAT else "  const float *factors;  /* from a sum to what it stands for */\n  float zero;\n"
+    more = (
+        ""
+        if variant.source == FLOAT
+        else "  const float *factors;  /* from a sum to what it stands for */\n  float zero;\n"
+    )
     return LAYER.format(
         place=variant.place,
         weight=variant.source,
@@ -201,7 +205,10 @@ def _blocks(variant: Variant) -> list[str]:
     body += [
         "      for (int t = 0; t < count; t++, w += 4) {",
         f"        const {variant.source} *p = corner + places[t];",
-        *(f"        FOUR {name}[i] += w[{output}] * p[{LANES * place} + i];" for (output, place), name in names.items()),
+        *(
+            f"        FOUR {name}[i] += w[{output}] * p[{LANES * place} + i];"
+            for (output, place), name in names.items()
+        ),
         "      }",
         f"      {variant.target} block[32];",
     ]

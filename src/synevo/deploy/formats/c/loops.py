@@ -1,6 +1,6 @@
 """Loops over the elements of arrays, as few as their places allow: axes that follow each other in every array are one.
 
-    for each (i, j) of 16 × 784: floats[100 + 784 * i0 + i1] = …
+for each (i, j) of 16 × 784: floats[100 + 784 * i0 + i1] = …
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,8 +35,10 @@ class Walk:
         return f"{self.tables[which]}[{text}]" if self.tables[which] else text
 
     def around(self, body: Iterable[str]) -> list[str]:
-        """Return the loops with these lines inside."""
+        """Return the loops with these lines inside; a block of its own if there is a single element."""
         lines = list(body)
+        if not self.sizes and len(lines) > 1:
+            return ["{", *indented(lines), "}"]
         for depth in reversed(range(len(self.sizes))):
             name = f"{self.letter}{depth}"
             head = f"for (int {name} = 0; {name} < {self.sizes[depth]}; {name}++) {{"
@@ -44,9 +46,7 @@ class Walk:
         return lines
 
 
-def walk(
-    arrays: Sequence[Places], order: Sequence[int], tabled: Callable[[Places], str], letter: str = "i"
-) -> Walk:
+def walk(arrays: Sequence[Places], order: Sequence[int], tabled: Callable[[Places], str], letter: str = "i") -> Walk:
     """Return the loops over arrays of places of one shape, the axes in this order from the outermost.
 
     `tabled` stores a table of places, and returns its name.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from synevo.deploy.formats.c.expressions import type_of
-from synevo.deploy.formats.c.loops import Places, indented, walk
+from synevo.deploy.formats.c.loops import Places, walk
 from synevo.deploy.formats.c.memory import Operation
 from synevo.deploy.formats.c.values import FLOAT, Buffer, View, affine, contiguous, number, storage_order
 from synevo.deploy.formats.c.writer import Writer, load, store
@@ -36,9 +36,15 @@ def write_windows(writer: Writer, step: Step, kind: str) -> None:
     if any(map(any, of["padding"])) or any(stretch != 1 for stretch in of["base_dilation"]):
         view = _padded(writer, step, view, kind)
     places, shape = view.places, writer.shape(step.results[0])
-    target_like = places[tuple(slice(0, (size - 1) * stride + 1, stride) for size, stride in zip(shape, of["window_strides"], strict=True))]
+    target_like = places[
+        tuple(
+            slice(0, (size - 1) * stride + 1, stride) for size, stride in zip(shape, of["window_strides"], strict=True)
+        )
+    ]
     reach = zip(of["window_dimensions"], of["window_dilation"], strict=True)
     inner = places[tuple(slice(0, (size - 1) * stretch + 1, stretch) for size, stretch in reach)]
+    if kind != "sum" and view.buffer.quantum is not None:
+        writer.quanta[step.results[0]] = view.buffer.quantum  # an extreme is one of its window's numbers
     target = writer.make(step.results[0], target_like)
     _write(writer, step, kind, view, target, target_like, inner)
 
@@ -66,9 +72,7 @@ def _padded(writer: Writer, step: Step, view: View, kind: str) -> View:
     return View(buffer, places)
 
 
-def _write(
-    writer: Writer, step: Step, kind: str, view: View, target: View, outer: Places, inner: Places
-) -> None:
+def _write(writer: Writer, step: Step, kind: str, view: View, target: View, outer: Places, inner: Places) -> None:
     """Add loops over results, whose elements stand at `outer` places, around loops over `inner` ones."""
     around = walk([target.places, outer], storage_order(target.places), writer.places_table)
     within = walk([inner - inner.flat[0]], storage_order(inner), writer.places_table, "k")
@@ -85,14 +89,9 @@ def _write(
         stored = store(target.buffer, around.index(0), around.starts[0], "s", raw=same)
         if same and target.buffer.quantum is not None:
             stored = stored.replace("= (int8_t)(s)", "= (int8_t)s")
-        return around.around([f"{held} s = {begin};", *braced(body), stored])
+        return around.around([f"{held} s = {begin};", *body, stored])
 
     writer.operations.append(Operation(f"{step.name} ({step.where})", (view.buffer,), target.buffer, lines))
-
-
-def braced(lines: list[str]) -> list[str]:
-    """Return lines as a block of their own, unless they are a loop."""
-    return lines if lines[0].startswith("for") else ["{", *indented(lines), "}"]
 
 
 def write_product(writer: Writer, step: Step) -> None:

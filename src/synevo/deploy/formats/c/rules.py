@@ -28,9 +28,7 @@ def _moved(move: Callable[[Writer, Step, Places], Places | Sequence[Places]]) ->
         view = writer.view(step.operands[0])
         made = move(writer, step, view.places)
         made = made if isinstance(made, list | tuple) else [made]
-        writer.values |= {
-            result: view.moved(places) for result, places in zip(step.results, made, strict=True)
-        }
+        writer.values |= {result: view.moved(places) for result, places in zip(step.results, made, strict=True)}
 
     return rule
 

@@ -1,21 +1,21 @@
 """The C file: what it says about itself, its constants, its loops, and one function for a network."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from synevo import __version__
 from synevo.deploy.formats.c.elementwise import write_loop
 from synevo.deploy.formats.c.expressions import EXPRESSIONS
-from synevo.deploy.formats.c.fusing import fuse
+from synevo.deploy.formats.c.fusing import Fused
 from synevo.deploy.formats.c.kernels import PRELUDE, kernel_text, layer_text
 from synevo.deploy.formats.c.loops import indented
 from synevo.deploy.formats.c.memory import place
 from synevo.deploy.formats.c.rules import RULES
-from synevo.deploy.formats.c.values import BYTE, FLOAT, POOLS, WORD, Buffer, View, contiguous
+from synevo.deploy.formats.c.values import FLOAT, POOLS, Buffer, Quantum, View, contiguous
 from synevo.deploy.formats.c.writer import BYTES, Writer
-from synevo.deploy.formats.graph import Graph
 from synevo.wiring.tracing import Step
 
 HELPERS = {
@@ -38,28 +38,14 @@ static int8_t whole(float value)
 }
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """What a C program costs: bytes of static buffers and of constants, multiply-adds of living and of all synapses."""
-
-    buffers: int
-    constants: int
-    living: int
-    stored: int
-
-
-def written(graph: Graph) -> Writer:
-    """Return the writer of a graph once all of its steps are written.
+def written(fused: Fused, quanta: Mapping[int, Quantum] | None = None) -> Writer:
+    """Return the writer of a program once all of its steps are written, in whole numbers where `quanta` says so.
 
     Raises:
         ExportError: if a step has no counterpart in C; the message names the line of the user's model.
     """
-    return write_steps(Writer(fuse(graph)))
-
-
-def write_steps(writer: Writer) -> Writer:
-    """Write all steps of a program."""
-    graph = writer.fused.graph
+    writer = Writer(fused, dict(quanta or {}))
+    graph = fused.graph
     shape = writer.shape(graph.pixels)
     pixels = Buffer("uint8_t", int(np.prod(shape)), name="pixels")
     writer.values[graph.pixels] = View(pixels, contiguous(shape, tuple(range(len(shape)))))
@@ -81,15 +67,10 @@ def write_steps(writer: Writer) -> Writer:
     return writer
 
 
-def text_of(writer: Writer, name: str, about: list[str]) -> tuple[str, Sizes]:
-    """Return the C file of a program whose function is called `name`, and what it costs; `about` heads its comment."""
+def text_of(writer: Writer, architecture: Mapping[str, Any]) -> str:
+    """Return the C file of a program; `architecture` is the document of its network."""
+    name = name_of(architecture)
     pools = {kind: size for kind, size in place(writer.operations).items() if size}
-    sizes = Sizes(
-        sum(BYTES[kind] * size for kind, size in pools.items()),
-        writer.constant_bytes,
-        sum(one.living for one in writer.operations),
-        sum(one.stored for one in writer.operations),
-    )
     body = []
     for operation in writer.operations:
         body += [f"/* {operation.title} */"] if operation.title else []
@@ -100,7 +81,7 @@ def text_of(writer: Writer, name: str, about: list[str]) -> tuple[str, Sizes]:
     inputs = int(np.prod(writer.shape(writer.fused.graph.pixels)))
     outputs = int(np.prod(writer.shape(writer.fused.final[0])))
     parts = [
-        _comment(name, about, sizes),
+        _comment(name, architecture, writer, pools),
         _declarations(name, inputs, outputs),
         f"#ifndef {name.upper()}_HEADER",
         "",
@@ -121,15 +102,23 @@ def text_of(writer: Writer, name: str, about: list[str]) -> tuple[str, Sizes]:
         _main(name),
         f"#endif /* {name.upper()}_HEADER */",
     ]
-    return "\n".join(parts) + "\n", sizes
+    return "\n".join(parts) + "\n"
 
 
-def _comment(name: str, about: list[str], sizes: Sizes) -> str:
+def _comment(name: str, architecture: Mapping[str, Any], writer: Writer, pools: Mapping[str, int]) -> str:
+    """Return the comment at the head of a file: where it comes from, what it costs, and how it is used."""
+    buffers = sum(BYTES[kind] * size for kind, size in pools.items())
+    living, stored = (sum(getattr(one, which) for one in writer.operations) for which in ("living", "stored"))
     lines = [
-        *about,
+        f"{architecture.get('ancestor', 'a network')}, generation {architecture['generation']}, "
+        f"written by synevo {__version__}.",
         "",
-        f"static buffers: {sizes.buffers} bytes; constants: {sizes.constants} bytes",
-        f"multiply-adds: {sizes.living} of living synapses, {sizes.stored} of all",
+        f"void {name}(const uint8_t *pixels, float *logits);",
+        "",
+        *_interface(architecture),
+        "",
+        f"static buffers: {buffers} bytes; constants: {writer.constant_bytes} bytes",
+        f"multiply-adds: {living} of living synapses, {stored} of all",
         "",
         "It needs a C99 or C++ compiler and <math.h>, no heap and no file, and computes one example a call.",
         "Buffers are static: two threads must not call it at the same time.",
@@ -137,6 +126,15 @@ def _comment(name: str, about: list[str], sizes: Sizes) -> str:
         f"As a program, from pixels on stdin to logits on stdout: cc -O2 -D{name.upper()}_MAIN FILE -lm",
     ]
     return "\n".join(["/*", *(f" * {line}".rstrip() for line in lines), " */"])
+
+
+def _interface(architecture: Mapping[str, Any]) -> list[str]:
+    """Return what the pixels and the logits of a network for images are."""
+    shape, classes = tuple(architecture["input"]["shape"]), architecture["classes"]
+    return [
+        f"pixels: {' x '.join(map(str, shape))} (rows, columns, channels), 0 ... 255; normalisation is part of it",
+        f"logits: {len(classes)}; the largest is the class",
+    ]
 
 
 def _declarations(name: str, inputs: int, outputs: int) -> str:
@@ -193,6 +191,3 @@ def name_of(architecture: Any) -> str:
     clean = re.sub(r"\W+", "_", snake).strip("_").lower() or "network"
     clean = clean if clean[0].isalpha() else f"network_{clean}"
     return f"{clean}_g{int(architecture['generation']):02d}"
-
-
-__all__ = ["BYTE", "WORD", "Sizes", "name_of", "text_of", "write_steps", "written"]

@@ -65,7 +65,9 @@ def write_contraction(writer: Writer, contraction: Contraction) -> None:
     living = pixels * int(np.count_nonzero(one.weights))
     title = f"{one.title}: {np.count_nonzero(one.weights)} of {one.weights.size} synapses, {chosen.kernel.name}"
     writer.operations.append(
-        Operation(title, (source,), target.buffer, lines, living, pixels * one.weights.size, ((source, _reach(chosen)),))
+        Operation(
+            title, (source,), target.buffer, lines, living, pixels * one.weights.size, ((source, _reach(chosen)),)
+        )
     )
     if back is not None:
         writer.copy(target, back)
@@ -88,7 +90,9 @@ def choose(contraction: Contraction, *, framed: bool) -> Chosen:
         blocks = len(lists) * lanes * one.items
         each = kernel.rows * kernel.columns * kernel.outputs
         if all(len(places) <= MOST_PLACES for places, _ in lists):
-            found.append(Chosen(kernel, one, lists, one.items * lanes * terms * each * kernel.ns + blocks * kernel.ns_block))
+            found.append(
+                Chosen(kernel, one, lists, one.items * lanes * terms * each * kernel.ns + blocks * kernel.ns_block)
+            )
     return min(found, key=lambda one: one.ns)
 
 
@@ -174,7 +178,9 @@ def _layer(writer: Writer, variant: Variant, chosen: Chosen, target: Buffer, out
     together = chosen.kernel.outputs
     padded = -(-one.outputs // together) * together
     factor, shift = (np.pad(values, (0, padded - one.outputs)) for values in (after.factor, after.shift))
-    weights = [table * factor[first * together : (first + 1) * together] for first, (_, table) in enumerate(chosen.lists)]
+    weights = [
+        table * factor[first * together : (first + 1) * together] for first, (_, table) in enumerate(chosen.lists)
+    ]
     places = np.concatenate([places for places, _ in chosen.lists])
     counts = np.array([len(places) for places, _ in chosen.lists])
     fields = [writer.table(places, variant.place, "places")]
@@ -187,7 +193,9 @@ def _layer(writer: Writer, variant: Variant, chosen: Chosen, target: Buffer, out
         source = one.buffer.quantum
         assert source is not None
         scales = _scales(weights)
-        whole = [np.rint(table / scales[first * together : (first + 1) * together]) for first, table in enumerate(weights)]
+        whole = [
+            np.rint(table / scales[first * together : (first + 1) * together]) for first, table in enumerate(weights)
+        ]
         sums = np.concatenate([table.sum(axis=0) for table in whole])
         bias = np.rint(shift / (scales * source.scale)) - source.zero * sums
         factors, zero = scales * source.scale, 0.0

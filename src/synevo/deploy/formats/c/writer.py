@@ -1,6 +1,6 @@
 """The writer of a C program: where each value stands, the operations so far, and the constants that they read."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,7 @@ class Writer:
     """
 
     fused: Fused
-    quanta: Mapping[int, Quantum] = field(default_factory=dict)
+    quanta: dict[int, Quantum] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
     values: dict[int, View] = field(default_factory=dict)
     frames: dict[int, Frame] = field(default_factory=dict)
