@@ -110,11 +110,17 @@ def export(
     done = deliver(reloaded, datasets.load(plan.data, seed=plan.seed), to, path)
     found = done.comparison
     if as_json:
-        say(json.dumps({"file": str(path), "bytes": done.size, **(asdict(found) if found else {"checked": False})}, indent=2))
+        say(
+            json.dumps(
+                {"file": str(path), "bytes": done.size, **(asdict(found) if found else {"checked": False})}, indent=2
+            )
+        )
         return
     say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
     if found is None:
-        say("Not checked: there is no C compiler (cc) on this machine. Install one and export again, or check it there.")
+        say(
+            "Not checked: there is no C compiler (cc) on this machine. Install one and export again, or check it there."
+        )
         return
     say(
         f"On {found.images:,} test images its logits differ from the source's by at most {found.max_difference:.1e} "

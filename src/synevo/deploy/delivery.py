@@ -60,8 +60,8 @@ FORMATS: dict[str, Format] = {
     "tflite-int8": Format(
         "tflite_int8", "int8.tflite", "any LiteRT or TFLite interpreter", extra="tflite", agreement=0.95
     ),
-    "c": Format("c.floats", "c", "any C99 or C++ compiler"),
-    "c-int8": Format("c.whole", "int8.c", "any C99 or C++ compiler", agreement=0.95),
+    "c": Format("c_float", "c", "any C99 or C++ compiler"),
+    "c-int8": Format("c_int8", "int8.c", "any C99 or C++ compiler", agreement=0.95),
 }
 
 

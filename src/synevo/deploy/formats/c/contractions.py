@@ -179,7 +179,7 @@ def _signal(writer: Writer, step: Step) -> View:
     plain = {*of["window_strides"], *of["lhs_dilation"]} == {1}
     places = view.places
     frame = writer.frames.get(value) if isinstance(value, int) else None
-    if plain and frame is not None and writer.values[value].buffer is view.buffer:
+    if plain and frame is not None and frame.buffer is view.buffer:
         cuts = [slice(low, low + size) for low, size in zip(frame.low, places.shape, strict=True)]
         for axis, (low, high) in zip(spatial, padding, strict=True):
             cuts[axis] = slice(cuts[axis].start - low, cuts[axis].stop + high)
@@ -206,19 +206,13 @@ def _spread(writer: Writer, view: View, padding: list[tuple[int, int]], strides:
     buffer = Buffer(view.buffer.kind, int(np.prod(stored)), view.buffer.quantum)
     places = np.arange(buffer.size, dtype=np.int64).reshape(stored).transpose(0, 1, 4, 2, 5, 3)
     places = places.reshape(items, channels, tall * strides[0], wide * strides[1])[:, :, : whole[0], : whole[1]]
-    target, source = [], []
-    for (low, _), size, stretch, end in zip(padding, sizes, stretches, whole, strict=True):
-        first = max(0, -(low // stretch) if low < 0 else 0)
-        kept = [index for index in range(first, size) if 0 <= low + index * stretch < end]
-        source.append(slice(kept[0], kept[-1] + 1))
-        target.append(slice(low + kept[0] * stretch, low + kept[-1] * stretch + 1, stretch))
-    inner, given = places[:, :, target[0], target[1]], view.places[:, :, source[0], source[1]]
-    if inner.size < buffer.size:
+    if int(np.prod(stretched)) * items * channels < buffer.size or stretched != sizes:
         writer.clear(buffer)
     pieces = [
         (slice(None), slice(None), slice(row, None, strides[0]), slice(column, None, strides[1]))
         for row in range(strides[0])
         for column in range(strides[1])
     ]
-    writer.copy(View(view.buffer, given), View(buffer, inner), pieces=pieces)
-    return View(buffer, places)
+    target, low = View(buffer, places), (0, 0, *(before for before, _ in padding))
+    writer.insert(view, target, low, (1, 1, *stretches), pieces=pieces)
+    return target

@@ -26,11 +26,11 @@ def type_of(dtype: Any) -> str:
 
 
 def _function(name: str) -> Expression:
-    return lambda step, *operands: f"{name}({', '.join(operands)})"
+    return lambda _, *operands: f"{name}({', '.join(operands)})"
 
 
 def _infix(sign: str) -> Expression:
-    return lambda step, a, b: f"{a} {sign} {b}"
+    return lambda _, a, b: f"{a} {sign} {b}"
 
 
 def _integer_pow(step: Step, x: str) -> str:
@@ -65,16 +65,16 @@ EXPRESSIONS: dict[str, Expression] = {
         for name in ("floor", "ceil", "exp", "exp2", "log", "log1p", "expm1", "sqrt", "cbrt", "tanh")
     },
     **{name: _function(f"{name}f") for name in ("erf", "erfc", "sin", "cos", "tan", "pow", "atan2")},
-    "max": lambda step, a, b: f"{a} > {b} ? {a} : {b}",
-    "min": lambda step, a, b: f"{a} < {b} ? {a} : {b}",
-    "neg": lambda step, x: f"-{x}",
-    "abs": lambda step, x: f"{x} < 0 ? -{x} : {x}",
-    "sign": lambda step, x: f"(float)(({x} > 0) - ({x} < 0))",
-    "square": lambda step, x: f"{x} * {x}",
-    "rsqrt": lambda step, x: f"1.0f / sqrtf({x})",
-    "logistic": lambda step, x: f"1.0f / (1.0f + expf(-{x}))",
-    "not": lambda step, x: f"!{x}",
-    "clamp": lambda step, low, x, high: f"{x} < {low} ? {low} : {x} > {high} ? {high} : {x}",
+    "max": lambda _, a, b: f"{a} > {b} ? {a} : {b}",
+    "min": lambda _, a, b: f"{a} < {b} ? {a} : {b}",
+    "neg": lambda _, x: f"-{x}",
+    "abs": lambda _, x: f"{x} < 0 ? -{x} : {x}",
+    "sign": lambda _, x: f"(float)(({x} > 0) - ({x} < 0))",
+    "square": lambda _, x: f"{x} * {x}",
+    "rsqrt": lambda _, x: f"1.0f / sqrtf({x})",
+    "logistic": lambda _, x: f"1.0f / (1.0f + expf(-{x}))",
+    "not": lambda _, x: f"!{x}",
+    "clamp": lambda _, low, x, high: f"{x} < {low} ? {low} : {x} > {high} ? {high} : {x}",
     "integer_pow": _integer_pow,
     "convert_element_type": _convert,
     "select_n": _select,

@@ -1,6 +1,6 @@
 """Steps that become part of others, before anything is written.
 
-    convolution → -mean → ·factor → +shift → max(0, ·)     one convolution: other weights, a bias, the bounds of a result
+    convolution → -mean → ·factor → +shift → max(0, ·)     one convolution: other weights, a bias, bounds
     x·σ(x), x + y, softmax's exp(x - max)                  one loop over the elements, without buffers in between
 
 A step is taken up by the contraction before it if nothing else reads what stands between them, and if its other operand
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synevo.deploy.formats.c.expressions import EXPRESSIONS
 from synevo.deploy.formats.graph import Graph
-from synevo.wiring.tracing import Constant, Operand, Step
+from synevo.wiring.tracing import Operand, Step
 
 KEPT = ("stop_gradient", "copy", "copy_p", "optimization_barrier")
 """Steps whose result is their operand."""
@@ -89,7 +89,7 @@ def _readers(steps: Iterable[Step]) -> dict[int, tuple[Step, ...]]:
 
 
 def channel_axes(graph: Graph, step: Step) -> tuple[int, ...]:
-    """Return the axes of a contraction's result that its output channels lie on, in their order; () if none are known."""
+    """Return the axes of a contraction's result that its output channels lie on; () if its factors are both unknown."""
     if step.primitive == "conv_general_dilated":
         return (int(step.parameters["dimension_numbers"].out_spec[1]),)
     (left_axes, right_axes), (left_batch, _) = step.parameters["dimension_numbers"]
@@ -226,8 +226,3 @@ def _loops(
         end = ends.pop() if joined else None
         last[result] = result if end is None else end
     return last
-
-
-def is_known(graph: Graph, operand: Operand) -> bool:
-    """Return True if the value of an operand does not depend on the inputs."""
-    return isinstance(operand, Constant) or operand in graph.constants

@@ -40,7 +40,7 @@ _WINDOWS = {
 
 
 def quanta(fused: Fused, images: NDArray[np.uint8]) -> dict[int, Quantum]:
-    """Return what whole numbers stand for in each value that is made of them, by images [n, height, width, channels]."""
+    """Return what whole numbers stand for in each value made of them, by images [n, height, width, channels]."""
     values = _whole(fused)
     low, high = measured(fused.graph, values, images)
     return {value: quantum(low[value], high[value]) for value in values}

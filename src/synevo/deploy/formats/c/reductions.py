@@ -12,6 +12,9 @@ from synevo.deploy.formats.c.writer import Writer, load, store
 from synevo.wiring.tracing import Step
 
 _STARTS = {"sum": 0.0, "prod": 1.0, "max": -np.inf, "min": np.inf}
+_LEAST = -(2**31) + 1
+"""An integer that is smaller than all that networks count to."""
+
 _JOINED = {"sum": "s += {};", "prod": "s *= {};", "max": "if ({0} > s) s = {0};", "min": "if ({0} < s) s = {0};"}
 
 
@@ -21,7 +24,7 @@ def write_reduction(writer: Writer, step: Step, kind: str) -> None:
     axes = tuple(step.parameters["axes"])
     others = tuple(axis for axis in range(view.places.ndim) if axis not in axes)
     arranged = view.places.transpose(*others, *axes)
-    outer, inner = arranged[(..., *(0,) * len(axes))], arranged[(0,) * len(others)]
+    outer, inner = arranged[_first(len(axes))], arranged[(0,) * len(others)]
     target = writer.make(step.results[0], outer)
     _write(writer, step, kind, view, target, outer, inner)
 
@@ -51,25 +54,16 @@ def write_windows(writer: Writer, step: Step, kind: str) -> None:
 
 def _padded(writer: Writer, step: Step, view: View, kind: str) -> View:
     """Return a copy of a signal with its margins, and between stretched places, filled with what does not count."""
-    of = step.parameters
-    start, shape = _STARTS[kind], view.places.shape
-    sizes = [(size - 1) * stretch + 1 for size, stretch in zip(shape, of["base_dilation"], strict=True)]
+    of, quantum = step.parameters, view.buffer.quantum
+    sizes = [(size - 1) * gap + 1 for size, gap in zip(view.places.shape, of["base_dilation"], strict=True)]
     whole = tuple(low + size + high for (low, high), size in zip(of["padding"], sizes, strict=True))
-    buffer = Buffer(view.buffer.kind, int(np.prod(whole)), view.buffer.quantum)
-    places = contiguous(whole, storage_order(view.places))
-    filled = walk([places], storage_order(places), writer.places_table)
-    text = number(start if buffer.kind == FLOAT else np.int32(max(min(start, 127), -127)))
-    if buffer.quantum is not None:
-        text = str(buffer.quantum.zero if kind == "sum" else {"max": -128, "min": 127}[kind])
-
-    def lines() -> list[str]:
-        return filled.around([store(buffer, filled.index(0), filled.starts[0], text, raw=True)])
-
-    writer.operations.append(Operation("", (), buffer, lines))
-    cuts = zip(of["padding"], sizes, of["base_dilation"], strict=True)
-    inside = places[tuple(slice(low, low + size, stretch) for (low, _), size, stretch in cuts)]
-    writer.copy(view, View(buffer, inside))
-    return View(buffer, places)
+    buffer = Buffer(view.buffer.kind, int(np.prod(whole)), quantum)
+    target = View(buffer, contiguous(whole, storage_order(view.places)))
+    least, most = (-np.inf, np.inf) if buffer.kind == FLOAT else (_LEAST, -_LEAST) if quantum is None else (-128, 127)
+    nothing = {"sum": 0 if quantum is None else quantum.zero, "max": least, "min": most}[kind]
+    writer.fill(target, number(np.float32(nothing) if buffer.kind == FLOAT else np.int32(nothing)), raw=True)
+    writer.insert(view, target, [low for low, _ in of["padding"]], of["base_dilation"])
+    return target
 
 
 def _write(writer: Writer, step: Step, kind: str, view: View, target: View, outer: Places, inner: Places) -> None:
@@ -80,7 +74,7 @@ def _write(writer: Writer, step: Step, kind: str, view: View, target: View, oute
     dtype = writer.dtype(step.results[0])
     held = "int" if same and view.buffer.quantum is not None else type_of(dtype)
     start = _STARTS[kind]
-    begin = number(np.float32(start)) if held == "float" else str(int(np.clip(start, -(2**31) + 1, 2**31 - 1)))
+    begin = number(np.float32(start)) if held == "float" else str(int(np.clip(start, _LEAST, -_LEAST)))
 
     def lines() -> list[str]:
         place = " + ".join(text for text in (around.index(1), within.index(0)) if text != "0") or "0"
@@ -98,33 +92,23 @@ def write_product(writer: Writer, step: Step) -> None:
     """Add the operation that multiplies two values that both depend on the input, as attention does."""
     (left_axes, right_axes), (left_batch, right_batch) = step.parameters["dimension_numbers"]
     left, right = (_regular(writer, writer.view(operand)) for operand in step.operands)
-    parts = [_axes(left, left_batch, left_axes), _axes(right, right_batch, right_axes)]
+    first, second = _arranged(left.places, left_batch, left_axes), _arranged(right.places, right_batch, right_axes)
     shape, target = writer.shape(step.results[0]), writer.make(step.results[0])
-    shared, width = len(left_batch), len(parts[0][1])
-    outer = []
-    for side, (free, _) in enumerate(parts):
-        view = (left, right)[side]
-        places = view.places.transpose(*(left_batch, right_batch)[side], *free, *(left_axes, right_axes)[side])
-        places = places[(..., *(0,) * len(left_axes))]
-        spread = (*places.shape[:shared], *((1,) * len(parts[0][0]) if side else ()), *places.shape[shared:])
-        spread = (*spread, *(() if side else (1,) * len(parts[1][0])))
-        outer.append(np.broadcast_to(places.reshape(spread), shape))
-    del width
-    inner = [
-        view.places.transpose(*axes, *(axis for axis in range(view.places.ndim) if axis not in axes))[
-            (..., *(0,) * (view.places.ndim - len(axes)))
-        ]
-        for view, axes in ((left, left_axes), (right, right_axes))
-    ]
+    shared, summed = len(left_batch), len(left_axes)
+    rows, columns = (one.ndim - shared - summed for one in (first, second))
+    starts = [first[_first(summed)][(..., *(None,) * columns)], second[_first(summed)]]
+    starts[1] = starts[1].reshape(*starts[1].shape[:shared], *(1,) * rows, *starts[1].shape[shared:])
+    outer = [np.broadcast_to(one, shape) for one in starts]
+    inner = [first[(0,) * (shared + rows)], second[(0,) * (shared + columns)]]
     around = walk([target.places, *outer], storage_order(target.places), writer.places_table)
-    within = walk([one - one.flat[0] for one in inner], tuple(range(inner[0].ndim)), writer.places_table, "k")
+    within = walk([one - one.flat[0] for one in inner], tuple(range(summed)), writer.places_table, "k")
 
     def lines() -> list[str]:
         factors = [
-            load(view.buffer, " + ".join([around.index(side + 1), within.index(side)]), around.starts[side + 1])
+            load(view.buffer, f"{around.index(side + 1)} + {within.index(side)}", around.starts[side + 1])
             for side, view in enumerate((left, right))
         ]
-        body = within.around([f"s += {' * '.join(f'({factor})' for factor in factors)};"])
+        body = within.around([f"s += ({factors[0]}) * ({factors[1]});"])
         return around.around(["float s = 0.0f;", *body, store(target.buffer, around.index(0), around.starts[0], "s")])
 
     count = int(np.prod(shape)) * inner[0].size
@@ -132,9 +116,15 @@ def write_product(writer: Writer, step: Step) -> None:
     writer.operations.append(Operation(f"{step.name} ({step.where})", buffers, target.buffer, lines, count, count))
 
 
-def _axes(view: View, batch: Any, contracted: Any) -> tuple[list[int], list[int]]:
-    """Return the free axes of a factor, and its contracted ones."""
-    return [axis for axis in range(view.places.ndim) if axis not in (*batch, *contracted)], list(contracted)
+def _arranged(places: Places, batch: Any, summed: Any) -> Places:
+    """Return the places of a factor: its shared axes first, its summed ones last."""
+    free = [axis for axis in range(places.ndim) if axis not in (*batch, *summed)]
+    return places.transpose(*batch, *free, *summed)
+
+
+def _first(axes: int) -> tuple[Any, ...]:
+    """Return the index of the first element of so many last axes."""
+    return (..., *(0,) * axes)
 
 
 def _regular(writer: Writer, view: View) -> View:

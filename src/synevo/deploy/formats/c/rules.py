@@ -3,8 +3,8 @@
 A step that only moves elements makes a view of other places, and no operation.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,23 +12,21 @@ from synevo.deploy.formats.c.contractions import convolution, dense
 from synevo.deploy.formats.c.loops import Places
 from synevo.deploy.formats.c.reductions import write_product, write_reduction, write_windows
 from synevo.deploy.formats.c.tables import write_contraction
-from synevo.deploy.formats.c.values import View
-from synevo.deploy.formats.c.writer import Writer, store
-from synevo.deploy.formats.c.memory import Operation
+from synevo.deploy.formats.c.writer import Writer
 from synevo.deploy.formats.graph import taken
 from synevo.wiring.tracing import Step
 
 Rule: TypeAlias = Callable[[Writer, Step], None]
 
 
-def _moved(move: Callable[[Writer, Step, Places], Places | Sequence[Places]]) -> Rule:
+def _moved(move: Callable[[Writer, Step, Places], Places | list[Places]]) -> Rule:
     """Return the rule of a step whose results are elements of its first operand, given their places."""
 
     def rule(writer: Writer, step: Step) -> None:
         view = writer.view(step.operands[0])
         made = move(writer, step, view.places)
-        made = made if isinstance(made, list | tuple) else [made]
-        writer.values |= {result: view.moved(places) for result, places in zip(step.results, made, strict=True)}
+        several = made if isinstance(made, list) else [made]
+        writer.values |= {result: view.moved(places) for result, places in zip(step.results, several, strict=True)}
 
     return rule
 
@@ -60,7 +58,7 @@ def _gather(writer: Writer, step: Step, places: Places) -> Places:
 
 def _unstack(writer: Writer, step: Step, places: Places) -> list[Places]:
     del writer
-    return [places.take(index, axis=step.parameters["axis"]) for index in range(len(step.results))]
+    return list(np.moveaxis(places, step.parameters["axis"], 0))
 
 
 def _split(writer: Writer, step: Step, places: Places) -> list[Places]:
@@ -86,32 +84,10 @@ def _pad(writer: Writer, step: Step) -> None:
     if literal is None:
         raise writer.refuse(step, "the value of its margins depends on the input")
     target = writer.make(step.results[0], view.places)
-    write_pads(writer, view, target, literal, step)
-
-
-def write_pads(writer: Writer, view: View, target: View, literal: str, step: Step) -> None:
-    """Add the operations that fill `target` with a number and copy a view into it, as a step of padding says."""
-    from synevo.deploy.formats.c.loops import walk
-    from synevo.deploy.formats.c.values import storage_order
-
-    loops = walk([target.places], storage_order(target.places), writer.places_table)
-
-    def lines() -> list[str]:
-        return loops.around([store(target.buffer, loops.index(0), loops.starts[0], literal)])
-
-    writer.operations.append(Operation("", (), target.buffer, lines))
-    source, into = [], []
-    for (low, _, inside), size, end in zip(
-        step.parameters["padding_config"], view.places.shape, target.places.shape, strict=True
-    ):
-        kept = [index for index in range(size) if 0 <= low + index * (inside + 1) < end]
-        if not kept:
-            return
-        source.append(slice(kept[0], kept[-1] + 1))
-        into.append(slice(low + kept[0] * (inside + 1), low + kept[-1] * (inside + 1) + 1, inside + 1))
-    writer.copy(
-        view.moved(view.places[tuple(source)]), target.moved(target.places[tuple(into)]), f"{step.name} ({step.where})"
-    )
+    edges = step.parameters["padding_config"]
+    writer.fill(target, literal)
+    low, gaps = [edge[0] for edge in edges], [edge[2] + 1 for edge in edges]
+    writer.insert(view, target, low, gaps, title=f"{step.name} ({step.where})")
 
 
 def _convolution(writer: Writer, step: Step) -> None:

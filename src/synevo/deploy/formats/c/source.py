@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from synevo import __version__
+from synevo.deploy.formats.c.bodies import body_of
 from synevo.deploy.formats.c.elementwise import write_loop
 from synevo.deploy.formats.c.expressions import EXPRESSIONS
 from synevo.deploy.formats.c.fusing import Fused
-from synevo.deploy.formats.c.kernels import PRELUDE, kernel_text, layer_text
+from synevo.deploy.formats.c.kernels import FIXED, kernel_text, layer_text
 from synevo.deploy.formats.c.loops import indented
 from synevo.deploy.formats.c.memory import place
 from synevo.deploy.formats.c.rules import RULES
 from synevo.deploy.formats.c.values import FLOAT, POOLS, Buffer, Quantum, View, contiguous
 from synevo.deploy.formats.c.writer import BYTES, Writer
-from synevo.wiring.tracing import Step
 
 HELPERS = {
     "bounded": """\
@@ -49,7 +49,7 @@ def written(fused: Fused, quanta: Mapping[int, Quantum] | None = None) -> Writer
     shape = writer.shape(graph.pixels)
     pixels = Buffer("uint8_t", int(np.prod(shape)), name="pixels")
     writer.values[graph.pixels] = View(pixels, contiguous(shape, tuple(range(len(shape)))))
-    waiting: dict[int, list[Step]] = {}
+    waiting: dict[int, Any] = {}
     for step in writer.fused.steps:
         if step.primitive in EXPRESSIONS:
             last = writer.fused.loops[step.results[0]]
@@ -75,7 +75,7 @@ def text_of(writer: Writer, architecture: Mapping[str, Any]) -> str:
     for operation in writer.operations:
         body += [f"/* {operation.title} */"] if operation.title else []
         body += operation.lines()
-    kernels = [kernel_text(variant) for variant in sorted(writer.variants, key=lambda one: one.name)]
+    kernels = [kernel_text(variant, body_of(variant)) for variant in sorted(writer.variants, key=lambda one: one.name)]
     layers = {variant.layer: layer_text(variant) for variant in writer.variants}
     everything = "\n".join([*kernels, *body])
     inputs = int(np.prod(writer.shape(writer.fused.graph.pixels)))
@@ -87,7 +87,7 @@ def text_of(writer: Writer, architecture: Mapping[str, Any]) -> str:
         "",
         *[f"#include <{header}.h>" for header in _headers(everything)],
         "",
-        *([PRELUDE] if "FOUR" in everything else []),
+        *([FIXED] if kernels else []),
         *[layers[key] for key in sorted(layers)],
         *writer.texts,
         *writer.layers,
@@ -110,8 +110,7 @@ def _comment(name: str, architecture: Mapping[str, Any], writer: Writer, pools: 
     buffers = sum(BYTES[kind] * size for kind, size in pools.items())
     living, stored = (sum(getattr(one, which) for one in writer.operations) for which in ("living", "stored"))
     lines = [
-        f"{architecture.get('ancestor', 'a network')}, generation {architecture['generation']}, "
-        f"written by synevo {__version__}.",
+        f"{architecture.get('ancestor', 'A network')}, generation {architecture['generation']}; synevo {__version__}",
         "",
         f"void {name}(const uint8_t *pixels, float *logits);",
         "",

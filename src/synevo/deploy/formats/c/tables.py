@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synevo.deploy.formats.c.contractions import Contraction
-from synevo.deploy.formats.c.kernels import ACROSS, BLOCKS, ROWS, SINGLE, Kernel, Variant
+from synevo.deploy.formats.c.kernels import KERNELS, Kernel, Variant
 from synevo.deploy.formats.c.memory import Operation
 from synevo.deploy.formats.c.values import BYTE, FLOAT, Buffer, View, affine, contiguous, number
 from synevo.deploy.formats.c.writer import Writer, place_type
@@ -80,11 +80,11 @@ def choose(contraction: Contraction, *, framed: bool) -> Chosen:
     """
     flat = contraction if framed else _in_one_row(contraction)
     found = []
-    for kernel in (*ROWS, BLOCKS, ACROSS, SINGLE):
+    for kernel in KERNELS[contraction.buffer.kind]:
         one = flat if kernel.columns > 1 else contraction
         if kernel.columns > 1 and one.columns > 1 and one.in_column != 1:
             continue
-        lists = _lists(contraction, kernel.outputs)
+        lists = _lists(contraction, kernel)
         lanes = -(-one.rows // kernel.rows) * -(-one.columns // kernel.columns)
         terms = sum(len(places) for places, _ in lists)
         blocks = len(lists) * lanes * one.items
@@ -104,9 +104,10 @@ def _in_one_row(one: Contraction) -> Contraction:
     return one
 
 
-def _lists(one: Contraction, together: int) -> Lists:
-    """Return the places of each `together` outputs, and their weights; zeros for those that an output lacks."""
+def _lists(one: Contraction, kernel: Kernel) -> Lists:
+    """Return the places of the outputs that share a list, and their weights; zeros for those that an output lacks."""
     groups, each, _ = one.weights.shape
+    together = kernel.outputs
     alive = []
     for output in range(groups * each):
         weights, places = one.weights[output // each, output % each], one.places[output // each]
@@ -119,6 +120,8 @@ def _lists(one: Contraction, together: int) -> Lists:
         table = np.zeros((len(union), together))
         for column, (places, weights) in enumerate(own):
             np.add.at(table[:, column], np.searchsorted(union, places), weights)
+        if kernel.pairs and len(union) % 2:
+            union, table = np.append(union, union[-1]), np.append(table, np.zeros((1, together)), axis=0)
         lists.append((union, table))
     return lists
 
@@ -133,7 +136,9 @@ def _target(writer: Writer, chosen: Chosen) -> tuple[View, View | None]:
     others = tuple(axis for axis in range(len(shape)) if axis not in one.axes)
     items = others[:1] if one.items > 1 else ()
     rest = tuple(axis for axis in others if axis not in items)
-    order = (*items, *rest, *one.axes) if chosen.kernel is ACROSS else (*items, *one.axes, *rest)
+    order = (
+        (*items, *rest, *one.axes) if chosen.kernel.columns == 1 < chosen.kernel.outputs else (*items, *one.axes, *rest)
+    )
     view = writer.make(one.after.result, contiguous(shape, order))
     arranged = View(view.buffer, _arranged(view.places, one))
     if _out(chosen, arranged.places, optional=True) is not None:

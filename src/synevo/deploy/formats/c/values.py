@@ -78,7 +78,7 @@ def affine(places: NDArray[np.int64]) -> Affine | None:
     start = int(places.flat[0])
     origin = (0,) * places.ndim
     strides = []
-    expected = np.int64(start)
+    expected: NDArray[np.int64] = np.full(places.shape, start)
     for axis, size in enumerate(places.shape):
         one = (*origin[:axis], 1, *origin[axis + 1 :])
         stride = int(places[one]) - start if size > 1 else 0
@@ -89,13 +89,13 @@ def affine(places: NDArray[np.int64]) -> Affine | None:
 
 
 def contiguous(shape: tuple[int, ...], order: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return the places of an array that is stored whole, its axes in this order from the outermost to the innermost."""
+    """Return the places of an array that is stored whole, its axes in this order from the outermost."""
     stored = np.arange(int(np.prod(shape)), dtype=np.int64).reshape([shape[axis] for axis in order])
     return stored.transpose(np.argsort(order))
 
 
 def storage_order(places: NDArray[np.int64]) -> tuple[int, ...]:
-    """Return the axes of an array from the outermost to the innermost, by their strides; its own order if not affine."""
+    """Return the axes of an array from the outermost, by their strides; its own order if not affine."""
     found = affine(places)
     if found is None:
         return tuple(range(places.ndim))

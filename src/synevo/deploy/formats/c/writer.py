@@ -1,6 +1,6 @@
 """The writer of a C program: where each value stands, the operations so far, and the constants that they read."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ CHANNEL_AXES = 2
 class Frame:
     """The places of a value with its margins, which hold zero: `low` and `high` are their widths, one an axis."""
 
+    buffer: Buffer
     places: Places
     low: tuple[int, ...]
     high: tuple[int, ...]
@@ -125,7 +126,7 @@ class Writer:
         places = contiguous(whole, order)
         inside = places[tuple(slice(before, before + size) for before, size in zip(low, shape, strict=True))]
         if self.framed(value):
-            self.frames[value] = Frame(places, low, high)
+            self.frames[value] = Frame(buffer, places, low, high)
             self.clear(buffer)
         self.values[value] = View(buffer, inside)
         return self.values[value]
@@ -165,6 +166,38 @@ class Writer:
             return made
 
         self.operations.append(Operation(title, (view.buffer,), target.buffer, lines))
+
+    def fill(self, target: View, text: str, *, raw: bool = False) -> None:
+        """Add the operation that writes one number everywhere; a whole number as it is if it is `raw`."""
+        loops = walk([target.places], storage_order(target.places), self.places_table)
+
+        def lines() -> list[str]:
+            return loops.around([store(target.buffer, loops.index(0), loops.starts[0], text, raw=raw)])
+
+        self.operations.append(Operation("", (), target.buffer, lines))
+
+    def insert(
+        self,
+        view: View,
+        target: View,
+        low: Sequence[int],
+        stretch: Sequence[int],
+        *,
+        title: str = "",
+        pieces: Iterable[Any] = (...,),
+    ) -> None:
+        """Add the operation that copies a view so that its element i of an axis stands at low + i · stretch.
+
+        What would stand outside is left out. It is copied piece by piece of what lies inside.
+        """
+        source, into = [], []
+        for first, gap, size, end in zip(low, stretch, view.places.shape, target.places.shape, strict=True):
+            kept = [index for index in range(size) if 0 <= first + index * gap < end]
+            if not kept:
+                return
+            source.append(slice(kept[0], kept[-1] + 1))
+            into.append(slice(first + kept[0] * gap, first + kept[-1] * gap + 1, gap))
+        self.copy(view.moved(view.places[tuple(source)]), target.moved(target.places[tuple(into)]), title, pieces)
 
     def whole(self, view: View, order: tuple[int, ...] | None = None) -> View:
         """Return a copy of a view whose elements stand one after another, its axes in this order."""
@@ -244,6 +277,3 @@ def store(buffer: Buffer, index: str, start: int, value: str, *, raw: bool = Fal
     if buffer.kind == BYTE:
         return f"{element} = (int8_t)({value});"
     return f"{element} = {value};"
-
-
-Lines = Callable[[], list[str]]
