@@ -1,4 +1,4 @@
-"""C files: compiled by the machine's compiler, they say what their source says, and within the bounds of their arrays."""
+"""C files: compiled by the machine's compiler, they say what their source says, and stay within their arrays."""
 
 import json
 import re

@@ -250,7 +250,10 @@ def place_type(largest: int) -> str:
 
 def array_text(name: str, kind: str, values: NDArray[Any]) -> str:
     """Return the definition of a constant array in C."""
-    words = map(number, values) if kind == FLOAT else map(str, values.tolist())
+    texts = values.astype(str).tolist()  # the shortest that are read back as the same numbers
+    words = [f"{text}f" for text in texts] if kind == FLOAT else texts
+    if kind == FLOAT and not np.isfinite(values).all():
+        words = list(map(number, values))
     lines, line = [], ""
     for word in words:
         if len(line) + len(word) > MOST_IN_LINE:
