@@ -98,7 +98,7 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="safetensors, stablehlo, onnx, tflite or tflite-int8.",
+            help="safetensors, stablehlo, onnx, tflite, tflite-int8, c or c-int8.",
             show_default=False,
         ),
     ] = "",
@@ -116,9 +116,10 @@ def export(
 ) -> None:
     """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test data."""
     from synevo.deploy.comparison import table
-    from synevo.deploy.delivery import FORMATS, deliver, problem_of, require_format, require_place
+    from synevo.deploy.delivery import FORMATS, deliver, require_format, require_place
     from synevo.deploy.reload import best_compacted, reload
     from synevo.plan.compose import change
+    from synevo.runs.organisms import problem_of
     from synevo.runs.rundir import RunDir, latest
 
     if to not in FORMATS:
@@ -136,11 +137,15 @@ def export(
     done = deliver(reloaded, problem_of(plan), to, path)
     found = done.comparison
     if as_json:
-        said = table(found, of_images=reloaded.of_images)
+        said = {"checked": False} if found is None else table(found, of_images=reloaded.of_images)
         say(json.dumps({"file": str(path), "bytes": done.size, **said}, indent=2))
         return
     say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
-    if reloaded.of_images:
+    if found is None:
+        say(
+            "Not checked: this machine has no C compiler (cc). Install one and export again, or check the file elsewhere."
+        )
+    elif reloaded.of_images:
         _say_of_images(found)
     else:
         _say_of_arrays(done.contract, found)

@@ -13,13 +13,11 @@ from typing import Any
 
 from synevo import __version__
 from synevo.data import datasets
-from synevo.data.problems import find_problem
 from synevo.deploy.comparison import Comparison, compare, table
 from synevo.deploy.interface import BATCH, Leaf, given, leaves_of, wanted, with_free_sizes
 from synevo.deploy.reload import Reloaded
 from synevo.errors import ExportError
 from synevo.files.writing import hash_of, require_replaceable, write, write_json
-from synevo.plan.fields import CLASSIFICATION, Plan
 from synevo.runs.documents import seal
 from synevo.runs.lock import require_folder
 from synevo.runs.rundir import owner_of_file
@@ -58,34 +56,39 @@ FORMATS: dict[str, Format] = {
     "tflite-int8": Format(
         "tflite_int8", "int8.tflite", "any LiteRT or TFLite interpreter", extra="tflite", agreement=0.95
     ),
+    "c": Format("c_float", "c", "any C99 or C++ compiler"),
+    "c-int8": Format("c_int8", "int8.c", "any C99 or C++ compiler", agreement=0.95),
 }
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """A file that was written and checked, its size in bytes, and the JSON beside it."""
+    """A file that was written, its size in bytes, how the check ended, and the JSON beside it.
+
+    Without a check, nothing on this machine can run the file.
+    """
 
     path: Path
     size: int
-    comparison: Comparison
+    comparison: Comparison | None
     contract: Mapping[str, Any]
-
-
-def problem_of(plan: Plan) -> Problem:
-    """Return the task and the examples of a plan; raise DataError or TaskError if there are none."""
-    if plan.task.name == CLASSIFICATION:
-        return datasets.load(plan.data, seed=plan.seed).problem
-    return find_problem(plan.task.name)
 
 
 def require_format(reloaded: Reloaded, name: str) -> None:
     """Raise ExportError if a network cannot be written in the format `name`, whatever its steps."""
-    if FORMATS[name].agreement < 1 and not reloaded.of_images:
+    if reloaded.of_images:
+        return
+    if name == "c":
+        raise ExportError(
+            f"C files are for images of classes, and this network is for the task {reloaded.architecture.get('task')}.",
+            remedy="Export it to another format: --to onnx, stablehlo or tflite.",
+        )
+    if FORMATS[name].agreement < 1:
         raise ExportError(
             f"{name} is for images of classes alone, and this network is for the task "
             f"{reloaded.architecture.get('task')}: whole numbers are calibrated for the range of pixels, and checked "
             "by the classes that they give.",
-            remedy=f"Export it in floats: --to {name.partition('-')[0]}, onnx or stablehlo.",
+            remedy="Export it in floats: --to onnx, stablehlo or tflite.",
         )
 
 
@@ -93,6 +96,7 @@ def deliver(reloaded: Reloaded, problem: Problem, name: str, path: Path) -> Deli
     """Write a network to `path` in the format `name`, and its description to `path`.json, after comparing it.
 
     Sizes beside the number of examples are left free where the network's code and the format allow it.
+    Without the compiler that a C file needs, there is no comparison.
 
     Raises:
         ExportError: if no file may be written there, an extra is missing, a step of the model has no counterpart in the
@@ -122,15 +126,18 @@ def _deliver(reloaded: Reloaded, problem: Problem, name: str, module: Any, path:
     if coarse:
         contract["output"] |= module.describe(content)
         contract = seal(contract)
+    if hasattr(module, "costs"):
+        contract["costs"] = module.costs(content)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         unproven = Path(scratch) / path.name
         write(unproven, content)
         write_json(_beside(unproven), contract)
         examples = problem.test if coarse else InMemory(first(problem.test, CHECKED))
         opened = module.open_file(unproven, *([reloaded.ancestor] if format_.rebuilt else []))
-        comparison = compare(reloaded, task, examples, opened)
-        _check(comparison, format_, path)
-        contract = {**contract, "checked": table(comparison, of_images=reloaded.of_images)}
+        comparison = None if opened is None else compare(reloaded, task, examples, opened)
+        if comparison is not None:
+            _check(comparison, format_, path)
+        contract |= {"checked": table(comparison, of_images=reloaded.of_images) if comparison else None}
         write_json(_beside(unproven), contract)
         _beside(unproven).replace(_beside(path))
         unproven.replace(path)

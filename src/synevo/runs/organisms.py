@@ -83,14 +83,11 @@ def prepare(plan: Plan, ancestor: str | None = None) -> Context:
     """
     make = _factory(ancestor or plan.ancestor.name)
     dataset, described = _read(plan)
+    problem = _problem(plan, dataset, described)
     if dataset is not None:
-        problem = _of_images(plan, dataset)
         make = partial(make, dataset.shape, len(dataset.classes))
     elif described is not None:
-        problem = described.problem
         make = partial(make, described.shape, described.outputs)
-    else:
-        problem = find_problem(plan.task.name)
     allowance(plan.evolution.max_drop, 1.0, problem.task.name)  # a budget that does not suit the score is refused
     batch = first(problem.train, 2)
     _check_moved(plan, batch)
@@ -104,6 +101,11 @@ def prepare(plan: Plan, ancestor: str | None = None) -> Context:
     return Context(plan, problem, species, dataset, described)
 
 
+def problem_of(plan: Plan) -> Problem:
+    """Return the task and the examples of a plan; DataError, TaskError or PlanError if there are none."""
+    return _problem(plan, *_read(plan))
+
+
 def _read(plan: Plan) -> tuple[Dataset | None, Described | None]:
     """Return the images of a plan that classifies some, or the problem of another built-in task."""
     if not named.is_built_in(plan):
@@ -111,6 +113,13 @@ def _read(plan: Plan) -> tuple[Dataset | None, Described | None]:
     if named.of_images(plan):
         return datasets.load(plan.data, seed=plan.seed), None
     return None, named.describe(plan)
+
+
+def _problem(plan: Plan, dataset: Dataset | None, described: Described | None) -> Problem:
+    """Return the problem of images, of another built-in task, or of the user's own."""
+    if dataset is not None:
+        return _of_images(plan, dataset)
+    return find_problem(plan.task.name) if described is None else described.problem
 
 
 def _of_images(plan: Plan, dataset: Dataset) -> Problem:

@@ -1,0 +1,84 @@
+"""Reads what a C file says about itself, compiles it with the machine's compiler, and runs it."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synevo.errors import ExportError
+
+COMPILER = "cc"
+FLAGS = ("-std=c99", "-O2")
+
+Runner = Callable[[NDArray[np.uint8]], NDArray[Any]]
+
+
+def open_file(path: Path, flags: Sequence[str] = FLAGS) -> Runner | None:
+    """Return the network in a C file, as a function from pixels [n, height, width, channels] to logits [n, classes].
+
+    It is compiled to a shared library in a temporary folder. Without a compiler on this machine, return None.
+
+    Raises:
+        ExportError: if the compiler does not accept the file.
+    """
+    if shutil.which(COMPILER) is None:
+        return None
+    name, outputs = _interface(path.read_text("utf-8"))
+    with tempfile.TemporaryDirectory(prefix="synevo-c-") as folder:
+        library = Path(folder) / "network.so"
+        words = [COMPILER, *flags, "-shared", "-fPIC", str(path), "-lm", "-o", str(library)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  (a fixed command)
+        if done.returncode:
+            said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
+            raise ExportError(
+                f"The C compiler does not accept {path.name}: {said}",
+                remedy="Export to another format, such as onnx, and please report the model.",
+            )
+        function = getattr(ctypes.CDLL(str(library)), name)
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
+
+    def run(pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        pixels = np.ascontiguousarray(pixels)
+        logits = np.empty((len(pixels), outputs), np.float32)
+        for image in range(len(pixels)):
+            function(pixels[image:].ctypes.data, logits[image:].ctypes.data)
+        return logits
+
+    return run
+
+
+def costs(content: bytes) -> dict[str, int]:
+    """Return what the comment at the head of a C file says: bytes of buffers and constants, multiply-adds."""
+    text = content.decode()
+    buffers, constants = _numbers(r"static buffers: (\d+) bytes; constants: (\d+) bytes", text)
+    living, stored = _numbers(r"multiply-adds: (\d+) of living synapses, (\d+) of all", text)
+    return {
+        "bytes_of_buffers": buffers,
+        "bytes_of_constants": constants,
+        "living_multiply_adds": living,
+        "stored_multiply_adds": stored,
+    }
+
+
+def _interface(text: str) -> tuple[str, int]:
+    """Return the name of the function in a C file, and the number of its logits."""
+    (name,) = _groups(r"^void (\w+)\(const uint8_t \*pixels, float \*logits\);$", text)
+    (outputs,) = _numbers(rf"^#define {name.upper()}_LOGITS (\d+)$", text)
+    return name, outputs
+
+
+def _numbers(pattern: str, text: str) -> list[int]:
+    return list(map(int, _groups(pattern, text)))
+
+
+def _groups(pattern: str, text: str) -> tuple[str, ...]:
+    found = re.search(pattern, text, re.MULTILINE)
+    assert found is not None, pattern
+    return found.groups()

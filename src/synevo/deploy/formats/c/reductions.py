@@ -1,0 +1,132 @@
+"""Reductions over axes and over windows, and products of two values, as loops around a sum, a product or an extreme."""
+
+from typing import Any
+
+import numpy as np
+
+from synevo.deploy.formats.c.expressions import type_of
+from synevo.deploy.formats.c.loops import Places, walk
+from synevo.deploy.formats.c.memory import Operation
+from synevo.deploy.formats.c.values import FLOAT, Buffer, View, affine, contiguous, number, storage_order
+from synevo.deploy.formats.c.writer import Writer, load, store
+from synevo.wiring.tracing import Step
+
+_STARTS = {"sum": 0.0, "prod": 1.0, "max": -np.inf, "min": np.inf}
+_LEAST = -(2**31) + 1
+"""An integer that is smaller than all that networks count to."""
+
+_JOINED = {"sum": "s += {};", "prod": "s *= {};", "max": "if ({0} > s) s = {0};", "min": "if ({0} < s) s = {0};"}
+
+
+def write_reduction(writer: Writer, step: Step, kind: str) -> None:
+    """Add the operation that reduces axes to their sum, product, largest or smallest element."""
+    view = _regular(writer, writer.view(step.operands[0]))
+    axes = tuple(step.parameters["axes"])
+    others = tuple(axis for axis in range(view.places.ndim) if axis not in axes)
+    arranged = view.places.transpose(*others, *axes)
+    outer, inner = arranged[_first(len(axes))], arranged[(0,) * len(others)]
+    target = writer.make(step.results[0], outer)
+    _write(writer, step, kind, view, target, outer, inner)
+
+
+def write_windows(writer: Writer, step: Step, kind: str) -> None:
+    """Add the operation that pools: every window gives its sum, or its largest or smallest element.
+
+    Margins of the signal are filled first, with what does not count.
+    """
+    of = step.parameters
+    view = _regular(writer, writer.view(step.operands[0]))
+    if any(map(any, of["padding"])) or any(stretch != 1 for stretch in of["base_dilation"]):
+        view = _padded(writer, step, view, kind)
+    places, shape = view.places, writer.shape(step.results[0])
+    target_like = places[
+        tuple(
+            slice(0, (size - 1) * stride + 1, stride) for size, stride in zip(shape, of["window_strides"], strict=True)
+        )
+    ]
+    reach = zip(of["window_dimensions"], of["window_dilation"], strict=True)
+    inner = places[tuple(slice(0, (size - 1) * stretch + 1, stretch) for size, stretch in reach)]
+    if kind != "sum" and view.buffer.quantum is not None:
+        writer.quanta[step.results[0]] = view.buffer.quantum  # an extreme is one of its window's numbers
+    target = writer.make(step.results[0], target_like)
+    _write(writer, step, kind, view, target, target_like, inner)
+
+
+def _padded(writer: Writer, step: Step, view: View, kind: str) -> View:
+    """Return a copy of a signal with its margins, and between stretched places, filled with what does not count."""
+    of, quantum = step.parameters, view.buffer.quantum
+    sizes = [(size - 1) * gap + 1 for size, gap in zip(view.places.shape, of["base_dilation"], strict=True)]
+    whole = tuple(low + size + high for (low, high), size in zip(of["padding"], sizes, strict=True))
+    buffer = Buffer(view.buffer.kind, int(np.prod(whole)), quantum)
+    target = View(buffer, contiguous(whole, storage_order(view.places)))
+    least, most = (-np.inf, np.inf) if buffer.kind == FLOAT else (_LEAST, -_LEAST) if quantum is None else (-128, 127)
+    nothing = {"sum": 0 if quantum is None else quantum.zero, "max": least, "min": most}[kind]
+    writer.fill(target, number(np.float32(nothing) if buffer.kind == FLOAT else np.int32(nothing)), raw=True)
+    writer.insert(view, target, [low for low, _ in of["padding"]], of["base_dilation"])
+    return target
+
+
+def _write(writer: Writer, step: Step, kind: str, view: View, target: View, outer: Places, inner: Places) -> None:
+    """Add loops over results, whose elements stand at `outer` places, around loops over `inner` ones."""
+    around = walk([target.places, outer], storage_order(target.places), writer.places_table)
+    within = walk([inner - inner.flat[0]], storage_order(inner), writer.places_table, "k")
+    same = view.buffer.quantum == target.buffer.quantum and kind in ("max", "min")
+    dtype = writer.dtype(step.results[0])
+    held = "int" if same and view.buffer.quantum is not None else type_of(dtype)
+    start = _STARTS[kind]
+    begin = number(np.float32(start)) if held == "float" else str(int(np.clip(start, _LEAST, -_LEAST)))
+
+    def lines() -> list[str]:
+        place = " + ".join(text for text in (around.index(1), within.index(0)) if text != "0") or "0"
+        value = load(view.buffer, place, around.starts[1], raw=same)
+        body = within.around([f"const {held} v = {value};", _JOINED[kind].format("v")])
+        stored = store(target.buffer, around.index(0), around.starts[0], "s", raw=same)
+        if same and target.buffer.quantum is not None:
+            stored = stored.replace("= (int8_t)(s)", "= (int8_t)s")
+        return around.around([f"{held} s = {begin};", *body, stored])
+
+    writer.operations.append(Operation(f"{step.name} ({step.where})", (view.buffer,), target.buffer, lines))
+
+
+def write_product(writer: Writer, step: Step) -> None:
+    """Add the operation that multiplies two values that both depend on the input, as attention does."""
+    (left_axes, right_axes), (left_batch, right_batch) = step.parameters["dimension_numbers"]
+    left, right = (_regular(writer, writer.view(operand)) for operand in step.operands)
+    first, second = _arranged(left.places, left_batch, left_axes), _arranged(right.places, right_batch, right_axes)
+    shape, target = writer.shape(step.results[0]), writer.make(step.results[0])
+    shared, summed = len(left_batch), len(left_axes)
+    rows, columns = (one.ndim - shared - summed for one in (first, second))
+    starts = [first[_first(summed)][(..., *(None,) * columns)], second[_first(summed)]]
+    starts[1] = starts[1].reshape(*starts[1].shape[:shared], *(1,) * rows, *starts[1].shape[shared:])
+    outer = [np.broadcast_to(one, shape) for one in starts]
+    inner = [first[(0,) * (shared + rows)], second[(0,) * (shared + columns)]]
+    around = walk([target.places, *outer], storage_order(target.places), writer.places_table)
+    within = walk([one - one.flat[0] for one in inner], tuple(range(summed)), writer.places_table, "k")
+
+    def lines() -> list[str]:
+        factors = [
+            load(view.buffer, f"{around.index(side + 1)} + {within.index(side)}", around.starts[side + 1])
+            for side, view in enumerate((left, right))
+        ]
+        body = within.around([f"s += ({factors[0]}) * ({factors[1]});"])
+        return around.around(["float s = 0.0f;", *body, store(target.buffer, around.index(0), around.starts[0], "s")])
+
+    count = int(np.prod(shape)) * inner[0].size
+    buffers = (left.buffer, right.buffer)
+    writer.operations.append(Operation(f"{step.name} ({step.where})", buffers, target.buffer, lines, count, count))
+
+
+def _arranged(places: Places, batch: Any, summed: Any) -> Places:
+    """Return the places of a factor: its shared axes first, its summed ones last."""
+    free = [axis for axis in range(places.ndim) if axis not in (*batch, *summed)]
+    return places.transpose(*batch, *free, *summed)
+
+
+def _first(axes: int) -> tuple[Any, ...]:
+    """Return the index of the first element of so many last axes."""
+    return (..., *(0,) * axes)
+
+
+def _regular(writer: Writer, view: View) -> View:
+    """Return a view whose places are affine: itself, or a copy."""
+    return view if affine(view.places) is not None else writer.whole(view)
