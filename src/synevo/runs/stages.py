@@ -30,7 +30,10 @@ from synevo.runs.rundir import RunDir
 from synevo.training.fit import rehearse
 
 CHECKPOINT_EVERY = 2.0
-"""The least time between two checkpoints, in seconds."""
+"""The least time between two checkpoints after epochs, in seconds."""
+
+CHECKPOINT_WITHIN = 60.0
+"""The least time between two checkpoints within an epoch, in seconds."""
 
 
 def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> Iterator[Happening]:
@@ -197,9 +200,12 @@ class RunArchive:
             if place == 0:
                 _save_changed(self.run, self.context.plan)
             if isinstance(event, Training):
-                if now - saved > CHECKPOINT_EVERY:
+                within = event.state.step > 0
+                if now - saved > (CHECKPOINT_WITHIN if within else CHECKPOINT_EVERY):
                     checkpoints.save(self.run.training_folder, event)
                     saved = time.monotonic()
+                if within:
+                    continue
                 state, examples = event.state, len(self.context.problem.train)
                 seconds = now - max(epoch_began, self.began)
                 yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
