@@ -9,16 +9,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from synevo import evolution, keys
 from synevo.adoption.adopting import adopted
+from synevo.data.findings import as_table, in_words
 from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.organism import Organism
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
-from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening
+from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
 from synevo.lineage.individuals import Adoption, Lineage
 from synevo.plan.fields import Plan
 from synevo.runs import checkpoints, measuring, trusted
@@ -70,7 +72,8 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
         if not run.exists():
             trusted.remember(plan.ancestor.name)
         run.save_plan(plan)
-        run.save_machine(describe())
+        run.save_machine({**describe(), **_data_of(context)})
+        yield Found(in_words(context.problem[1:], context.dataset.findings if context.dataset else None))
         archive = RunArchive(run, context, basis_of(context), adoption=adoption)
         yield from archive.doubted()
         resume = archive.resumption(Conception(1, 1, 1.0))
@@ -78,6 +81,12 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
             keys.root(plan.seed), species, context.problem, plan, network=network, resume=resume
         )
         yield from archive.follow(archive.keep(event) if isinstance(event, Birth) else event for event in events)
+
+
+def _data_of(context: Context) -> dict[str, Any]:
+    """Return how the images of a run are kept, to be written beside the description of the machine."""
+    found = context.dataset.findings if context.dataset else None
+    return {} if found is None else {"data": as_table(found)}
 
 
 def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening]:
