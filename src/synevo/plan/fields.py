@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from synevo.plan.kinds import ADAM, Count, Deviation, Mean, OneOrMany, OptimiserName, OwnName, Share
+from synevo.plan.kinds import ADAM, Count, Deviation, Mean, Names, OneOrMany, OptimiserName, OwnName, Share
 
 FORMAT = 1
 
@@ -73,7 +73,7 @@ class DataPlan(Section):
         "stop",
         description="at an image file that cannot be decoded: stop, or find all of them first and leave them out",
     )
-    left_out: tuple[str, ...] | None = Field(
+    left_out: Names | None = Field(
         None, description="files that are left out, by their names in the folder; resolved where damaged is leave-out"
     )
     memory: float | None = Field(

@@ -57,6 +57,7 @@ OneOrMany = Annotated[
     BeforeValidator(_listed),
 ]
 
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Mean = Annotated[float, AfterValidator(_of_pixels)]
