@@ -310,7 +310,7 @@ def test_a_file_that_cannot_be_read_stops_with_its_name_or_is_left_out_and_liste
         assert np.array_equal(part.pixels, whole.pixels[:])
     data = datasets.load(plan, seed=0)
     assert len(data.train) + len(data.validation) + len(data.test) == 17
-    assert "Left out, because they cannot be read: 2 files (ant/bad.png, cat/0.png)." in findings.in_words(
+    assert "Left out, because they cannot be read: 2 (ant/bad.png, cat/0.png)." in findings.in_words(
         data.problem[1:], data.findings
     )
 

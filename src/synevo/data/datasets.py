@@ -114,7 +114,7 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
         budget=budget(plan.memory),
         streamed=streamed,
         disk_cache=streamed and plan.disk_cache and source.stamp is not None,
-        sample=plan.sample if plan.normalise == "standardise" else None,
+        sample=min(plan.sample, len(train)) if plan.sample and plan.normalise == "standardise" else None,
         left_out=source.left_out,
     )
     return Dataset(source.name, source.classes, train, validation, test, mean, deviation, findings)

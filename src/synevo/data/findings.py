@@ -40,7 +40,7 @@ def in_words(splits: Sequence[Sized], found: Findings | None) -> str:
     lines = [f"{found.images:,} images, {found.classes:,} classes: {parts}.", _kept(found)]
     if found.left_out:
         shown = ", ".join(found.left_out[:SHOWN]) + (", …" if len(found.left_out) > SHOWN else "")
-        lines.append(f"Left out, because they cannot be read: {len(found.left_out):,} files ({shown}).")
+        lines.append(f"Left out, because they cannot be read: {len(found.left_out):,} ({shown}).")
     return "\n".join(lines)
 
 
@@ -50,7 +50,7 @@ def _kept(found: Findings) -> str:
     if not found.streamed:
         return f"Their pixels take {size} and stay in memory (up to {budget}: data.memory)."
     once = ", then from the cache on disk" if found.disk_cache else ""
-    sample = f" Mean and deviation are those of {found.sample:,} of them." if found.sample else ""
+    sample = f" Mean and deviation are those of {found.sample:,} to train." if found.sample else ""
     return (
         f"Their pixels take {size}, more than {budget} (data.memory): they are read and decoded when they are needed"
         f"{once}.{sample}"
