@@ -1,9 +1,10 @@
 """Images on disk: does reading and decoding keep up with the step, and how much memory does a run take? `make bench`.
 
-Photos-like JPEG files of 224x224 pixels are written in class folders and streamed into `mobilenet` at 96x96. Three
-rates are measured in turns in one process: reading and decoding alone (by the one thread that reads ahead), the step
-alone (on a batch that was read before), and a training on the files. Warm-up is not counted; median and range of the
-rounds are printed, and the time of CPU an image, which a loaded machine changes less. With `--commands`, a user's commands run on the same files, and the largest process is printed.
+JPEG files of 224x224 pixels that compress as photos do are written in class folders and streamed into `mobilenet` at
+96x96. Three rates are measured in turns in one process: reading and decoding alone (by the one thread that reads
+ahead), the step alone (on a batch that was read before), and a training on the files. Warm-up is not counted; the
+median and the range of the rounds are printed, and the time of CPU an image, which a loaded machine changes less. With
+`--commands`, a user's commands run on the same files, and the largest process is printed.
 """
 
 import argparse
