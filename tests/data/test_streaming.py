@@ -13,8 +13,10 @@ from written import damage, load_error, noise, plan_for, prepare, same, write_fo
 from synevo.data import datasets, findings, folders, memory, moments
 from synevo.data.datasets import Dataset
 from synevo.data.images import Images, Streamed
-from synevo.errors import DataError
+from synevo.errors import DataError, RunError
 from synevo.plan.fields import DataPlan
+from synevo.runs.documents import require_machine
+from synevo.runs.rundir import RunDir
 from synevo.tasks.task import InMemory
 
 NO_ROOM = 1e-9
@@ -246,6 +248,17 @@ def test_what_was_found_is_said_in_a_line_with_the_way_and_its_bytes(tmp_path: P
     assert streamed.findings is not None
     table = findings.as_table(streamed.findings)
     assert (table["way"], table["bytes"], table["budget_bytes"], table["images"]) == ("streamed", 960, 1, 60)
+
+
+def test_what_was_found_is_kept_beside_the_machine_and_verified(tmp_path: Path) -> None:
+    found = datasets.load(DataPlan(memory=NO_ROOM), seed=0).findings
+    assert found is not None
+    run, table = RunDir(tmp_path), findings.as_table(found)
+    run.save_machine({"device": "cpu", "data": table})
+    require_machine(run)
+    run.save_machine({"device": "cpu", "data": {**table, "way": "guessed"}})
+    with pytest.raises(RunError, match=r"machine\.json is damaged: data\.way"):
+        require_machine(run)
 
 
 def mixed(root: Path) -> Path:

@@ -10,6 +10,7 @@ from synevo.lineage.happenings import Found
 from synevo.plan.compose import change
 from synevo.runs import compacting, stages
 from synevo.runs.rundir import RunDir
+from synevo.runs.verification import verify_files
 from synevo.training.reading import THREAD
 
 pytestmark = pytest.mark.slow
@@ -41,6 +42,7 @@ def test_a_lineage_is_the_same_to_the_bit_however_its_images_are_kept(tmp_path: 
     assert {name: table["way"] for name, table in ways.items()} == {"resident": "resident", "streamed": "streamed"}
     assert ways["streamed"]["bytes"] == 1797 * 64
     assert ways["streamed"]["moments_from"] == 300
+    assert all(check.holds for check in verify_files(runs["streamed"]))
     documents = compacting.compact(runs["streamed"], plan, generation=2)
     assert documents["proof"]["examples"] == 359
     assert THREAD not in {thread.name for thread in threading.enumerate()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,6 +11,21 @@ from synevo.files.writing import hash_of, read, read_json
 from synevo.runs.rundir import RunDir
 
 _ENDING = ".json"
+
+
+class _Data(BaseModel):
+    """How the images of a run are kept: what `synevo.data.findings.as_table` gives."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    images: int
+    classes: int
+    bytes: int
+    budget_bytes: int
+    way: Literal["resident", "streamed"]
+    disk_cache: bool
+    moments_from: int | str
+    left_out: int
 
 
 class _Machine(BaseModel):
@@ -27,6 +42,7 @@ class _Machine(BaseModel):
     devices: int = 1
     threads: int | None = None
     xla_flags: str = ""
+    data: _Data | None = None
 
 
 def require_machine(run: RunDir) -> None:
