@@ -8,7 +8,7 @@ from runs.test_stages import exhaust, plan_of, story
 
 from synevo.lineage.happenings import Found
 from synevo.plan.compose import change
-from synevo.runs import compacting, stages
+from synevo.runs import stages
 from synevo.runs.rundir import RunDir
 from synevo.runs.verification import verify_files
 from synevo.training.reading import THREAD
@@ -21,10 +21,8 @@ FIELDS = {
     "ancestor_training.epochs": 1,
     "training.epochs": 1,
     "training.shift": 1,
-    "training.distillation": 0.5,
     "evolution.generations": 2,
     "evolution.max_drop": 0.9,
-    "encoding.heredity": "taylor",
 }
 
 
@@ -38,11 +36,12 @@ def test_a_lineage_is_the_same_to_the_bit_however_its_images_are_kept(tmp_path: 
         assert found.text.startswith("1,797 images, 10 classes: 1,295 to train, 143 to validate, 359 to test.")
         ways[name] = run.load_machine()["data"]
         exhaust(stages.evolve(run, change(plan, options={"data.memory": 1.0 if name == "streamed" else 1e-9})))
-    assert story(runs["streamed"]) == story(runs["resident"])
+    streamed, resident = story(runs["streamed"]), story(runs["resident"])
+    for entries in (streamed, resident):
+        del entries[0]["machine"]  # the hash of what also says how the images are kept
+    assert streamed == resident
     assert {name: table["way"] for name, table in ways.items()} == {"resident": "resident", "streamed": "streamed"}
     assert ways["streamed"]["bytes"] == 1797 * 64
     assert ways["streamed"]["moments_from"] == 300
     assert all(check.holds for check in verify_files(runs["streamed"]))
-    documents = compacting.compact(runs["streamed"], plan, generation=2)
-    assert documents["proof"]["examples"] == 359
     assert THREAD not in {thread.name for thread in threading.enumerate()}
