@@ -86,6 +86,7 @@ ablations: install  ## the preset brief with one thing changed at a time, after 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_networks.py
+	$(BIN)/python tests/bench_data.py
 
 shapes: install  ## compact ten published networks, in their own sizes (SHAPES=--small: in small ones)
 	$(BIN)/python tests/bench_published.py $(SHAPES)

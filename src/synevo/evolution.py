@@ -32,15 +32,19 @@ from synevo.lineage.individuals import Individual, Scores
 from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
 from synevo.tasks.classification import moved
-from synevo.tasks.distillation import distilled, taught
+from synevo.tasks.distillation import distilled
 from synevo.tasks.task import Examples, Problem, Task, at_once, first
-from synevo.training.evaluation import evaluate, outputs_of
+from synevo.training.evaluation import evaluate
 from synevo.training.fit import State, fit, start
 from synevo.training.own import augmented
+from synevo.training.teaching import taught_by
 from synevo.wiring.cutting import uncut_arrays
 
 PROVEN = 128
 """The number of validation examples used to prove each offspring."""
+
+PAUSE = 100
+"""The number of steps after which a training within an epoch may be kept, so that a long epoch is not lost."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,10 @@ class FromAncestor:
 
 @dataclass(frozen=True)
 class Training:
-    """The event that one of `epochs` epochs has ended: whose, on which attempt, and the state after it."""
+    """The event that one of `epochs` epochs has ended: whose, on which attempt, and the state after it.
+
+    Within a long epoch it comes every `PAUSE` steps; `state.step` is 0 at the end of an epoch alone.
+    """
 
     generation: int
     number: int
@@ -121,7 +128,7 @@ def from_ancestor(key: Array, grown: Organism, problem: Problem, plan: Plan) -> 
     """
     train = problem.train
     if plan.training.distillation:
-        train = taught(train, outputs_of(grown.network, problem.task, train))
+        train = taught_by(grown.network, problem.task, train)
     if plan.evolution.rewind is None:
         return FromAncestor(train)
     if plan.evolution.rewind == plan.ancestor_training.epochs:
@@ -304,7 +311,8 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
             state = _resumed(state, resume, conception)
         try:
             seen = _as_trained(task, gentler)
-            for after in fit(derive(key, "training", attempt), state, seen, examples, gentler, masks=living):
+            own_key = derive(key, "training", attempt)
+            for after in fit(own_key, state, seen, examples, gentler, masks=living, pause=PAUSE):
                 yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:
@@ -322,7 +330,7 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
 def _resumed(state: State, resume: Resumption, conception: Conception) -> State:
     """Return the state of an interrupted training; raise TrainingError if it is that of another one."""
     try:
-        return state.filled(resume.leaves, epoch=resume.epoch)
+        return state.filled(resume.leaves, epoch=resume.epoch, step=resume.step, loss=resume.loss)
     except ValueError:
         raise TrainingError(
             f"The interrupted training of generation {conception.generation} cannot go on: its checkpoint has other "

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from written import assert_says, load_error, plan_for, write_folder, write_image
 
 from synevo.data import datasets, folders
+from synevo.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -236,20 +237,19 @@ def test_colours_and_greys_are_not_mixed_even_where_images_are_resized(tmp_path:
     assert "convert('RGB')" in error.remedy
 
 
-def test_a_huge_image_before_small_ones_is_refused_by_its_header(
+def test_a_huge_image_before_small_ones_takes_no_memory_for_all_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """So many of its size are more than the memory: they would be read as they are needed, and the others differ."""
     root = write_folder(tmp_path / "set")
     write_image(root / "ant" / "0.png", mode="1", size=(1300, 1300))
     monkeypatch.setattr("synevo.data.memory.memory", lambda: 16_000_000)
-    monkeypatch.setattr(folders, "decode", lambda _: pytest.fail("decoded"))
-    error = load_error(root)
-    assert_says(error, r"ant/0\.png declares 1,690,000 pixels, and 10 images of this size need")
-    monkeypatch.undo()
-    monkeypatch.setattr("synevo.data.memory.memory", lambda: 16_000_000)
-    monkeypatch.setenv("SYNEVO_CACHE", str(tmp_path / "cache"))
+    data = datasets.load(plan_for(root), seed=0)
+    with pytest.raises(DataError, match="All images must have one size and mode"):
+        data.train.pixels[:]
     assert datasets.load(plan_for(root, fit="resize", image_size=8), seed=0).shape == (8, 8, 1)
-    assert_says(load_error(root, fit="resize", image_size=4000), "10 images of 4000x4000 pixels in greyscale need")
+    with pytest.raises(DataError, match="10 images of 1300x1300 pixels in greyscale need"):
+        datasets.load(plan_for(root, memory=1), seed=0)
 
 
 def test_a_file_whose_name_is_no_utf8_is_read_and_a_class_is_refused(tmp_path: Path) -> None:

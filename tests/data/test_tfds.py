@@ -141,7 +141,7 @@ def test_a_second_load_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     prepare(tmp_path)
     plan = plan_for("tiny", data_dir=str(tmp_path))
     first = datasets.load(plan, seed=0)
-    monkeypatch.setattr(prepared, "decode", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr(prepared.Records, "read", lambda *_: pytest.fail("decoded again"))
     assert same(datasets.load(plan, seed=0).train, first.train)
 
 
@@ -185,12 +185,27 @@ def test_what_a_classifier_cannot_be_trained_on_is_refused(tmp_path: Path, field
     assert_says(load_error("tiny", data_dir=str(tmp_path), validation_split=named), words)
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [(["-1", "-1", "3"], "uint8"), (["4", "4", "1"], "uint16")])
-def test_images_of_varying_size_or_of_another_depth_are_refused(tmp_path: Path, shape: list[str], dtype: str) -> None:
+@pytest.mark.parametrize(("shape", "dtype"), [(["-1", "4", "3"], "uint8"), (["4", "4", "1"], "uint16")])
+def test_images_of_half_a_size_or_of_another_depth_are_refused(tmp_path: Path, shape: list[str], dtype: str) -> None:
     image = features()["featuresDict"]["features"]["image"]
     image["image"] |= {"shape": {"dimensions": shape}, "dtype": dtype}
     prepare(tmp_path, noted=features(image=image))
-    assert_says(load_error("tiny", data_dir=str(tmp_path)), "uint8 images of one size")
+    assert_says(load_error("tiny", data_dir=str(tmp_path)), "uint8 images with 1 or 3 channels")
+
+
+def test_images_of_varying_size_are_resized_on_reading_and_else_refused(tmp_path: Path) -> None:
+    image = features()["featuresDict"]["features"]["image"]
+    image["image"] |= {"shape": {"dimensions": ["-1", "-1", "1"]}}
+    prepare(tmp_path, noted=features(image=image), sizes=[4, 6, 9])
+    error = load_error("tiny", data_dir=str(tmp_path))
+    assert_says(error, r"have several sizes, such as \(4, 4, 1\) and \(6, 6, 1\)")
+    assert "--set data.fit=resize --set data.image_size=N" in error.remedy
+    plan = datasets.resolve(plan_for("tiny", data_dir=str(tmp_path), fit="resize", image_size=5), native_size=None)
+    data, streamed = (datasets.load(plan.model_copy(update={"memory": room}), seed=0) for room in (None, 1e-9))
+    assert data.shape == (5, 5, 1)
+    for part in ("train", "validation", "test"):
+        assert np.array_equal(getattr(data, part).pixels, getattr(streamed, part).pixels[:])
+        assert np.array_equal(getattr(data, part).labels, getattr(streamed, part).labels)
 
 
 @pytest.mark.parametrize("keep", [0, 50, 200_000])
@@ -317,7 +332,7 @@ def test_the_first_images_of_mnist_are_the_ones_that_the_tutorials_of_tfds_show(
     folder = prepared.find_prepared("mnist:3.0.1", REAL)
     assert folder is not None
     builder = tfds.builder_from_directory(folder)
-    images = prepared.decode(builder, "train[:10]", image="image", label="label", shape=(28, 28, 1))
+    images = prepared.Records(builder, "image", "label", (28, 28, 1)).read("train[:10]")
     assert images.labels.tolist() == [4, 1, 0, 7, 8, 1, 2, 7, 1, 6]
     assert images.pixels.max() == 255
 

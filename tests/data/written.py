@@ -99,6 +99,7 @@ def prepare(
     labels: Mapping[str, Sequence[int]] | None = None,
     noted: Mapping[str, Any] | None = None,
     file_format: str = "array_record",
+    sizes: Sequence[int] = (4,),
 ) -> Path:
     """Lay out a tiny prepared data set as TFDS does, without TensorFlow: pixel k of image k is 10 k."""
     labels = {"train": [0, 1] * 4, "test": [1, 0]} if labels is None else labels
@@ -113,11 +114,11 @@ def prepare(
     info = {"name": home.partition("/")[0], "version": version, "fileFormat": file_format, "splits": splits}
     (folder / "dataset_info.json").write_text(json.dumps(info))
     for split, marks in labels.items():
-        write_records(folder / f"{home.partition('/')[0]}-{split}.array_record-00000-of-00001", marks)
+        write_records(folder / f"{home.partition('/')[0]}-{split}.array_record-00000-of-00001", marks, sizes)
     return folder
 
 
-def write_records(path: Path, labels: Sequence[int]) -> None:
+def write_records(path: Path, labels: Sequence[int], sizes: Sequence[int] = (4,)) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.proto import tf_example_generated_pb2 as example
     from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature
@@ -125,7 +126,8 @@ def write_records(path: Path, labels: Sequence[int]) -> None:
     writer = ArrayRecordWriter(str(path), "group_size:1")
     for place, label in enumerate(labels):
         png = io.BytesIO()
-        Image.new("L", (4, 4), 10 * place).save(png, "png")
+        side = sizes[place % len(sizes)]
+        Image.new("L", (side, side), 10 * place).save(png, "png")
         members = {
             "image": feature.Feature(bytes_list=feature.BytesList(value=[png.getvalue()])),
             "label": feature.Feature(int64_list=feature.Int64List(value=[label])),

@@ -2,9 +2,11 @@
 
 import errno
 import logging
+import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ def training(epoch: int, network: Network | None = None) -> Training:
 
 FULL = """
 import resource, signal, sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from runs.test_checkpoints import training
@@ -133,3 +136,22 @@ def test_a_folder_whose_name_is_no_utf8_holds_checkpoints(tmp_path: Path) -> Non
     found = checkpoints.load(folder, generation=4, number=2)
     assert found is not None
     assert found.epoch == 2
+
+
+def test_a_checkpoint_within_an_epoch_holds_its_step_and_the_loss_so_far_and_gives_way_to_the_next(
+    tmp_path: Path,
+) -> None:
+    loss = float(np.float32(41.7))
+    within = training(3)
+    checkpoints.save(tmp_path, within)
+    within = replace(within, state=replace(within.state, step=1200, loss=loss))
+    checkpoints.save(tmp_path, within)
+    found = checkpoints.load(tmp_path, generation=4, number=2)
+    assert found is not None
+    assert (found.attempt, found.epoch, found.step, found.loss) == (1, 3, 1200, loss)
+    assert [np.shape(leaf) for leaf in found.leaves] == [leaf.shape for leaf in within.state.leaves()]
+    assert [path.name for path in tmp_path.iterdir()] == ["g04-2-a1-e003-s000001200"]
+    checkpoints.save(tmp_path, training(4))
+    found = checkpoints.load(tmp_path, generation=4, number=2)
+    assert found is not None
+    assert (found.epoch, found.step, math.isnan(found.loss)) == (4, 0, True)

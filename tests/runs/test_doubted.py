@@ -11,7 +11,7 @@ from flax import nnx
 from jax import Array
 from rich.console import Console
 
-from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening
+from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
 from synevo.plan.compose import change, compose
 from synevo.plan.fields import Plan
 from synevo.report.comparison import compare
@@ -75,7 +75,7 @@ def plan_of(ancestor: type[Ending], **fields: Any) -> Plan:
 
 def said(happenings: Iterator[Happening]) -> list[str]:
     """What happens, in order: `epoch`, `grown`, and the first words of every doubt."""
-    names = {Epoch: "epoch", Grown: "grown"}
+    names = {Found: "found", Epoch: "epoch", Grown: "grown"}
     return [one.text[:23] if isinstance(one, Doubted) else names[type(one)] for one in happenings]
 
 
@@ -89,7 +89,7 @@ def test_only_outputs_behind_a_softmax_are_probabilities(ancestor: type[Ending])
 
 def test_what_is_doubted_is_said_where_it_happens_once_and_reported(tmp_path: Path) -> None:
     run, plan = RunDir(tmp_path / "a"), plan_of(Softmax)
-    first = ["The ancestor gives prob", "epoch", "grown", "The ancestor is no bett"]
+    first = ["found", "The ancestor gives prob", "epoch", "grown", "The ancestor is no bett"]
     assert said(stages.train_ancestor(run, plan)) == first
     assert said(stages.evolve(run, plan)) == ["epoch", "grown"]
     basis = basis_in(run.entries())

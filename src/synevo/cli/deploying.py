@@ -142,9 +142,7 @@ def export(
         return
     say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
     if found is None:
-        say(
-            "Not checked: this machine has no C compiler (cc). Install one and export again, or check the file elsewhere."
-        )
+        say("Not checked: this machine has no C compiler (cc). Install one and export again, or check it elsewhere.")
     elif reloaded.of_images:
         _say_of_images(found)
     else:

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 
 from synevo.cli.liveview import view
-from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening
+from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
 from synevo.lineage.individuals import Individual, Lineage, ratio
 from synevo.report import scores
 
@@ -34,6 +34,8 @@ def _follow_plainly(happenings: Iterator[Happening], console: Console, generatio
             console.print(describe(happening.individual, happening.lineage), highlight=False, soft_wrap=True)
         elif isinstance(happening, Doubted):
             _warn(console, happening)
+        elif isinstance(happening, Found):
+            _tell(console, happening)
         elif time.monotonic() - spoken < QUIET_SECONDS:
             continue
         else:
@@ -54,6 +56,8 @@ def _follow_live(happenings: Iterator[Happening], console: Console, generations:
                 live.update(view(lineage, bar))
             elif isinstance(happening, Doubted):
                 _warn(live.console, happening)
+            elif isinstance(happening, Found):
+                _tell(live.console, happening)
             else:
                 bar.update(
                     task,
@@ -67,6 +71,10 @@ def _follow_live(happenings: Iterator[Happening], console: Console, generations:
 
 def _warn(console: Console, doubted: Doubted) -> None:
     console.print(f"Warning: {doubted.text}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _tell(console: Console, found: Found) -> None:
+    console.print(found.text, highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(individual: Individual, lineage: Lineage) -> str:

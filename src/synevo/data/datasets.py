@@ -1,29 +1,35 @@
-"""Labelled images in memory, ready for a run, whatever their source.
+"""Labelled images, ready for a run, whatever their source.
 
     source → splits (train, test) → one size → a validation part is held out of train → normalisation
 
 `plan.dataset` is `digits` (embedded, offline), an `.npz` file, a folder of class folders, or a TFDS name, tried in that
-order; to add a kind, write a function that returns a `Source` and name it in `_open`. Images that are slow to decode
-are decoded once and kept, in the source's own size or as they are resized on reading, in checksummed files under
-`$SYNEVO_CACHE/datasets` (by default `~/.cache/synevo/datasets`). By default images keep their size and pixels map to
-[0, 1].
+order; to add a kind, write a function that returns a `Source` and name it in `_open`. By default images keep their size
+and pixels map to [0, 1].
+
+Images whose pixels fit into the budget (`data.memory`) stay in memory. Those that are slow to decode are decoded once
+and kept, in the source's own size or as they are resized on reading, in checksummed files under
+`$SYNEVO_CACHE/datasets` (by default `~/.cache/synevo/datasets`). Larger sets are read when they are needed. The order,
+the splits and the pixels are the same either way; only mean and deviation may come from a sample, and the plan says so.
 """
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synevo.data.cache import decoded
-from synevo.data.folders import open_folder
-from synevo.data.images import Images
-from synevo.data.npz import open_npz
+from synevo.data.cache import decoded, kept_on_disk
+from synevo.data.findings import Findings
+from synevo.data.folders import Wanted, open_folder
+from synevo.data.images import Images, Pixels, Streamed
+from synevo.data.memory import budget
+from synevo.data.moments import SAMPLE, Numbers, moments
+from synevo.data.npz import is_folder_of_arrays, open_npz
 from synevo.data.others import is_other_file, other_file
 from synevo.data.pictures import stretched
-from synevo.data.sources import Source, divide, open_digits
+from synevo.data.sources import Source, Splits, Survey, divide, open_digits
 from synevo.data.tfds import open_prepared
 from synevo.errors import DataError, PlanError
 from synevo.plan.fields import DataPlan
@@ -32,9 +38,6 @@ from synevo.tasks.task import Problem
 
 WIDEST_PADDING = 8
 """Pixels by which a side may grow through zero padding; where more are needed, images are resized."""
-
-SMALLEST_DEVIATION = 1e-3
-"""A channel is divided by this where its deviation is smaller."""
 
 _VALIDATION = 2  # its own random stream: no seed may give the validation split the order of the test split
 
@@ -55,6 +58,7 @@ class Dataset:
     test: Images
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    findings: Findings | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,9 +89,10 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
     source = _open(plan)
     _check_numbers(plan, source.shape[-1])
     size, fit = _settle(plan, source.shape, native_size=None)
+    taken, streamed = _way(plan, source, size)
     if size is not None and fit == "resize" and source.resized is not None:
         source = source.resized(size)
-    splits = decoded(source)
+    splits = _streamed(source, plan) if streamed else decoded(source)
     train, test = (brought_to(images, size, fit) for images in (splits.train, splits.test))
     entropy = (_VALIDATION, seed)
     if splits.validation is None and plan.held_out == "test":
@@ -101,13 +106,24 @@ def load(plan: DataPlan, *, seed: int) -> Dataset:
         )
     else:
         validation = brought_to(splits.validation, size, fit)
-    mean, deviation = _normalisation(train.pixels, plan)
-    return Dataset(source.name, source.classes, train, validation, test, mean, deviation)
+    mean, deviation = _normalisation(train.pixels, plan, seed)
+    findings = Findings(
+        images=source.count,
+        classes=len(source.classes),
+        size=taken,
+        budget=budget(plan.memory),
+        streamed=streamed,
+        disk_cache=streamed and plan.disk_cache and source.stamp is not None,
+        sample=min(plan.sample, len(train)) if plan.sample and plan.normalise == "standardise" else None,
+        left_out=source.left_out,
+    )
+    return Dataset(source.name, source.classes, train, validation, test, mean, deviation, findings)
 
 
 def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
-    """Return the plan with every choice made: absolute paths, the size, a fit, the split for validation.
+    """Return the plan with every choice made: absolute paths, the size, a fit, the split for validation, and so on.
 
+    The other choices are the channels of files that differ, those that are left out, and the sample for the moments.
     `native_size` is the side in pixels that the ancestor expects, or None if it takes any; the user's choice goes
     before it. Images that are not square keep their size (`image_size` None) if any will do. Resolving twice changes
     nothing.
@@ -116,12 +132,60 @@ def resolve(plan: DataPlan, *, native_size: int | None) -> DataPlan:
         DataError: if the source is missing or unfit, or its images are not square and the network wants squares.
         PlanError: as in `load`.
     """
-    plan = _locate(plan)
+    plan = _surveyed(_locate(plan), native_size)
     source = _open(plan)
     _check_numbers(plan, source.shape[-1])
     size, fit = _settle(plan, source.shape, native_size=native_size)
-    split = plan.validation_split or source.validation
-    return plan.model_copy(update={"image_size": size, "fit": fit, "validation_split": split})
+    chosen: dict[str, Any] = {"image_size": size, "fit": fit}
+    chosen["validation_split"] = plan.validation_split or source.validation
+    if plan.normalise == "standardise" and plan.sample is None and _way(plan, source, size)[1]:
+        chosen["sample"] = SAMPLE
+    return plan.model_copy(update=chosen)
+
+
+def _surveyed(plan: DataPlan, native_size: int | None) -> DataPlan:
+    """Return the plan with what the files of a folder decide: those that are left out, the channels, and a fit.
+
+    Raises:
+        DataError: if they have several sizes, and nothing says how they get one.
+    """
+    source = _open(plan)
+    if plan.damaged == "leave-out":
+        plan = plan.model_copy(update={"left_out": source.left_out})
+    if source.survey is None or (plan.channels is not None and plan.fit != "auto"):
+        return plan
+    found, size = source.survey(), plan.image_size or native_size
+    chosen: dict[str, Any] = {}
+    if plan.channels is None and len(found.channels) > 1:
+        chosen["channels"] = max(found.channels)
+    if plan.fit == "auto" and found.lowest != found.highest:
+        if size is None or not found.square:
+            raise _of_several_sizes(source.name, found, size)
+        chosen["fit"] = "resize"
+    return plan.model_copy(update=chosen)
+
+
+def _of_several_sizes(name: str, found: Survey, size: int | None) -> DataError:
+    (low, narrow), (high, wide) = found.lowest, found.highest
+    side = "" if size else " --set data.image_size=N"
+    return DataError(
+        f"The images of {name} have several sizes: heights from {low} to {high} and widths from {narrow} to {wide} "
+        "pixels.",
+        remedy=f"Bring all to one size, which stretches those that are not square: --set data.fit=resize{side}.",
+    )
+
+
+def _way(plan: DataPlan, source: Source, size: int | None) -> tuple[int, bool]:
+    """Return the bytes of all pixels in the final size, and whether they are read when they are needed."""
+    height, width, channels = source.shape
+    count = source.count * (size or height) * (size or width) * channels
+    return count, count > budget(plan.memory)
+
+
+def _streamed(source: Source, plan: DataPlan) -> Splits:
+    """Return splits whose pixels are read when they are needed; from a cache on disk, if the plan asks for one."""
+    splits = source.stream()
+    return kept_on_disk(source, splits) if plan.disk_cache and source.stamp is not None else splits
 
 
 def native_shape(plan: DataPlan) -> tuple[int, int, int]:
@@ -153,7 +217,7 @@ def _kind(name: str) -> Literal["digits", "npz", "folder", "file", "tfds"]:
     if name == "digits":
         return "digits"
     if Path(name).expanduser().is_dir():
-        return "folder"
+        return "npz" if is_folder_of_arrays(Path(name).expanduser()) else "folder"
     if name.lower().endswith(".npz"):
         return "npz"
     return "file" if is_other_file(name) else "tfds"
@@ -170,9 +234,10 @@ def _open(plan: DataPlan) -> Source:
             case "digits":
                 return open_digits()
             case "npz":
-                return open_npz(Path(plan.dataset))
+                return open_npz(Path(plan.dataset), room=budget(plan.memory))
             case "folder":
-                return open_folder(Path(plan.dataset), resized=plan.fit == "resize")
+                wanted = Wanted(plan.channels, plan.damaged == "leave-out", plan.left_out)
+                return open_folder(Path(plan.dataset), wanted)
             case "file":
                 raise other_file(Path(plan.dataset))
             case "tfds":
@@ -225,13 +290,22 @@ def brought_to(images: Images, size: int | None, fit: Fit) -> Images:
     if size is None or fit == "none" or (fit == "resize" and images.pixels.shape[1:3] == (size, size)):
         return images
     pixels = images.pixels
+    if isinstance(pixels, Streamed):
+        channels = pixels.size[-1]
+        fitted = pixels.changed(lambda read: _fitted(read, size, fit), (size, size, channels))
+        return Images(fitted, images.labels)
+    return Images(_fitted(pixels, size, fit), images.labels)
+
+
+def _fitted(pixels: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]:
+    """Return pixels [n, height, width, channels] with zeros around them, or resized bilinearly."""
     if fit == "pad":
         margins = [((size - side) // 2, (size - side + 1) // 2) for side in pixels.shape[1:3]]
-        return Images(np.pad(pixels, [(0, 0), *margins, (0, 0)]), images.labels)
+        return np.pad(pixels, [(0, 0), *margins, (0, 0)])
     resized = np.empty((len(pixels), size, size, pixels.shape[-1]), np.uint8)
     for place, image in enumerate(pixels):
         resized[place] = stretched(image, size, size)
-    return Images(resized, images.labels)
+    return resized
 
 
 def _check_numbers(plan: DataPlan, channels: int) -> None:
@@ -249,21 +323,12 @@ def _numbers(value: float | tuple[float, ...]) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _normalisation(pixels: NDArray[np.uint8], plan: DataPlan) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(pixels: Pixels, plan: DataPlan, seed: int) -> tuple[Numbers, Numbers]:
     """Return mean and deviation of each channel, in units of the full range; 0 and 1 if pixels are only scaled."""
     channels = pixels.shape[-1]
     if plan.normalise == "standardise":
-        moments = [_moments(pixels[..., channel]) for channel in range(channels)]
-        return tuple(mean for mean, _ in moments), tuple(max(deviation, SMALLEST_DEVIATION) for _, deviation in moments)
+        return moments(pixels, sample=plan.sample, seed=seed)
     if plan.normalise == "none":
         return (0.0,) * channels, (AS_THEY_ARE,) * channels
     mean, deviation = _numbers(plan.mean or 0.0), _numbers(plan.deviation or 1.0)
     return mean * (channels // len(mean)), deviation * (channels // len(deviation))
-
-
-def _moments(channel: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return mean and standard deviation of pixel / 255, from the histogram: exact, and no float copy of all pixels."""
-    levels, counts = np.unique(channel, return_counts=True)
-    values, shares = levels / 255, counts / counts.sum()
-    mean = shares @ values
-    return float(mean), float(np.sqrt(shares @ (values - mean) ** 2))

@@ -1,21 +1,25 @@
 """Images from class folders: one folder of image files for each class.
 
-What would be left out without a word is refused with counts: pictures of kinds that are not read, in folders below a
-class folder, or beside the class folders. Hidden files and folders are passed over.
+Files are decoded when their pixels are asked for, all at once or a batch at a time; the labels are those of their
+folders. What would be left out without a word is refused with counts: pictures of kinds that are not read, in folders
+below a class folder, or beside the class folders. Hidden files and folders are passed over.
 """
 
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from synevo.data.images import Images
+from synevo.data.images import Images, Streamed
 from synevo.data.memory import check_room
-from synevo.data.pictures import as_png, declared_area, decode, is_picture, stretched
-from synevo.data.sources import FEWEST, Source, Splits, shuffled, stamp, with_test
+from synevo.data.pictures import as_png, declared, decode, is_picture, stretched, with_channels
+from synevo.data.sources import FEWEST, Source, Splits, Survey, shuffled, stamp, with_test
 from synevo.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
@@ -30,37 +34,142 @@ _UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".svg", ".exr", ".dcm", 
 
 _TEXTS = frozenset({".txt", ".md", ".csv", ".json", ".jsonl", ".xml", ".html", ".yaml", ".yml", ".log", ".py", ".db"})
 
+_LEAVE_OUT = "A new run leaves out every file that cannot be read, and lists them, with --set data.damaged=leave-out."
+
 Listing = Mapping[str, Sequence[Path]]
 
 
-def open_folder(path: Path, *, resized: bool = False) -> Source:
-    """Return the source of a folder of class folders, or of `train/`, `test/` and perhaps `val/` of the same classes.
+@dataclass(frozen=True)
+class Pictures:
+    """Picture files [n] that are decoded when they are asked for: in their own size or a `side`, with `channels`.
 
-    Where the images are `resized` on reading, those in their own size need not fit into the memory.
+    With neither, each must have the size and the channels of the `example`.
+    """
+
+    files: Sequence[Path]
+    example: Path
+    side: int | None = None
+    channels: int | None = None
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels; those of the example, where nothing else was asked for."""
+        height, width, channels = self._own
+        return self.side or height, self.side or width, self.channels or channels
+
+    @cached_property
+    def _own(self) -> tuple[int, int, int]:
+        height, width, channels = _decoded(self.example).shape
+        return height, width, channels
+
+    def read(self, places: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Decode the files at `places` [n]; DataError names a file that cannot be read, or differs."""
+        pixels = np.empty((len(places), *self.shape), np.uint8)
+        for row, place in zip(pixels, places, strict=True):
+            row[...] = self._fitted(self.files[place])
+        return pixels
+
+    def _fitted(self, file: Path) -> NDArray[np.uint8]:
+        image = _decoded(file)
+        found, own = image.shape, self._own
+        if self.channels is not None:
+            image = with_channels(image, self.channels)
+        if (self.side is None and found[:2] != own[:2]) or (self.channels is None and found[2] != own[2]):
+            raise _differ(self.example, own, file, found)
+        return image if self.side is None else stretched(image, self.side, self.side)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a plan says about the files of a folder: channels, those that are left out, whether to look for more.
+
+    `left_out` are names from the folder on, such as `train/cat/7.jpg`; where it is None and damaged files are
+    to be left out, all are decoded once to find them.
+    """
+
+    channels: int | None = None
+    leave_out: bool = False
+    left_out: tuple[str, ...] | None = None
+
+
+def open_folder(path: Path, wanted: Wanted = Wanted()) -> Source:
+    """Return the source of a folder of class folders, or of `train/`, `test/` and perhaps `val/` of the same classes.
 
     Raises:
         DataError: if the layout, a class or an image cannot be used.
     """
     listings = [_list_classes(root) for root in _roots(path)]
+    out = _left_out(path, listings, wanted)
+    listings = [_without(path, listing, frozenset(out)) for listing in listings]
     _check_alike(path, listings)
     classes = tuple(listings[0])
     files = [file for listing in listings for members in listing.values() for file in members]
-    if not resized:
-        _check_total(files[0], len(files))
-    height, width, channels = decode(files[0]).shape
+    mixed = [_mixed(listing) for listing in listings]
 
-    def read(side: int | None = None) -> Splits:
-        parts = [_read_folder(listing, example=files[0], side=side) for listing in listings]
-        return Splits(*parts) if len(parts) > 1 else with_test(parts[0], classes)
+    def at(side: int | None) -> Source:
+        parts = [(Pictures(members, files[0], side, wanted.channels), labels) for members, labels in mixed]
 
-    def at(side: int) -> Source:
-        return replace(
-            source, shape=(side, side, channels), read=lambda: read(side), stamp=f"{seal}\nresized to {side}"
-        )
+        def read() -> Splits:
+            return _splits([Images(_read_all(part), labels) for part, labels in parts], classes)
 
-    seal = stamp("folder", path, files)
-    source = Source(path.name, (height, width, channels), classes, read, seal, at)
-    return source
+        def stream() -> Splits:
+            streams = [Streamed(part.read, np.arange(len(part.files)), part.shape) for part, _ in parts]
+            return _splits([Images(one, labels) for one, (_, labels) in zip(streams, parts, strict=True)], classes)
+
+        def seal() -> str:
+            lines = [stamp("folder", path, files)]
+            lines += [f"resized to {side}"] if side else []
+            return "\n".join([*lines, *([f"with {wanted.channels} channels"] if wanted.channels else [])])
+
+        shape = parts[0][0].shape
+        return Source(path.name, shape, classes, len(files), read, stream, seal, at, lambda: _survey(files), out)
+
+    return at(None)
+
+
+def _splits(parts: Sequence[Images], classes: Sequence[str]) -> Splits:
+    return Splits(*parts) if len(parts) > 1 else with_test(parts[0], classes)
+
+
+def _left_out(path: Path, listings: Sequence[Listing], wanted: Wanted) -> tuple[str, ...]:
+    """Return the names of the files that are left out: those of the plan, or all that cannot be decoded."""
+    if wanted.left_out is not None or not wanted.leave_out:
+        return wanted.left_out or ()
+    files = (file for listing in listings for members in listing.values() for file in members)
+    return tuple(file.relative_to(path).as_posix() for file in files if not _is_whole(file))
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        decode(file)
+    except DataError:
+        return False
+    return True
+
+
+def _without(path: Path, listing: Listing, out: frozenset[str]) -> dict[str, list[Path]]:
+    """Return the files of a listing without those that are left `out`; DataError if a class has no other."""
+    if not out:
+        return {name: list(members) for name, members in listing.items()}
+    kept = {}
+    for name, members in listing.items():
+        kept[name] = [file for file in members if file.relative_to(path).as_posix() not in out]
+        if not kept[name]:
+            raise DataError(
+                f"All {len(members)} files of the class {name!r} are left out: {members[0]} is one of them.",
+                remedy="Replace them by files that can be read, or remove the class.",
+            )
+    return kept
+
+
+def _survey(files: Sequence[Path]) -> Survey:
+    """Return what the headers of files declare; one that cannot be read is found when it is decoded."""
+    found = np.array([size for file in files if (size := declared(file))]).reshape(-1, 3)
+    if not len(found):
+        return Survey((0, 0), (0, 0), square=True, channels=frozenset())
+    (low, narrow, _), (high, wide, _) = found.min(axis=0).tolist(), found.max(axis=0).tolist()
+    square = bool((found[:, 0] == found[:, 1]).all())
+    return Survey((low, narrow), (high, wide), square, frozenset(found[:, 2].tolist()))
 
 
 def _roots(path: Path) -> list[Path]:
@@ -95,16 +204,6 @@ def _check_alike(path: Path, listings: Sequence[Listing]) -> None:
             f"{path}: train and test must have the same class folders; only one of them has {', '.join(odd)}.",
             remedy="Add the missing folders, or remove these; val/ needs the same ones, too.",
         )
-
-
-def _check_total(example: Path, count: int) -> None:
-    """Raise DataError if `count` images as large as the header of the first one says do not fit into the memory."""
-    area = declared_area(example)
-    check_room(
-        count * area,
-        f"{example} declares {area:,} pixels, and {count} images of this size need",
-        remedy="Make it as small as the others, or all of them: --set data.fit=resize --set data.image_size=N.",
-    )
 
 
 def _list_classes(root: Path) -> dict[str, list[Path]]:
@@ -203,21 +302,27 @@ def _count_below(folder: Path) -> int:
     return sum(sum(_is_kind_of_picture(item) for item in _visible(one)) + _count_below(one) for one in inner)
 
 
-def _read_folder(listing: Listing, *, example: Path, side: int | None) -> Images:
-    """Return the images of class folders, mixed, and with a `side` resized; DataError if they differ from `example`."""
+def _mixed(listing: Listing) -> tuple[list[Path], NDArray[np.int32]]:
+    """Return the files of class folders in the order of reading, mixed, and the label of each."""
     files = [(label, file) for label, members in enumerate(listing.values()) for file in members]
     files = [files[place] for place in shuffled(len(files), _FILES)]
-    own = decode(example).shape
-    shape = (side or own[0], side or own[1], own[2])
-    remedy = "Choose a smaller --set data.image_size=N with --set data.fit=resize, or leave images out."
-    check_room(len(files) * int(np.prod(shape)), f"{len(files)} images of {_words(shape)} need", remedy=remedy)
-    pixels = np.empty((len(files), *shape), np.uint8)
-    for place, (_, file) in enumerate(files):
-        image = decode(file)
-        if (image.shape if side is None else image.shape[2:]) != (own if side is None else own[2:]):
-            raise _differ(example, own, file, image.shape)
-        pixels[place] = image if side is None else stretched(image, side, side)
-    return Images(pixels, np.array([label for label, _ in files], np.int32))
+    return [file for _, file in files], np.array([label for label, _ in files], np.int32)
+
+
+def _read_all(pictures: Pictures) -> NDArray[np.uint8]:
+    """Return the pixels of all files; raise DataError if they need more than the memory."""
+    count = len(pictures.files)
+    remedy = "Lower --set data.memory=GIB, and they are read when they are needed; or leave images out."
+    check_room(count * prod(pictures.shape), f"{count} images of {_words(pictures.shape)} need", remedy=remedy)
+    return pictures.read(np.arange(count))
+
+
+def _decoded(file: Path) -> NDArray[np.uint8]:
+    """Return the pixels of a file; the error also says how to go on without it."""
+    try:
+        return decode(file)
+    except DataError as error:
+        raise DataError(error.problem, remedy=f"{error.remedy} {_LEAVE_OUT}") from None
 
 
 def _differ(example: Path, own: Sequence[int], file: Path, other: Sequence[int]) -> DataError:
@@ -225,7 +330,10 @@ def _differ(example: Path, own: Sequence[int], file: Path, other: Sequence[int])
     remedy = "Bring all to one size, with a side of your choice: --set data.fit=resize --set data.image_size=N."
     if own[2] != other[2]:
         line = "ImageOps.exif_transpose(Image.open(file)).convert('RGB').save(file.with_suffix('.png'))"
-        remedy = f"Make all of them RGB: {line}; and remove old files with other endings."
+        remedy = (
+            "Let all be read in colours (--set data.channels=3) or in grey (--set data.channels=1); or make all of "
+            f"them RGB: {line}; and remove old files with other endings."
+        )
     return DataError(
         f"All images must have one size and mode: {example} has {_words(own)}, {file} has {_words(other)}.",
         remedy=remedy,

@@ -4,7 +4,12 @@ import contextlib
 import os
 from pathlib import Path
 
+import jax
+
 from synevo.errors import DataError
+
+SHARE = 0.25
+"""The share of the memory that decoded images may take, unless the plan says how much."""
 
 _GROUP = Path("/sys/fs/cgroup/memory.max")  # the bound of a container
 
@@ -14,6 +19,23 @@ def check_room(count: int, what: str, *, remedy: str) -> None:
     there = memory()
     if count > there:
         raise DataError(f"{what} {in_words(count)}; there are {in_words(there)} of memory.", remedy=remedy)
+
+
+def budget(gigabytes: float | None) -> int:
+    """Return the bytes that decoded images may take: so many GiB, or by default a share of what there is.
+
+    The share is `SHARE` of the memory of this process, or of the accelerator's if that is smaller: while images are
+    read, and again while they are divided, there are copies of them.
+    """
+    if gigabytes is not None:
+        return round(gigabytes * 2**30)
+    return round(SHARE * min([memory(), *_on_device()]))
+
+
+def _on_device() -> list[int]:
+    """Return the bytes of memory of an accelerator; nothing for a CPU, which has none of its own."""
+    facts = jax.local_devices()[0].memory_stats() or {}
+    return [facts["bytes_limit"]] if facts.get("bytes_limit") else []
 
 
 def memory() -> int:
@@ -31,5 +53,8 @@ def memory() -> int:
 
 
 def in_words(count: int) -> str:
-    """Return a number of bytes in GiB, or in MiB where it is less than one."""
-    return f"{count / 2**30:,.1f} GiB" if count >= 1 << 30 else f"{count / 2**20:,.1f} MiB"
+    """Return a number of bytes in the largest of GiB, MiB and KiB of which there is at least one."""
+    for name, power in (("GiB", 30), ("MiB", 20)):
+        if count >= 1 << power:
+            return f"{count / 2**power:,.1f} {name}"
+    return f"{count / 2**10:,.1f} KiB"

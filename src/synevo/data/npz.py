@@ -1,13 +1,17 @@
-"""Images and labels from .npz files.
+"""Images and labels from .npz files, and from folders of .npy files.
 
 An archive is measured before it is read: what its members declare must be what they hold, and fit into the memory.
+Images that are larger than the room for them, and not compressed, are mapped: they are read when they are needed.
 """
 
 import contextlib
+import os
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +28,8 @@ _SPLIT = ("train_images", "train_labels", "test_images", "test_labels")
 
 _VALIDATION = (("val_images", "val_labels"), ("validation_images", "validation_labels"))
 
+_LENGTHS = 26  # the place of two lengths in the header of a member of a zip archive
+
 _LONGEST_HEADER = 1 << 16
 
 _REMEDY = "Write it with np.savez(file, images=…, labels=…), or train_images, train_labels, test_images, test_labels."
@@ -31,17 +37,18 @@ _REMEDY = "Write it with np.savez(file, images=…, labels=…), or train_images
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def open_npz(path: Path) -> Source:
-    """Return the source of an .npz file.
+def open_npz(path: Path, *, room: int | None = None) -> Source:
+    """Return the source of an .npz file, or of a folder of .npy files of the same names.
 
     Its arrays are `images` and `labels`, or `train_images`, `train_labels`, `test_images` and `test_labels`, and in
     both cases perhaps `val_images` and `val_labels`. Images are uint8 [n, h, w] or [n, h, w, c] with c in 1, 3; labels
-    are integers [n] in 0 … k-1 without gaps.
+    are integers [n] in 0 … k-1 without gaps. Images of more than `room` bytes are mapped and not read, if they are
+    written without compression.
 
     Raises:
         DataError: for anything else; nothing is converted silently, and no pickle is loaded.
     """
-    arrays = _arrays(path)
+    arrays = _arrays_of_folder(path, room) if path.is_dir() else _arrays(path, room)
     names = [name for name in arrays if name.endswith("images")]
     parts = [_labelled(path, arrays, name, name.removesuffix("images") + "labels") for name in names]
     train, *others = parts
@@ -74,7 +81,32 @@ def _check_other(path: Path, first: tuple[str, Images], second: tuple[str, Image
         )
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def is_folder_of_arrays(path: Path) -> bool:
+    """Return True for a folder with the .npy files of images."""
+    return any((path / f"{names[0]}.npy").is_file() for names in (_WHOLE, _SPLIT))
+
+
+def _arrays_of_folder(path: Path, room: int | None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the .npy files in a folder by name, as `_arrays` does; large images are mapped."""
+    found = {file.stem: file for file in sorted(path.glob("*.npy"))}
+    names, arrays = _choose(path, list(found)), {}
+    for name in names:
+        with _readable(found[name]):
+            with found[name].open("rb") as file:
+                shape, dtype, _ = _header(path, file, name)
+            if dtype.hasobject:
+                raise checks.objects(f"{found[name]}", name)
+            mapped = name.endswith("images") and _exceeds(shape, dtype, room)
+            mode: Literal["r"] | None = "r" if mapped else None
+            arrays[name] = np.load(found[name], mmap_mode=mode, max_header_size=_LONGEST_HEADER)
+    return arrays
+
+
+def _exceeds(shape: tuple[int, ...], dtype: np.dtype[Any], room: int | None) -> bool:
+    return room is not None and prod(shape) * dtype.itemsize > room
+
+
+def _arrays(path: Path, room: int | None) -> dict[str, NDArray[Any]]:
     """Return the arrays of an .npz file by name, those of training first; DataError if one is missing."""
     if not path.is_file():
         raise DataError(f"There is no file {path}.", remedy="Check the path of --dataset.")
@@ -83,10 +115,29 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     with _readable(path), zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         names = _choose(path, list(members))
-        _check_size(path, [members[name] for name in names])
+        mapped = {name for name in names if room is not None and _is_mappable(members[name], name, room)}
+        _check_size(path, [members[name] for name in names if name not in mapped])
         for name in names:
             _check_member(path, archive, members[name], name)
-        return {name: _read(archive, members[name]) for name in names}
+        return {
+            name: _mapped(path, members[name]) if name in mapped else _read(archive, members[name]) for name in names
+        }
+
+
+def _is_mappable(member: zipfile.ZipInfo, name: str, room: int) -> bool:
+    """Return True for images of more than `room` bytes that lie in the archive as they are."""
+    stored = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+    return stored and name.endswith("images") and member.file_size > room
+
+
+def _mapped(path: Path, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """Return a member that is not compressed as an array that is read from the archive when it is needed."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset + _LENGTHS)
+        lengths = struct.unpack("<HH", file.read(4))  # of a name and of extra fields, which stand before the content
+        file.seek(sum(lengths), os.SEEK_CUR)
+        shape, dtype, order = _header(path, file, member.filename)
+        return np.memmap(path, dtype, "r", file.tell(), shape, order)
 
 
 def _choose(path: Path, found: list[str]) -> list[str]:
@@ -129,14 +180,17 @@ def _check_size(path: Path, members: list[zipfile.ZipInfo]) -> None:
             "images=…, labels=…).",
         )
     total = sum(info.file_size for info in members)
-    remedy = "Write fewer or smaller images, or a folder of image files, which is resized on reading."
+    remedy = (
+        "Write them without compression (np.savez), or as a folder of image files: then they are read when they are "
+        "needed. Or write fewer or smaller ones."
+    )
     check_room(total, f"{path} declares arrays of", remedy=remedy)
 
 
 def _check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> None:
     """Raise DataError unless the header of a member declares an array without Python objects, as large as it is."""
     with archive.open(member) as file:
-        shape, dtype = _header(path, file, name)
+        shape, dtype, _ = _header(path, file, name)
         begun = file.tell()
     if dtype.hasobject:
         raise checks.objects(f"{path}: {name}", name)
@@ -148,15 +202,15 @@ def _check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo,
         )
 
 
-def _header(path: Path, file: Any, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return the shape and the dtype that the header of a member declares."""
+def _header(path: Path, file: Any, name: str) -> tuple[tuple[int, ...], np.dtype[Any], Literal["C", "F"]]:
+    """Return the shape, the dtype and the order that the header of a member declares."""
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file, max_header_size=_LONGEST_HEADER)
+        shape, by_columns, dtype = read(file, max_header_size=_LONGEST_HEADER)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise DataError(f"{path}: {name} is no array of NumPy: {error}", remedy=_REMEDY) from None
-    return shape, dtype
+    return shape, dtype, "F" if by_columns else "C"
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:

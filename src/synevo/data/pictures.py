@@ -29,6 +29,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_ON_ITS_SIDE = frozenset(_TURNS[tag] for tag in (5, 6, 7, 8))
+
 _WIDE = 257  # 65535 / 255: the levels of 16 bits in one of 8
 
 _WORKING = 8  # bytes a pixel while a picture is decoded: as RGBA, and its copy
@@ -58,11 +60,13 @@ def decode(file: Path) -> NDArray[np.uint8]:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def declared_area(file: Path) -> int:
-    """Return the number of pixels that the header of a picture declares; 0 if it cannot be read."""
+def declared(file: Path) -> tuple[int, int, int] | None:
+    """Return height, width and channels as the header of a picture declares them; None if it cannot be read."""
     with contextlib.suppress(Exception), _opened(file) as image:
-        return image.width * image.height
-    return 0
+        sides = (image.height, image.width)
+        channels = 1 if _is_wide(image) or _CONVERSIONS.get(image.mode) == "L" else 3
+        return (*(sides[::-1] if _turn(image) in _ON_ITS_SIDE else sides), channels)
+    return None
 
 
 def as_png(file: Path) -> str:
@@ -87,9 +91,20 @@ def is_picture(file: Path) -> bool:
 
 def stretched(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Return the pixels [h, w, 1 or 3] resized bilinearly to another height and width."""
-    canvas = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    resized = np.asarray(canvas.resize((width, height), Image.Resampling.BILINEAR))
+    resized = np.asarray(_canvas(pixels).resize((width, height), Image.Resampling.BILINEAR))
     return resized.reshape(height, width, pixels.shape[-1])
+
+
+def with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Return the pixels [h, w, 1 or 3] in grey (1) or in colours (3); grey in colours has three equal channels."""
+    if pixels.shape[-1] == channels:
+        return pixels
+    converted = np.asarray(_canvas(pixels).convert("L" if channels == 1 else "RGB"))
+    return converted.reshape(*pixels.shape[:2], channels)
+
+
+def _canvas(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def _opened(file: Path) -> Image.Image:

@@ -8,7 +8,7 @@ the same.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,22 +33,48 @@ class Splits:
     test: Images
     validation: Images | None = None
 
+    def __len__(self) -> int:
+        """Return the number of all images."""
+        return len(self.train) + len(self.test) + (len(self.validation) if self.validation else 0)
+
+    @property
+    def streamed(self) -> "Splits":
+        """The same splits, with pixels that are read when they are asked for."""
+        held = self.validation and self.validation.streamed
+        return Splits(self.train.streamed, self.test.streamed, held)
+
+
+class Survey(NamedTuple):
+    """The sizes of all images of a source, as their headers declare them, and the numbers of their channels."""
+
+    lowest: tuple[int, int]
+    highest: tuple[int, int]
+    square: bool
+    channels: frozenset[int]
+
 
 @dataclass(frozen=True)
 class Source:
-    """An opened source: the `shape` (height, width, channels) of its images, its `classes`, and a function `read`.
+    """An opened source: the `shape` (height, width, channels) of its images, its `classes`, and functions that read.
 
-    `stamp` changes whenever the result of `read` could; it is None if reading is too fast to be worth a cache.
+    `count` is the number of all images. `read` decodes them all; `stream` reads no more than their labels. `stamp`
+    gives a text that changes whenever the result of `read` could; None if reading is too fast to be worth a cache.
     `resized` returns the source whose images are resized to a side when they are read; None if they have one size.
-    `validation` is the name of a split for validation that is read only if the plan names it; None if there is none.
+    `survey` looks at the headers of all images; None if they must be alike. `left_out` names the files that are not
+    used. `validation` is the name of a split for validation that is read only if the plan names it; None if there is
+    none.
     """
 
     name: str
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
+    count: int
     read: Callable[[], Splits]
-    stamp: str | None = None
+    stream: Callable[[], Splits]
+    stamp: Callable[[], str] | None = None
     resized: "Callable[[int], Source] | None" = None
+    survey: Callable[[], Survey] | None = None
+    left_out: tuple[str, ...] = ()
     validation: str | None = None
 
 
@@ -71,7 +97,7 @@ def divide(images: Images, share: float, *, classes: Sequence[str], entropy: Seq
         wanted = min(max(round(share * count), 1), count - 1)
         second[order[images.labels[order] == label][:wanted]] = True
     kept, held = order[~second[order]], order[second[order]]
-    return _take(images, kept), _take(images, held)
+    return images.at(kept), images.at(held)
 
 
 def open_digits() -> Source:
@@ -113,10 +139,6 @@ def shuffled(count: int, entropy: Sequence[int]) -> NDArray[np.intp]:
     return np.argsort(np.random.PCG64(list(entropy)).random_raw(count), kind="stable")
 
 
-def _take(images: Images, places: NDArray[np.intp]) -> Images:
-    return Images(images.pixels[places], images.labels[places])
-
-
 def with_test(images: Images, classes: Sequence[str]) -> Splits:
     """Hold out a test split if a source has none; raise DataError as in `divide`."""
     return Splits(*divide(images, TEST_SHARE, classes=classes, entropy=_TEST))
@@ -125,7 +147,7 @@ def with_test(images: Images, classes: Sequence[str]) -> Splits:
 def in_memory(name: str, splits: Splits, classes: tuple[str, ...]) -> Source:
     """Return a source of images that are in memory already."""
     height, width, channels = splits.train.pixels.shape[1:]
-    return Source(name, (height, width, channels), classes, lambda: splits)
+    return Source(name, (height, width, channels), classes, len(splits), lambda: splits, lambda: splits.streamed)
 
 
 def numbered(count: int) -> tuple[str, ...]:

@@ -13,13 +13,17 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from synevo.data.images import Images
+from synevo.data.images import Images, Streamed
+from synevo.data.pictures import stretched
 from synevo.data.sources import Source, Splits, check_labels, stamp
 from synevo.errors import DataError, PlanError, did_you_mean
 
@@ -31,6 +35,8 @@ PATIENCE = 2.0
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w\-+.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 
+
+_AT_ONCE = 1024  # records that are read for their labels
 
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
 """The names that TFDS gives to splits."""
@@ -54,20 +60,33 @@ def open_prepared(name: str, data_dir: Path, validation: str | None = None) -> S
         image, label = _choose_features(tfds, name, builder.info)
         test = _choose_test(name, builder.info)
         held = _choose_validation(name, builder.info, test, validation)
-        shape = _check_image(name, builder.info.features[image])
         classes = tuple(builder.info.features[label].names)
-
-    def read() -> Splits:
-        parts = {}
-        for split in filter(None, (TRAIN, test, held)):
-            parts[split] = decode(builder, split, image=image, label=label, shape=shape)
-            check_labels(parts[split].labels, len(classes), where=f"{name}: the labels of {split}")
-        return Splits(parts[TRAIN], parts[test], parts[held] if held else None)
-
+    splits = [split for split in (TRAIN, test, held) if split]
     files = sorted(item for item in folder.iterdir() if item.is_file())
     mark = stamp(f"tfds {held}" if held else "tfds", folder, files)
     spare = VALIDATION if VALIDATION in builder.info.splits and test != VALIDATION else None
-    return Source(name, shape, classes, read, mark, validation=spare)
+    count = sum(builder.info.splits[split].num_examples for split in splits)
+    fixed = _fixed_shape(name, builder.info.features[image])
+
+    def at(side: int | None) -> Source:
+        shape = fixed or _first_shape(name, builder, image)
+        shape = (side, side, shape[2]) if side else shape
+        records = Records(builder, image, label, shape, resized=side is not None)
+
+        def gathered(read: Callable[[str], Images]) -> Splits:
+            parts = {split: read(split) for split in splits}
+            for split, images in parts.items():
+                check_labels(images.labels, len(classes), where=f"{name}: the labels of {split}")
+            return Splits(parts[TRAIN], parts[test], parts[held] if held else None)
+
+        def seal() -> str:
+            return f"{mark}\nresized to {side}" if side else mark
+
+        resized = None if fixed else at
+        read, stream = partial(gathered, records.read), partial(gathered, records.stream)
+        return Source(name, shape, classes, count, read, stream, seal, resized, validation=spare)
+
+    return at(None)
 
 
 def find_prepared(name: str, data_dir: Path) -> Path | None:
@@ -82,15 +101,54 @@ def find_prepared(name: str, data_dir: Path) -> Path | None:
     return next((folder for folder in reversed(whole) if (folder / "features.json").is_file()), None)
 
 
-def decode(builder: Any, split: str, *, image: str, label: str, shape: tuple[int, int, int]) -> Images:
-    """Return the images of a split, or of a slice such as `train[:100]`; it takes about 0.4 ms an image."""
-    with _tfds(), _readable(builder.data_path):
-        records = builder.as_data_source(split)
-        pixels = np.empty((len(records), *shape), np.uint8)
-        labels = np.empty(len(records), np.int32)
-        for place, record in enumerate(records):
-            pixels[place], labels[place] = record[image], record[label]
-    return Images(pixels, labels)
+@dataclass(frozen=True)
+class Records:
+    """The records of a prepared data set, each with an `image` and a `label`, the names of two features.
+
+    Images have one `shape`, or are `resized` to it.
+    """
+
+    builder: Any
+    image: str
+    label: str
+    shape: tuple[int, int, int]
+    resized: bool = False
+
+    def read(self, split: str) -> Images:
+        """Return the images of a split, or of a slice such as `train[:100]`; it takes about 0.4 ms an image."""
+        with _tfds(), _readable(self.builder.data_path):
+            records = self.builder.as_data_source(split)
+            pixels = np.empty((len(records), *self.shape), np.uint8)
+            labels = np.empty(len(records), np.int32)
+            for place, record in enumerate(records):
+                pixels[place], labels[place] = self._fitted(record[self.image]), record[self.label]
+        return Images(pixels, labels)
+
+    def stream(self, split: str) -> Images:
+        """Return the images of a split, of which only the labels are read; images stay as they are in their files."""
+        with _tfds() as tfds, _readable(self.builder.data_path):
+            raw = self.builder.as_data_source(split, decoders={self.image: tfds.decode.SkipDecoding()})
+            parts = [range(len(raw))[first : first + _AT_ONCE] for first in range(0, len(raw), _AT_ONCE)]
+            labels = [record[self.label] for part in parts for record in raw.__getitems__(list(part))]
+            records = self.builder.as_data_source(split)
+
+        def read(places: NDArray[np.intp]) -> NDArray[np.uint8]:
+            with _readable(self.builder.data_path):
+                found = records.__getitems__([int(place) for place in places])
+                pixels = [self._fitted(record[self.image]) for record in found]
+                return np.stack(pixels) if pixels else np.empty((0, *self.shape), np.uint8)
+
+        return Images(Streamed(read, np.arange(len(labels)), self.shape), np.array(labels, np.int32))
+
+    def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.resized:
+            return stretched(pixels, *self.shape[:2])
+        if pixels.shape != self.shape:
+            raise DataError(
+                f"The images in {self.builder.data_path} have several sizes, such as {self.shape} and {pixels.shape}.",
+                remedy="Bring all to one size on reading: --set data.fit=resize --set data.image_size=N.",
+            )
+        return pixels
 
 
 def _default_config(home: Path) -> str:
@@ -232,16 +290,31 @@ def _choose_validation(name: str, info: Any, test: str, wanted: str | None) -> s
     )
 
 
-def _check_image(name: str, feature: Any) -> tuple[int, int, int]:
-    """Return the common shape (height, width, channels) of a feature's images; raise DataError if there is none."""
+def _fixed_shape(name: str, feature: Any) -> tuple[int, int, int] | None:
+    """Return the common shape (height, width, channels) of a feature's images, or None if they may have any size.
+
+    Raises:
+        DataError: if they are not uint8 with 1 or 3 channels.
+    """
     match tuple(feature.shape):
         case (int(height), int(width), (1 | 3) as channels) if feature.np_dtype == np.uint8:
             return height, width, channels
+        case (None, None, 1 | 3) if feature.np_dtype == np.uint8:
+            return None
     raise DataError(
-        f"{name}: uint8 images of one size with 1 or 3 channels are expected; "
-        f"found {feature.np_dtype} {tuple(feature.shape)}.",
+        f"{name}: uint8 images with 1 or 3 channels are expected; found {feature.np_dtype} {tuple(feature.shape)}.",
         remedy="Choose another data set, or write its images in one size to a folder or an .npz file.",
     )
+
+
+def _first_shape(name: str, builder: Any, image: str) -> tuple[int, int, int]:
+    """Return the shape of the first training image."""
+    with _tfds(), _readable(builder.data_path):
+        records = builder.as_data_source(TRAIN)
+        if len(records):
+            height, width, channels = records[0][image].shape
+            return height, width, channels
+    raise DataError(f"{name} has no training images.", remedy="Choose another data set.")
 
 
 @contextlib.contextmanager
@@ -264,6 +337,8 @@ def _readable(folder: Path) -> Iterator[None]:
     """Raise DataError in place of TFDS's many kinds of errors for missing or damaged files."""
     try:
         yield
+    except DataError:
+        raise
     except Exception as error:  # noqa: BLE001 (see above)
         raise DataError(
             f"The prepared data set in {folder} cannot be read: {_first_line(error)}",

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from synevo.data.datasets import Fit, brought_to
 from synevo.data.images import Images
-from synevo.data.pictures import decode, stretched
+from synevo.data.pictures import decode, stretched, with_channels
 from synevo.deploy.reload import Reloaded
 from synevo.tasks.task import InMemory
 from synevo.training.evaluation import outputs_of
@@ -48,22 +47,11 @@ def read_image(file: Path, reloaded: Reloaded) -> NDArray[np.uint8]:
     height, width, channels = reloaded.shape
     about = reloaded.architecture["input"]
     fit: Fit = about["fit"]
-    pixels = _with_channels(decode(file), channels)
+    pixels = with_channels(decode(file), channels)
     sides = tuple(about["source_shape"][:2]) if fit == "pad" else (height, width)
     if pixels.shape[:2] != sides:
         pixels = stretched(pixels, *sides)
     return brought_to(Images(pixels[None], np.zeros(1, np.int32)), height, fit if fit == "pad" else "none").pixels[0]
-
-
-def _with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    if pixels.shape[-1] == channels:
-        return pixels
-    converted = np.asarray(_canvas(pixels).convert("L" if channels == 1 else "RGB"))
-    return converted.reshape(*pixels.shape[:2], channels)
-
-
-def _canvas(pixels: NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def _verdict(file: Path, probabilities: NDArray[np.float64], classes: Sequence[str], top: int) -> Verdict:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from synevo import __version__
-from synevo.data import datasets
 from synevo.deploy.comparison import Comparison, compare, table
 from synevo.deploy.interface import BATCH, Leaf, given, leaves_of, wanted, with_free_sizes
 from synevo.deploy.reload import Reloaded

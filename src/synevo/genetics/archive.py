@@ -19,11 +19,16 @@ class Birth:
 
 @dataclass(frozen=True)
 class Resumption:
-    """The state of an interrupted training: its arrays after `epoch` epochs of its `attempt`."""
+    """The state of an interrupted training: its arrays after `epoch` epochs of its `attempt`.
+
+    Within an epoch, also the number of its steps that were taken, and the sum of their losses.
+    """
 
     attempt: int
     epoch: int
     leaves: Sequence[Any]
+    step: int = 0
+    loss: float = float("nan")
 
 
 class Archive(Protocol):

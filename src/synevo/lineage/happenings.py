@@ -33,4 +33,11 @@ class Doubted:
     text: str
 
 
-Happening = Epoch | Grown | Doubted
+@dataclass(frozen=True)
+class Found:
+    """The event that the examples were found, in words: how many for what, and how they are kept."""
+
+    text: str
+
+
+Happening = Epoch | Grown | Doubted | Found

@@ -10,7 +10,19 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from synevo.plan.kinds import ADAM, Budget, Count, Deviation, Mean, OneOrMany, OptimiserName, OwnName, Share, Weights
+from synevo.plan.kinds import (
+    ADAM,
+    Budget,
+    Count,
+    Deviation,
+    Mean,
+    Names,
+    OneOrMany,
+    OptimiserName,
+    OwnName,
+    Share,
+    Weights,
+)
 
 FORMAT = 1
 
@@ -69,6 +81,27 @@ class DataPlan(Section):
         None, ge=1, description="side in pixels that the network expects; resolved from the ancestor"
     )
     fit: Literal["auto", "none", "pad", "resize"] = Field("auto", description="how images reach that size")
+    channels: Literal[1, 3] | None = Field(
+        None, description="of images in a folder: 1 reads all in grey, 3 in colours; resolved where they are mixed"
+    )
+    damaged: Literal["stop", "leave-out"] = Field(
+        "stop",
+        description="at an image file that cannot be decoded: stop, or find all of them first and leave them out",
+    )
+    left_out: Names | None = Field(
+        None, description="files that are left out, by their names in the folder; resolved where damaged is leave-out"
+    )
+    memory: float | None = Field(
+        None,
+        gt=0,
+        description="GiB that decoded images may take; larger sets are read as they are needed; a quarter where unset",
+    )
+    disk_cache: bool = Field(
+        False, description="keep the decoded images of a set that is larger than memory on disk, in $SYNEVO_CACHE"
+    )
+    sample: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="training images that mean and deviation are taken from; all, resolved for larger sets"
+    )
     normalise: Literal["scale", "standardise", "none"] = Field(
         "scale", description="to [0, 1], to mean 0 and deviation 1 a channel, or not: 0 … 255 as float32"
     )

@@ -83,6 +83,7 @@ Weights = Annotated[
 Budget = Annotated[float | str, BeforeValidator(_budget)]
 """How much worse than the ancestor: a number in units of the score, or a text such as "5%" or "1.72pt"."""
 
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Mean = Annotated[float, AfterValidator(_of_pixels)]

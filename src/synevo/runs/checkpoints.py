@@ -1,7 +1,8 @@
 """Checkpoints of the training in progress, written with Orbax so that little is lost when it is interrupted.
 
-Each checkpoint is a folder such as `g07-1-a0-e003` (generation 7, first offspring, attempt 0, epoch 3). Orbax writes it
-under a temporary name and renames it; then the older ones are removed.
+Each checkpoint is a folder such as `g07-1-a0-e003` (generation 7, first offspring, attempt 0, epoch 3), or within the
+epoch after that `g07-1-a0-e003-s000000400` (400 steps further). Orbax writes it under a temporary name and renames it;
+then the older ones are removed.
 """
 
 import errno
@@ -19,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orbax.checkpoint as ocp
-from jax import Array
 
 from synevo.errors import RunError
 from synevo.evolution import Training
@@ -32,15 +33,21 @@ _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 _LOGGERS = ("absl", "asyncio")
 """Where Orbax and its threads log what they raise as well."""
 
-_NAME = re.compile(r"g(\d+)-(\d+)-a(\d+)-e(\d+)")
+_NAME = re.compile(r"g(\d+)-(\d+)-a(\d+)-e(\d+)(?:-s(\d+))?")
+
+_LOSS = "loss"
+"""The name of the array beside those of a state, within an epoch: the sum of the losses of its steps."""
 
 
 def save(folder: Path, training: Training) -> None:
-    """Write the state after an epoch, and remove the older ones; raise OSError if the disk is full."""
+    """Write the state after an epoch or within it, and remove the older ones; raise OSError if the disk is full."""
     _require_own(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"g{training.generation:02d}-{training.number}-a{training.attempt}-e{training.state.epoch:03d}"
-    leaves = {str(number): leaf for number, leaf in enumerate(training.state.leaves())}
+    state = training.state
+    name = f"g{training.generation:02d}-{training.number}-a{training.attempt}-e{state.epoch:03d}"
+    leaves: dict[str, Any] = {str(number): leaf for number, leaf in enumerate(state.leaves())}
+    if state.step:
+        name, leaves[_LOSS] = f"{name}-s{state.step:09d}", np.array(state.loss, np.float64)
     with _undisturbed(), _readable(folder) as place:
         _say_once(partial(_write, place / name, leaves), folder)
     for other in folder.iterdir():
@@ -128,7 +135,7 @@ def _unless_closed(show: Callable[[Any], object], about: Any) -> None:
         show(about)
 
 
-def _write(path: Path, leaves: dict[str, Array]) -> None:
+def _write(path: Path, leaves: dict[str, Any]) -> None:
     """Write a checkpoint; once more if that took too long.
 
     Orbax measures by the system clock: it was changed, or the machine was suspended.
@@ -188,7 +195,9 @@ def load(folder: Path, *, generation: int, number: int = 1) -> Resumption | None
                     leaves = checkpointer.restore(place / match[0])
             except (ValueError, OSError, KeyError):
                 continue
-            return Resumption(int(match[3]), int(match[4]), [leaves[str(number)] for number in range(len(leaves))])
+            loss = float(leaves.pop(_LOSS, np.nan))
+            arrays = [leaves[str(number)] for number in range(len(leaves))]
+            return Resumption(int(match[3]), int(match[4]), arrays, int(match[5] or 0), loss)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +16,21 @@ _SEALED = ("format", "sha256", "input", "output", "classes", "architecture")
 """What the description of an exported file means; one of a network that is not for images has `_MORE`, too."""
 
 _MORE = ("inputs", "outputs", "free")
+
+
+class _Data(BaseModel):
+    """How the images of a run are kept: what `synevo.data.findings.as_table` gives."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    images: int
+    classes: int
+    bytes: int
+    budget_bytes: int
+    way: Literal["resident", "streamed"]
+    disk_cache: bool
+    moments_from: int | str
+    left_out: int
 
 
 class _Machine(BaseModel):
@@ -32,6 +47,7 @@ class _Machine(BaseModel):
     devices: int = 1
     threads: int | None = None
     xla_flags: str = ""
+    data: _Data | None = None
 
 
 def require_machine(run: RunDir) -> None:

@@ -82,9 +82,10 @@ _ABOUT = TypeAdapter(tuple[Basis | None, str | None])
 """What the ancestor's line says beside what all lines say; older versions did not write it."""
 
 
-# Fields that may change while a lineage goes on: they decide its length, not its individuals.
+# Fields that may change while a lineage goes on: they decide its length or its speed, not its individuals.
 _OPEN_ENDED = {
-    *("format", "preset", "data.data_dir", "evolution.generations", "evolution.max_drop", "evolution.finest"),
+    *("format", "preset", "data.data_dir", "data.memory", "data.disk_cache"),
+    *("evolution.generations", "evolution.max_drop", "evolution.finest"),
     *("evolution.target_synapses", "evolution.target_macs", "evolution.target_kb", "evolution.target_latency"),
 }
 

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from synevo import evolution, keys
 from synevo.adoption.adopting import adopted
+from synevo.data.findings import as_table, in_words
 from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
@@ -19,7 +21,7 @@ from synevo.genetics.organism import Organism
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
-from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening
+from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
 from synevo.lineage.individuals import Adoption, Lineage
 from synevo.plan.fields import Plan
 from synevo.runs import checkpoints, measuring, trusted
@@ -31,7 +33,10 @@ from synevo.runs.rundir import RunDir
 from synevo.training.fit import rehearse
 
 CHECKPOINT_EVERY = 2.0
-"""The least time between two checkpoints, in seconds."""
+"""The least time between two checkpoints after epochs, in seconds."""
+
+CHECKPOINT_WITHIN = 60.0
+"""The least time between two checkpoints within an epoch, in seconds."""
 
 
 def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> Iterator[Happening]:
@@ -68,7 +73,8 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
         if not run.exists():
             trusted.remember(plan.ancestor.name)
         run.save_plan(plan)
-        run.save_machine(describe())
+        run.save_machine({**describe(), **_data_of(context)})
+        yield Found(in_words(context.problem[1:], context.dataset.findings if context.dataset else None))
         archive = RunArchive(run, context, basis_of(context), adoption=adoption)
         yield from archive.doubted()
         resume = archive.resumption(Conception(1, 1, 1.0))
@@ -76,6 +82,12 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
             keys.root(plan.seed), species, context.problem, plan, network=network, resume=resume
         )
         yield from archive.follow(archive.keep(event) if isinstance(event, Birth) else event for event in events)
+
+
+def _data_of(context: Context) -> dict[str, Any]:
+    """Return how the images of a run are kept, to be written beside the description of the machine."""
+    found = context.dataset.findings if context.dataset else None
+    return {} if found is None else {"data": as_table(found)}
 
 
 def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening]:
@@ -202,9 +214,12 @@ class RunArchive:
             if place == 0:
                 _save_changed(self.run, self.context.plan)
             if isinstance(event, Training):
-                if now - saved > CHECKPOINT_EVERY:
+                within = event.state.step > 0
+                if now - saved > (CHECKPOINT_WITHIN if within else CHECKPOINT_EVERY):
                     checkpoints.save(self.run.training_folder, event)
                     saved = time.monotonic()
+                if within:
+                    continue
                 state, examples = event.state, len(self.context.problem.train)
                 seconds = now - max(epoch_began, self.began)
                 yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)

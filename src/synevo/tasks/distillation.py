@@ -3,9 +3,11 @@
 The teacher's answers are one more leaf of the batch, so the rest of training stays the same:
 
     examples = taught(examples, answers)                             the batch and the teacher's outputs for it
+    examples = taught_as_read(examples, answer)                      the same, computed when a batch is read
     task = distilled(task, share=0.5, temperature=4.0)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
@@ -39,11 +41,29 @@ class _TaughtExamples:
         return Taught(self.examples[places], jax.tree.map(lambda array: array[places], self.answers))
 
 
+@dataclass(frozen=True)
+class _TaughtAsRead:
+    examples: Examples
+    answer: Callable[[Batch], Outputs]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, places: NDArray[np.intp], /) -> Taught:
+        batch = self.examples[places]
+        return Taught(batch, self.answer(batch))
+
+
 def taught(examples: Examples, answers: Outputs) -> Examples:
     """Return the examples with a teacher's outputs for them, the `answers` [n, …]."""
     if isinstance(examples, InMemory):
         return InMemory(Taught(examples.arrays, answers))
     return _TaughtExamples(examples, answers)
+
+
+def taught_as_read(examples: Examples, answer: Callable[[Batch], Outputs]) -> Examples:
+    """Return the examples with a teacher's outputs for them, the `answer` to each batch, of which none is held."""
+    return _TaughtAsRead(examples, answer)
 
 
 @cache

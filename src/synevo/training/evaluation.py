@@ -11,6 +11,7 @@ from jax import Array
 
 from synevo.model.network import Network
 from synevo.tasks.task import Batch, Examples, Outputs, Task, at_once
+from synevo.training.reading import batches
 
 BATCH = 256
 """The number of examples that are evaluated at once, where they are not large."""
@@ -30,12 +31,18 @@ def outputs_of(network: Network, task: Task, examples: Examples) -> Outputs:
 
 def _parts(function: Any, network: Network, task: Task, examples: Examples) -> Iterator[Any]:
     """Yield the results of a compiled `function` for each batch; the last batch is filled up, and its result cut."""
-    size = at_once(examples, BATCH)
-    for first in range(0, len(examples), size):
-        places = np.arange(first, first + size)
-        batch = examples[np.minimum(places, len(examples) - 1)]
-        left = min(size, len(examples) - first)
-        yield jax.tree.map(lambda array: np.asarray(array)[:left], function(network, task, batch))  # noqa: B023
+    count, size = len(examples), at_once(examples, BATCH)
+    starts = range(0, count, size)
+    places = [np.minimum(np.arange(first, first + size), count - 1) for first in starts]
+    with batches(examples, places) as read:
+        for first, batch in zip(starts, read, strict=True):
+            left = min(size, count - first)
+            yield jax.tree.map(lambda array: np.asarray(array)[:left], function(network, task, batch))  # noqa: B023
+
+
+def answers_of(network: Network, task: Task, batch: Batch) -> Outputs:
+    """Return a network's outputs for one batch, on the device."""
+    return _outputs(network, task, batch)
 
 
 @partial(jax.jit, static_argnums=1)

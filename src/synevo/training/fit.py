@@ -2,13 +2,15 @@
 
 One step is one pure function. How it is driven depends on the backend and is decided in `fit` alone. On an accelerator
 an epoch is one scan. On a CPU the step is dispatched from Python, because convolutions inside a loop lose XLA's
-multi-threaded path there (measured at 14 to 18 times slower). Examples in memory stay on the device; others are read a
-batch at a time.
+multi-threaded path there (measured at 14 to 18 times slower). Examples in memory stay on the device; others are read
+ahead of the step, a batch at a time. The order is a function of the key and the epoch, and what augmentation does to an
+example one of the key, the epoch and its place in that order; so an epoch may be left, and gone on with, at any step.
 
 Dead synapses are exactly zero after every step, because the masks are applied after each update.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from numpy.typing import NDArray
 
 from synevo.errors import DivergenceError
 from synevo.keys import derive
@@ -25,30 +28,35 @@ from synevo.model.network import Arrays, Network
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.task import Batch, Examples, InMemory, Task, first
 from synevo.training import compiling, own
+from synevo.training.reading import batches
 
 
 @dataclass(frozen=True)
 class State:
-    """A training in progress: its state after `epoch` epochs, with the mean loss of the last one."""
+    """A training in progress: its state after `epoch` epochs and `step` steps of the next one.
+
+    `loss` is the mean loss of the last epoch; within an epoch, it is the sum over its steps so far.
+    """
 
     network: Network
     optimiser: Any
     epoch: int
     loss: float
+    step: int = 0
 
     def leaves(self) -> list[Array]:
         """Return all arrays of the state, in the order that `filled` expects."""
         leaves: list[Array] = jax.tree.leaves((self.network, self.optimiser))
         return leaves
 
-    def filled(self, leaves: Sequence[Any], *, epoch: int) -> "State":
+    def filled(self, leaves: Sequence[Any], *, epoch: int, step: int = 0, loss: float = float("nan")) -> "State":
         """Return this state with the arrays of another one of the same shapes; ValueError where they do not fit."""
         own = self.leaves()
         if [np.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in own]:
             raise ValueError("these are the arrays of another network")
         arrays = [jnp.asarray(leaf, like.dtype) for leaf, like in zip(leaves, own, strict=True)]
         network, optimiser = jax.tree.unflatten(jax.tree.structure((self.network, self.optimiser)), arrays)
-        return State(network, optimiser, epoch, float("nan"))
+        return State(network, optimiser, epoch, loss, step)
 
 
 @dataclass(frozen=True)
@@ -104,12 +112,14 @@ def fit(
     *,
     masks: Mapping[str, Any],
     scanned: bool | None = None,
+    pause: int | None = None,
 ) -> Iterator[State]:
     """Train from `state` to the plan's last epoch; yield the state after each epoch. Resuming from any state is exact.
 
     `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive. The next
-    epoch reuses the memory of the state before it: copy what is to be kept. With `scanned`, an epoch of examples in
-    memory is one compiled program; by default the backend decides.
+    step reuses the memory of the state before it: copy what is to be kept. With `scanned`, an epoch of examples in
+    memory is one compiled program; by default the backend decides. Other epochs also yield the state within them, every
+    `pause` steps.
 
     Raises:
         DivergenceError: when the loss is no longer finite.
@@ -121,41 +131,63 @@ def fit(
     if scanned is None:
         scanned = jax.default_backend() != "cpu" and isinstance(source, InMemory)
     alive = {name: jnp.asarray(mask) for name, mask in masks.items()}
-    network, optimiser = state.network, state.optimiser
     for epoch in range(state.epoch, plan.epochs):
         epoch_key = derive(key, "epoch", epoch)
         order = jax.random.permutation(derive(epoch_key, "order"), len(examples))
         places = order[: recipe.steps * size].reshape(recipe.steps, size)
         constants = _Constants(alive, derive(epoch_key, "augmentation"))
-        drive = _scanned if scanned else _dispatched
-        network, optimiser, loss = drive(recipe, network, optimiser, constants, source, places)
-        if not np.isfinite(loss):
+        if scanned and not state.step:
+            state = _scanned(recipe, state, constants, source, places)
+        else:
+            for state in _dispatched(recipe, state, constants, source, places, pause or recipe.steps):  # noqa: B020
+                if state.step:
+                    yield state
+        if not np.isfinite(state.loss):
             raise DivergenceError(
-                f"The loss was {loss} in epoch {epoch + 1}.",
+                f"The loss was {state.loss} in epoch {epoch + 1}.",
                 remedy=f"Lower the learning rate, for example --set training.learning_rate={plan.learning_rate / 4:g}.",
             )
-        yield State(network, optimiser, epoch + 1, loss)
+        yield state
 
 
 def _dispatched(
-    recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, examples: Examples, places: Array
-) -> tuple[Network, Any, float]:
-    """Train for one epoch on the examples at `places` [steps, batch], a step at a time; also return its mean loss."""
+    recipe: _Recipe, state: State, constants: _Constants, examples: Examples, places: Array, pause: int
+) -> Iterator[State]:
+    """Take the steps that are left of an epoch on the examples at `places` [steps, batch], one at a time.
+
+    Yields the state every `pause` steps, and after the last one. At most two steps on examples that are not in memory
+    wait for the device, so that their batches do not pile up.
+    """
+    network, optimiser, total = state.network, state.optimiser, jnp.zeros(()) + (state.loss if state.step else 0)
     resident = isinstance(examples, InMemory)
-    step, total = _compiled(resident=resident), jnp.zeros(())
-    for number, batch in enumerate(np.asarray(places)):
-        source = (examples.arrays, batch) if isinstance(examples, InMemory) else examples[batch]
-        network, optimiser, loss = step(recipe, network, optimiser, constants, source, number)
-        total = total + loss
-    return network, optimiser, float(total) / len(places)
+    step, before = _compiled(resident=resident), total
+    with _sources(examples, np.asarray(places)[state.step :]) as sources:
+        for number, source in enumerate(sources, start=state.step):
+            network, optimiser, loss = step(recipe, network, optimiser, constants, source, number)
+            total = total + loss
+            if not resident:
+                jax.block_until_ready(before)
+                before = loss
+            if (number + 1) % pause == 0 and number + 1 < len(places):
+                yield State(network, optimiser, state.epoch, float(total), number + 1)
+    yield State(network, optimiser, state.epoch + 1, float(total) / len(places))
 
 
-def _scanned(
-    recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, examples: Any, places: Array
-) -> tuple[Network, Any, float]:
-    """Train for one epoch on the examples at `places` [steps, batch], as one program; also return its mean loss."""
-    network, optimiser, losses = _scan(recipe, network, optimiser, constants, examples.arrays, places)
-    return network, optimiser, float(losses.mean())
+@contextmanager
+def _sources(examples: Examples, places: NDArray[np.intp]) -> Iterator[Iterator[Any]]:
+    """Give an iterator over what each step is given: a batch, or arrays on the device and the places in them."""
+    if isinstance(examples, InMemory):
+        yield ((examples.arrays, batch) for batch in places)
+        return
+    with batches(examples, list(places)) as read:
+        yield read
+
+
+def _scanned(recipe: _Recipe, state: State, constants: _Constants, examples: Any, places: Array) -> State:
+    """Return the state after an epoch on the examples at `places` [steps, batch], as one program."""
+    own = state.network, state.optimiser
+    network, optimiser, losses = _scan(recipe, *own, constants, examples.arrays, places)
+    return State(network, optimiser, state.epoch + 1, float(losses.mean()))
 
 
 def _steps(plan: TrainingPlan, examples: Examples) -> int:
