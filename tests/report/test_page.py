@@ -190,7 +190,7 @@ def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tm
     assert seen["sections"] == ["curves", "runs", "differences"]
     shown = Cells("budgets")
     shown.feed(dom)
-    fields = ("test_score", "test_drop", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
+    fields = ("test_score", "test_change", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
     assert [[float(value) for value in row[:7]] for row in shown.rows if row] == [
         [row["max_drop"], *(row[field]["mean"] for field in fields)]
         for group in found["groups"]

@@ -146,7 +146,7 @@ def runs(
     if not overviews:
         say(f"There is no run in {folder}/.", err=True)
         return
-    from synevo.report.terminal import runs_table
+    from synevo.report.terminal.listing import runs_table
 
     console().print(runs_table(overviews))
 
@@ -213,7 +213,8 @@ def _sheet(numbers: dict[str, Any], summaries: list[dict[str, Any]], against: li
 
 
 def _print(numbers: dict[str, Any], against: list[str], *, briefly: bool) -> None:
-    from synevo.report.terminal import print_comparison, print_levels, print_report, print_summary
+    from synevo.report.terminal.run import print_report
+    from synevo.report.terminal.several import print_comparison, print_levels, print_summary
 
     if against:
         print_levels(console(), numbers, against)

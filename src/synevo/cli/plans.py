@@ -39,7 +39,7 @@ def presets(
         for title, text in preset_table(one)["about"].items():
             say(f"  {title + ':':10s}{' '.join(text.split())}")
     if name and (records := preset_records(name)):
-        from synevo.report.records import record_table
+        from synevo.report.terminal.records import record_table
 
         console().print(record_table(records))
 

@@ -13,13 +13,14 @@ USUAL = (0.005, 0.01, 0.02, 0.03, 0.05)
 """The default budgets; only those below the plans' own are used."""
 
 REACHED = (
-    *("generation", "validation_score", "test_score", "test_drop"),
+    *("generation", "validation_score", "test_score", "test_change"),
     *("synapses", "synaptic_efficiency", "cluster_efficiency", "multiply_adds"),
 )
 COSTS = ("seconds", "epochs")
 BUDGETS = (
-    "budget: points of validation accuracy below the ancestor, which choose the generation; drop: points of test "
-    "accuracy; epochs, training: of whole lineages. unspent: ended within the budget, and might have gone further."
+    "budget: points of validation accuracy below the ancestor, which choose the generation; change: of the test "
+    "accuracy, in points from the ancestor's; epochs, training: of whole lineages. unspent: ended within the budget, "
+    "and might have gone further."
 )
 REPEATED = "Seeds that occur more than once: {}. Runs of one seed are no replicates; deviations are too small."
 """Explanations of the words in tables of budgets."""
@@ -63,11 +64,11 @@ def _choice(name: str, summary: Summary, budget: float) -> Row | None:
     ancestor = line[0]
     better = summary["score"]["better"]
 
-    def drop(row: Row, split: str) -> float:
-        return worse_by(row[split], ancestor[split], better)
+    def drop(row: Row) -> float:
+        return worse_by(row["validation_score"], ancestor["validation_score"], better)
 
-    chosen = [row for row in line if within(drop(row, "validation_score"), budget)][-1]
-    row = {**chosen, "test_drop": drop(chosen, "test_score")}
+    chosen = [row for row in line if within(drop(row), budget)][-1]
+    row = {**chosen, "test_change": _change(chosen["test_score"], ancestor["test_score"])}
     if any(row[field] is None for field in REACHED):
         return None
     return {
@@ -77,3 +78,8 @@ def _choice(name: str, summary: Summary, budget: float) -> Row | None:
         **{field: summary["cost"][field] for field in COSTS},
         "unspent": chosen is line[-1],
     }
+
+
+def _change(score: float | None, before: float | None) -> float | None:
+    """Return the difference of a score from the one before, as a report writes it of one run, too."""
+    return None if score is None or before is None else score - before

@@ -97,6 +97,9 @@ def _render(template: str, **context: Any) -> str:
     environment.filters["around_score"] = lambda spread, summary: numerals.around(
         spread, partial(scores.write, name=summary["score"]["name"])
     )
+    environment.filters["moved_score"] = lambda spread, summary: numerals.moved(
+        spread, partial(scores.write, name=summary["score"]["name"])
+    )
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
