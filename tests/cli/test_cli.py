@@ -154,7 +154,7 @@ def test_verify_finds_a_number_that_was_invented(copy: Path) -> None:
 def test_what_is_finished_is_not_done_again(home: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (home / RUN).rglob("*") if path.name == "lineage.jsonl"}
     assert "has its ancestor already" in synevo(*START, where=home).stderr
-    assert "nothing left to evolve" in synevo("evolve", "--generations", "4", where=home).stderr
+    assert "nothing is left to evolve" in synevo("evolve", "--generations", "4", where=home).stderr
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 

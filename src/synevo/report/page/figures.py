@@ -43,7 +43,7 @@ def drawing_problem() -> str | None:
     try:
         import vl_convert  # noqa: F401, PLC0415  (an extra: 80 MB that only the page's figures need)
     except ImportError:
-        return "The figures are drawn by vl-convert, which is not installed: pip install 'synevo[report]'."
+        return "The figures are drawn by vl-convert, which is not installed: pip install '.[report]'."
     return None
 
 
