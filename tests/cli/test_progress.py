@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from specimens import individual
 
-from synevo.cli.progress import follow
+from synevo.cli.live.progress import follow
 from synevo.lineage.happenings import Doubted, Grown, Happening
 from synevo.lineage.individuals import Lineage
 

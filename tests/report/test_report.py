@@ -354,7 +354,7 @@ def test_wide_layers_and_coloured_filters_become_pictures_of_a_page_s_size() -> 
 
 
 def test_the_live_view_shows_every_generation_and_the_curve(run: RunDir) -> None:
-    from synevo.cli.liveview import view
+    from synevo.cli.live.view import view
 
     text = io.StringIO()
     Console(file=text, width=100).print(view(run.load_lineage()))

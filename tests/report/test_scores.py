@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from test_report import cells, individual
 
-from synevo.cli.liveview import view
-from synevo.cli.progress import describe
+from synevo.cli.live.progress import describe
+from synevo.cli.live.view import view
 from synevo.lineage.individuals import Individual, Scores
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan

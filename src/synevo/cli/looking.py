@@ -156,7 +156,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
 ) -> None:
     """Watch a run that another process is working on, until nobody is."""
-    from synevo.cli import watching
+    from synevo.cli.live import watching
     from synevo.cli.opening import open_run
 
     watching.watch(open_run(run), console(), every=every)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 
-from synevo.cli.liveview import view
+from synevo.cli.live.view import view
 from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening
 from synevo.lineage.individuals import Individual, Lineage, ratio
 from synevo.report import scores
