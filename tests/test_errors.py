@@ -98,7 +98,7 @@ def test_the_texts_of_synevo_name_some_of_every_kind() -> None:
     assert {"train-ancestor", "evolve", "compact", "report", "verify"} <= found["command"]
     assert {"--set", "--run", "--output", "--to", "--data-dir", "--cluster"} <= found["option"]
     assert {"training.learning_rate", "data.fit", "evolution.rewind", "*.shift", "seed"} <= found["field"]
-    assert {"prepare", "report", "tensorboard", "*"} <= found["extra"]
+    assert {"prepare", "tensorboard", "*"} <= found["extra"]
     assert {"keep_dead", "load", "Task"} <= found["part of the library"]
 
 

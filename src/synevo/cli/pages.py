@@ -6,7 +6,6 @@ from typing import Any
 
 from synevo.cli.screens import say
 from synevo.errors import RunError
-from synevo.report.page.figures import drawing_problem
 from synevo.report.page.html import render_comparison, render_page
 from synevo.runs.rundir import RunDir, save_report
 
@@ -33,7 +32,5 @@ def write(found: list[RunDir], numbers: dict[str, Any], folder: Path, *, show: b
             remedy="Name a folder of your own with --output FOLDER; the run itself is only read.",
         ) from None
     say(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
-    if problem := drawing_problem():
-        say(problem, err=True)
     if show:
         webbrowser.open(path.resolve().as_uri())

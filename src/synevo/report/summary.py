@@ -7,6 +7,7 @@ seconds, and unknown values null.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from synevo.errors import SynevoError
@@ -65,7 +66,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
     rows = [_generation(individual, lineage, plan) for individual in _all(entries)]
     return {
         "run": run.name,
-        "dataset": plan and (plan.data.dataset if plan.task.name == CLASSIFICATION else plan.task.name),
+        "dataset": plan and (Path(plan.data.dataset).name if plan.task.name == CLASSIFICATION else plan.task.name),
         "score": _score(lineage),
         "ancestor_name": plan and plan.ancestor.name,
         "plan": plan and plan.model_dump(),

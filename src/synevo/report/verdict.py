@@ -56,6 +56,11 @@ def outcome(summary: Summary) -> str:
     return f"{scores.write(best['test_score'], name)}{scores.unit(name)} ({moved})"
 
 
+def verdict(summary: Summary) -> str:
+    """Return the run in a line, such as `8.6× smaller file, 6.9× fewer multiply-adds, 96.10 % (-3.06 points)`."""
+    return ", ".join(filter(None, [*reductions(summary)[:2], outcome(summary)]))
+
+
 def speed(before: Summary, after: Summary) -> float | None:
     """Return how many times faster `after` is than `before`, from their medians; None where their quartiles meet."""
     if before["lower"] > after["upper"] or after["lower"] > before["upper"]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from synevo import __version__
 from synevo.errors import SynevoError
 from synevo.lineage.individuals import label_of
-from synevo.report import budgets, numerals, scores, variation
+from synevo.report import budgets, numerals, scores, variation, verdict
 from synevo.report.page import figures
 from synevo.report.page.columns import anatomy
 from synevo.report.page.figures import Row, draw
@@ -100,13 +100,14 @@ def _render(template: str, **context: Any) -> str:
     environment.filters["moved_score"] = lambda spread, summary: numerals.moved(
         spread, partial(scores.write, name=summary["score"]["name"])
     )
+    names = ("speed_in_words", "engine", "subject", "verdict")
+    environment.globals |= {name: getattr(verdict, name) for name in names}
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
         script=Markup((folder / "page.js").read_text("utf-8")),  # noqa: S704 (our own file)
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        drawing_problem=figures.drawing_problem(),
         **context,
     )
 
