@@ -221,7 +221,7 @@ def test_the_page_of_a_lineage_of_mnist_shows_the_numbers_of_the_json(mnist: Pat
     seen, dom = look(mnist / "probed.html", tmp_path, width)
     assert tuple(seen["sections"]) == SECTIONS
     command = [sys.executable, "-m", "synevo", "report", str(mnist.parent), "--json"]
-    summary = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    (summary,) = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["summaries"]
     assert summary["dataset"] == "mnist"
     assert [row["generation"] for row in summary["generations"]] == [1, 2, 3]
     assert summary["generations"][0]["test_score"] > 0.8

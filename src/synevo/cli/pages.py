@@ -17,13 +17,13 @@ def place(paths: list[Path] | None, found: list[RunDir]) -> Path:
     return (paths[0] if paths and len(paths) == 1 else found[0].path.parent) / "report"
 
 
-def write(found: list[RunDir], numbers: dict[str, Any], folder: Path, *, show: bool) -> None:
-    """Write the page of these runs, and open it in a browser if `show` is true.
+def write(found: list[RunDir], numbers: dict[str, Any], folder: Path, *, together: bool, show: bool) -> None:
+    """Write the page of these runs, side by side if `together`, and their comparison; open it if `show` is true.
 
     Raises:
         RunError: if the page cannot be written.
     """
-    page = render_comparison(numbers) if "groups" in numbers else render_page(found[0], numbers)
+    page = render_comparison(numbers) if together else render_page(found[0], numbers["summaries"][0])
     try:
         path = save_report(folder, page, numbers)
     except OSError as error:

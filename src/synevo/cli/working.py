@@ -20,7 +20,10 @@ from synevo.lineage.happenings import Happening
 from synevo.lineage.individuals import Lineage
 from synevo.plan.compose import change, compose, flatten
 from synevo.plan.fields import Plan
+from synevo.report.numerals import number, times
 from synevo.report.recipe import origin
+from synevo.report.summary import compacted
+from synevo.report.verdict import speed_in_words
 from synevo.runs.rundir import RunDir
 
 
@@ -191,15 +194,39 @@ def _compact(target: RunDir, generation: int | None, *, round_to: int, options: 
     from synevo.runs import compacting
 
     documents = compacting.compact(target, plan, generation=generation, round_to=round_to, ancestor=ancestor)
-    number, proof = documents["architecture"]["generation"], documents["proof"]
+    chosen, proof = documents["architecture"]["generation"], documents["proof"]
     units = documents["architecture"]["units"]
     if units["alive"] == units["all"]:
-        say(f"Nothing was removed: all {units['all']} units of generation {number} live. It is written whole.")
-    say(f"Generation {number} is compacted and proven: {target.compact_folder(number)}")
+        say(f"Nothing was removed: all {units['all']} units of generation {chosen} live. It is written whole.")
+    say(f"Generation {chosen} is compacted and proven: {target.compact_folder(chosen)}")
+    for line in _achieved(target, chosen):
+        say(line)
     say(
         f"The outputs differ by at most {proof['max_difference']:.1e} on {proof['examples']} real and "
         f"{proof['random_examples']} random examples{_agreement(proof['top1_agreement'])}."
     )
+    run = shlex.quote(str(target.path))
+    say(f"Next: synevo report {run} --html; synevo export {run} --to onnx", err=True)
+
+
+def _achieved(target: RunDir, generation: int) -> list[str]:
+    """Return in words how much smaller and faster the compacted network of a generation is than the ancestor."""
+    lineage = target.load_lineage()
+    made, _ = compacted(target, lineage.head(generation), lineage)
+    if made is None or "problem" in made:
+        return []
+    fields = {"bytes on disk": "bytes", "multiply-adds": "multiply_adds", "weights stored": "stored_weights"}
+    before = {**made["ancestor"], "stored_weights": made["ancestor"]["synapses"]}
+    sizes = [
+        f"{number(before[field])} → {number(made[field])} {name} ({times(before[field], made[field])} fewer)"
+        for name, field in fields.items()
+    ]
+    latency = made["measures"]["latency_ms"]
+    speeds = [
+        f"{speed_in_words(latency['ancestor'][batch], latency['compact'][batch])} at batch {batch}"
+        for batch in latency["ancestor"]
+    ]
+    return [f"{'; '.join(sizes)}.", f"In JAX on this machine: {', '.join(speeds)}."]
 
 
 def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:

@@ -57,7 +57,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
     best = lineage.best(plan.evolution.max_drop) if plan and lineage.individuals else None
     for problem in _lost_weights(run, entries):
         found.note("weights", problem)
-    compact, architecture = found.attempt("compact", lambda: _compact(run, best, lineage), (None, {}))
+    compact, architecture = found.attempt("compact", lambda: compacted(run, best, lineage), (None, {}))
     if compact and "problem" in compact:
         found.note("compact", compact["problem"])
     alive, problems = found.attempt("survival", lambda: survival.survive(run, entries), (None, []))
@@ -225,7 +225,7 @@ def _layer(layer: LayerCount) -> dict[str, int]:
     }
 
 
-def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def compacted(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return the compacted network of the best generation, or else of the youngest one, and its architecture.
 
     None if there is none; with a `problem` alone if its files are damaged.
