@@ -1,4 +1,4 @@
-"""The newcomer's path: own photos of mixed sizes and modes → ancestor → evolved → compacted → predicted → a page."""
+"""The newcomer's path: own photos of mixed sizes → ancestor → evolved → compacted → predicted → a page."""
 
 import json
 import os
@@ -18,7 +18,8 @@ import json, sys
 from synevo.cli.app import app
 for words in json.loads(sys.argv[1]):
     print("$", *words, flush=True)
-    app(words, standalone_mode=False)
+    if code := app(words, standalone_mode=False):
+        sys.exit(code)
 """
 
 FAST = ("ancestor_training.epochs=6", "ancestor_training.learning_rate=0.005", "ancestor_training.batch_size=16")
@@ -37,7 +38,7 @@ COMMANDS = [
 
 
 def take_photos(folder: Path) -> None:
-    """Forty photos of two classes, in sizes and modes of their own: what is bright above, and what is dark above."""
+    """Forty photos of two classes, in sizes of their own: what is bright above, and what is dark above."""
     draw = np.random.default_rng(0)
     for name, (above, below) in {"bright": (200, 40), "dark": (40, 200)}.items():
         (folder / name).mkdir(parents=True)
@@ -45,10 +46,7 @@ def take_photos(folder: Path) -> None:
             height, width = draw.integers(14, 60, 2)
             pixels = draw.integers(0, 40, (height, width, 3)) + below
             pixels[: height // 2] += above - below
-            mode = ("RGB", "RGB", "L")[number % 3]
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert(mode).save(
-                folder / name / f"{number:02d}.png"
-            )
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number:02d}.png")
 
 
 def test_own_photos_become_a_small_network_and_a_page(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from synevo.cli.screens import write_anything
 write_anything()
 for words in json.loads(sys.argv[1]):
     print("$", *words, flush=True)
-    app(words, standalone_mode=False)
+    if code := app(words, standalone_mode=False):
+        sys.exit(code)
     sys.stdout.flush()
 """
 
