@@ -34,6 +34,7 @@ demo: install  ## train, evolve, compact and report on the embedded digits
 	$(BIN)/synevo evolve $(DEMO)
 	$(BIN)/synevo compact $(DEMO)
 	$(BIN)/synevo report $(DEMO)
+	@echo 'Done. To call synevo yourself: . $(BIN)/activate, then synevo report $(DEMO) --html, or synevo --help'
 
 quick: install  ## run the tests that start no process and train no lineage, in under a minute
 	$(PYTEST) -m "not slow"

@@ -95,7 +95,7 @@ def bench_training(run: RunDir) -> None:
             f"\nTraining, {run.name}: batches of {BATCH}, {STEPS} steps a round, 2 rounds of warm-up, {ROUNDS} counted"
         )
         if torch is None:
-            print("  no comparison: PyTorch is not installed (pip install 'synevo[torch]'), or it is not lenet5")
+            print("  no comparison: PyTorch is not installed (pip install '.[torch]'), or it is not lenet5")
         else:
             contestants["PyTorch"] = torch
         timings = measuring.race(contestants, rounds=ROUNDS, warm_up=2, patience=600)

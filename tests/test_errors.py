@@ -29,7 +29,7 @@ NAMES = {
     "command": r"(?:^|`|Next: |\*; )synevo ([a-z][\w-]*)",
     "option": r"(?<!pip install )(?<!tensorboard )(?<![\w-])(--[a-z][\w-]*)",
     "field": rf"--set ([\w.*]+)=|\b([a-z_]+\.[a-z_]+)=|\b((?:{SECTIONS})\.[a-z_]+)\b",
-    "extra": r"synevo\[([\w*-]+)\]",
+    "extra": r"\.\[([\w*-]+)\]",
     "part of the library": r"\bsynevo\.([A-Za-z]\w*)",
 }
 ILLUSTRATIONS = {"section.field"}
@@ -98,7 +98,7 @@ def test_the_texts_of_synevo_name_some_of_every_kind() -> None:
     assert {"train-ancestor", "evolve", "compact", "report", "verify"} <= found["command"]
     assert {"--set", "--run", "--output", "--to", "--data-dir", "--cluster"} <= found["option"]
     assert {"training.learning_rate", "data.fit", "evolution.rewind", "*.shift", "seed"} <= found["field"]
-    assert {"prepare", "report", "tensorboard", "*"} <= found["extra"]
+    assert {"prepare", "tensorboard", "*"} <= found["extra"]
     assert {"keep_dead", "load", "Task"} <= found["part of the library"]
 
 
@@ -113,7 +113,7 @@ def test_the_texts_of_synevo_name_some_of_every_kind() -> None:
         ("Choose --set data.fit=pad or trainings.shift=0.", "trainings.shift"),
         ("Leave it: --set {section}.shifts=0.", "*.shifts"),
         ("training.distil must be 0", "training.distil"),
-        ("pip install 'synevo[tflit]', then again.", "tflit"),
+        ("pip install '.[tflit]', then again.", "tflit"),
         ("Train it with synevo.keep_alive(living).", "keep_alive"),
     ],
 )

@@ -408,4 +408,4 @@ def test_a_missing_extra_is_named(
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(AdoptionError) as caught:
         read(_bytes(tmp_path / "w", content))
-    assert f"synevo[{extra}]" in caught.value.remedy
+    assert f".[{extra}]" in caught.value.remedy

@@ -74,7 +74,7 @@ def heredity(run: Path) -> list[dict[str, Any]]:
 
 
 def test_a_newcomer_gets_from_ancestor_to_report(home: Path) -> None:
-    report = json.loads(synevo("report", "--json", where=home).stdout)
+    (report,) = json.loads(synevo("report", "--json", where=home).stdout)["summaries"]
     assert report["run"] == "digits-lenet-300-100"
     assert report["dataset"] == "digits"
     assert report["ancestor_name"] == "lenet-300-100"
@@ -154,7 +154,7 @@ def test_verify_finds_a_number_that_was_invented(copy: Path) -> None:
 def test_what_is_finished_is_not_done_again(home: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (home / RUN).rglob("*") if path.name == "lineage.jsonl"}
     assert "has its ancestor already" in synevo(*START, where=home).stderr
-    assert "nothing left to evolve" in synevo("evolve", "--generations", "4", where=home).stderr
+    assert "nothing is left to evolve" in synevo("evolve", "--generations", "4", where=home).stderr
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
@@ -275,7 +275,9 @@ def test_a_damaged_parent_stops_the_lineage_and_changes_nothing(copy: Path) -> N
 
 def test_a_run_can_start_with_the_ancestor_of_another(copy: Path) -> None:
     synevo("train-ancestor", "--ancestor-of", RUN, "--run", "runs/second", where=copy)
-    first, second = (json.loads(synevo("report", run, "--json", where=copy).stdout) for run in (RUN, "runs/second"))
+    first, second = (
+        json.loads(synevo("report", run, "--json", where=copy).stdout)["summaries"][0] for run in (RUN, "runs/second")
+    )
     assert second["generations"] == [{**first["generations"][0], "parent": False}]  # it has no offspring yet
     assert second["plan"]["ancestor_training"] == first["plan"]["ancestor_training"]
 
@@ -303,7 +305,7 @@ def test_a_users_own_ancestor_and_images_evolve_and_compact(tmp_path: Path) -> N
             command(*step), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-    report = json.loads(synevo("report", "--json", where=tmp_path).stdout)
+    (report,) = json.loads(synevo("report", "--json", where=tmp_path).stdout)["summaries"]
     assert report["compact"]["parameters"] < report["compact"]["ancestor"]["parameters"]
 
 
@@ -334,9 +336,11 @@ def test_every_command_and_option_has_help(tmp_path: Path) -> None:
 
 def test_what_was_measured_with_a_preset_is_shown_and_given_as_it_is_kept(tmp_path: Path) -> None:
     shown = synevo("presets", "sharp", where=tmp_path).stdout
-    assert "make sharp" in shown
+    assert "synevo train-ancestor --preset sharp, then synevo evolve" in shown
     assert "135.8" in shown
-    assert re.search(r"│ +2-3 │", synevo("presets", "brief", where=tmp_path).stdout), "siblings have names of their own"
+    assert re.search(r"^ +2-3 ", synevo("presets", "brief", where=tmp_path).stdout, re.MULTILINE), (
+        "siblings have names of their own"
+    )
     kept = (resources.files("synevo.plan") / "tables" / "sharp.csv").read_text("utf-8")
     assert synevo("presets", "sharp", "--csv", where=tmp_path).stdout == kept
 

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from rich.table import Table
 from rich.text import Text
+from specimens import individual
 
 from synevo.cli.screens import console, say
 from synevo.errors import printable
+from synevo.plan.fields import Plan
+from synevo.runs.rundir import RunDir
 
 pytestmark = pytest.mark.slow
 
@@ -67,9 +70,18 @@ def synevo(*words: str, where: Path, **environment: str) -> "subprocess.Complete
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
 def test_a_stream_of_few_letters_gets_signs_for_the_others(tmp_path: Path, encoding: str) -> None:
-    for words in (("fields",), ("presets",), ("guide", "method"), ("runs",)):
+    run = RunDir(tmp_path / "runs/größe")
+    run.save_plan(Plan())
+    run.save_individual(individual(1, 40, 0.5), Plan(), weights={}, masks={})
+    for words in (("fields",), ("presets", "brief"), ("guide", "method"), ("runs",), ("report", "runs/größe")):
         done = synevo(*words, where=tmp_path, PYTHONIOENCODING=encoding)
         assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+        assert done.stdout.decode(encoding)
+    assert ("syn x" if encoding == "ascii" else "syn ×") in done.stdout.decode(encoding)
+    assert ("gr??e" if encoding == "ascii" else "größe") in done.stdout.decode(encoding)
+    wrong = synevo("evolve", "runs/größer", where=tmp_path, PYTHONIOENCODING=encoding)
+    assert (wrong.returncode, b"Traceback" in wrong.stderr) == (2, False)
+    assert b"is not a run" in wrong.stderr
 
 
 ODD_PATHS = {

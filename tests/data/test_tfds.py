@@ -240,7 +240,7 @@ def test_without_tensorflow_the_error_names_the_folder_the_extra_and_the_option(
     error = load_error("mnist", data_dir=str(tmp_path))
     assert_says(error, r"mnist is not prepared in .*\(it holds held\), and TensorFlow")
     assert str(tmp_path) in error.problem
-    for word in ("pip install 'synevo[prepare]'", "--data-dir DIR", "TFDS_DATA_DIR"):
+    for word in ("pip install '.[prepare]'", "--data-dir DIR", "TFDS_DATA_DIR"):
         assert word in error.remedy
 
 

@@ -308,10 +308,10 @@ def test_a_file_that_is_not_its_source_is_deleted(
 @pytest.mark.parametrize(
     ("name", "library", "line"),
     [
-        ("onnx", "onnx", "pip install 'synevo[onnx]'"),
-        ("onnx", "onnxruntime", "pip install 'synevo[onnx]'"),
-        ("tflite", "tensorflow", "pip install 'synevo[tflite]'"),
-        ("tflite-int8", "ai_edge_litert", "pip install 'synevo[tflite]'"),
+        ("onnx", "onnx", "pip install '.[onnx]'"),
+        ("onnx", "onnxruntime", "pip install '.[onnx]'"),
+        ("tflite", "tensorflow", "pip install '.[tflite]'"),
+        ("tflite-int8", "ai_edge_litert", "pip install '.[tflite]'"),
     ],
 )
 def test_an_extra_that_is_missing_is_named_with_the_line_that_installs_it(

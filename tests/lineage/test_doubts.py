@@ -44,6 +44,19 @@ def test_an_ancestor_that_is_no_better_than_chance_is_doubted(
     assert ("chance" in kinds(of(validation, validation), basis=basis)) == doubted
 
 
+@pytest.mark.parametrize(
+    ("validation", "budget", "doubted"), [(16, 0.03, True), (99, 0.03, True), (101, 0.03, False), (16, 0, False)]
+)
+def test_a_budget_of_less_than_three_validation_examples_is_doubted(
+    validation: int, budget: float, *, doubted: bool
+) -> None:
+    plan = change(Plan(), options={"evolution.max_drop": budget})
+    basis = Basis(validation, 16, 0.3)
+    assert ("few" in kinds(of(0.9, 0.9), basis=basis, plan=plan)) == doubted
+    assert "few" not in kinds(of(0.9, 0.9, name="mean error"), basis=basis, plan=plan)
+    assert "few" not in kinds(of(0.5, 0.5), basis=None, plan=plan), "the size of the split is not known"
+
+
 def test_a_lineage_that_forgot_all_within_its_budget_is_doubted_once() -> None:
     lineage = [of(0.97, 0.97), of(0.1, 0.1, generation=2), of(0.1, 0.1, generation=3)]
     generous = change(Plan(), options={"evolution.max_drop": 0.95})

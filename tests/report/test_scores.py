@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from test_report import cells, individual
 
-from synevo.cli.liveview import view
-from synevo.cli.progress import describe
+from synevo.cli.live.progress import describe
+from synevo.cli.live.view import view
 from synevo.lineage.individuals import Individual, Scores
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
@@ -25,7 +25,8 @@ from synevo.report.page.html import render_page
 from synevo.report.scores import change, factor, unit, write
 from synevo.report.sheet import write_sheet
 from synevo.report.summary import summarise
-from synevo.report.terminal import print_report, runs_table
+from synevo.report.terminal.listing import runs_table
+from synevo.report.terminal.run import print_report
 from synevo.runs.run_list import overview
 from synevo.runs.rundir import RunDir
 
@@ -80,22 +81,22 @@ def test_of_a_brood_the_one_of_the_least_error_is_chosen(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("budget", "generation", "drop"), [(0.0, 1, 0.0), (0.014, 1, 0.0), (0.015, 2, 0.0225), (0.2, 3, 0.2)]
+    ("budget", "generation", "change"), [(0.0, 1, 0.0), (0.014, 1, 0.0), (0.015, 2, 0.0225), (0.2, 3, 0.2)]
 )
-def test_within_each_budget_a_drop_is_by_how_much_the_error_has_grown(
-    summary: dict[str, Any], budget: float, generation: int, drop: float
+def test_within_each_budget_a_change_is_by_how_much_the_error_has_grown(
+    summary: dict[str, Any], budget: float, generation: int, change: float
 ) -> None:
     (found,) = reach(["run"], [summary], [budget])
     assert found["generation"]["mean"] == generation
-    assert found["test_drop"]["mean"] == pytest.approx(drop, abs=1e-12)
+    assert found["test_change"]["mean"] == pytest.approx(change, abs=1e-12)
     assert found["test_score"]["mean"] == ERRORS[generation - 1][1]
 
 
-def test_an_error_that_fell_is_a_negative_drop(tmp_path: Path) -> None:
+def test_an_error_that_fell_is_a_negative_change(tmp_path: Path) -> None:
     better = make(tmp_path / "better", PLAN, erring(1, 0.10, 0.11), erring(2, 0.09, 0.08))
     (found,) = reach(["better"], [summarise(better) | {"state": "finished"}], [0.0])
     assert found["generation"]["mean"] == 2
-    assert found["test_drop"]["mean"] == pytest.approx(-0.03)
+    assert found["test_change"]["mean"] == pytest.approx(-0.03)
 
 
 def test_a_terminal_shows_the_errors_themselves_and_no_per_cent(summary: dict[str, Any]) -> None:
@@ -104,7 +105,7 @@ def test_a_terminal_shows_the_errors_themselves_and_no_per_cent(summary: dict[st
     shown = text.getvalue()
     assert "test mean error 0.1325 (+0.0225)" in shown
     (row,) = [line for line in shown.splitlines() if "2*" in line]
-    assert [cell.strip() for cell in row.strip("│").split("│")][:3] == ["2*", "0.115", "0.1325"]
+    assert row.split()[:3] == ["2*", "0.115", "0.1325"]
     assert "%" not in shown
 
 
@@ -117,8 +118,7 @@ def test_the_page_shows_the_errors_themselves_and_the_budget_as_the_most_that_th
     assert "%" not in table
     assert ">0.1325</td>" in table
     assert "Over the budget: validation above 0.12." in page
-    if figures.drawing_problem() is None:
-        assert "budget: validation of at most 0.12" in page
+    assert "budget: validation of at most 0.12" in page
 
 
 def test_the_curve_is_drawn_in_the_units_of_the_task(summary: dict[str, Any]) -> None:

@@ -23,7 +23,8 @@ from synevo.report.comparison import compare
 from synevo.report.page.html import render_comparison, render_page
 from synevo.report.spread import pooled, spread
 from synevo.report.summary import summarise
-from synevo.report.terminal import print_comparison, print_report
+from synevo.report.terminal.run import print_report
+from synevo.report.terminal.several import print_comparison
 from synevo.report.variation import vary
 from synevo.runs.rundir import RunDir
 
@@ -188,9 +189,9 @@ def test_within_each_budget_the_validation_split_chooses_as_the_lineage_does(
     assert [one["seed"] for one in found["of_runs"]] == [0, 1, 3]
     first = [run.load_lineage().ancestor for run in replicates]
     tests = [best.scores.test for best in bests if best.scores]
-    drops = [one.scores.test - test for one, test in zip(first, tests, strict=True) if one.scores]
+    changes = [test - one.scores.test for one, test in zip(first, tests, strict=True) if one.scores]
     macs = [best.counts.multiply_adds for best in bests if best.counts]
-    for field, values in (("test_score", tests), ("test_drop", drops), ("multiply_adds", macs)):
+    for field, values in (("test_score", tests), ("test_change", changes), ("multiply_adds", macs)):
         assert found[field]["mean"] == pytest.approx(np.mean(values))
         assert found[field]["deviation"] == pytest.approx(np.std(values, ddof=1))
     assert (found["epochs"]["mean"], found["seconds"]["mean"]) == (10, 7.5), "five individuals each"
@@ -211,7 +212,7 @@ def test_terminal_csv_json_and_page_say_the_same_of_replicates(replicates: list[
     (group,) = found["groups"]
     assert (group["name"], group["seeds"]) == ("r-*", [0, 1, 3])
     rows = list(csv.DictReader(io.StringIO(said[KINDS[1]])))
-    fields = ("test_score", "test_drop", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
+    fields = ("test_score", "test_change", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
     assert [float(one["max_drop"]) for one in rows] == [one["max_drop"] for one in group["budgets"]]
     for statistic in ("mean", "deviation"):
         assert [[float(one[f"{field}_{statistic}"]) for field in fields] for one in rows] == [

@@ -19,7 +19,7 @@ from synevo.runs.rundir import RunDir
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("tensorboardX", reason="tensorboardX is not installed (pip install 'synevo[tensorboard]')")
+pytest.importorskip("tensorboardX", reason="tensorboardX is not installed (pip install '.[tensorboard]')")
 
 Curve = list[tuple[int, float]]
 
@@ -158,6 +158,6 @@ def test_without_the_extra_nothing_is_started_and_the_install_is_named(tmp_path:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "pip install 'synevo[tensorboard]'" in done.stderr
+    assert "pip install '.[tensorboard]'" in done.stderr
     assert not (tmp_path / "a").exists()
     assert done.stdout.split() == ["False"]  # it is said before JAX is loaded

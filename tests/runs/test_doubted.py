@@ -17,7 +17,8 @@ from synevo.plan.fields import Plan
 from synevo.report.comparison import compare
 from synevo.report.page.html import render_comparison, render_page
 from synevo.report.summary import summarise
-from synevo.report.terminal import print_comparison, print_report
+from synevo.report.terminal.run import print_report
+from synevo.report.terminal.several import print_comparison
 from synevo.runs import organisms, stages
 from synevo.runs.entries import basis_in
 from synevo.runs.rundir import RunDir

@@ -74,7 +74,7 @@ def require_room(path: Path, count: int) -> None:
 def needs(path: Path, what: str, extra: str) -> AdoptionError:
     """Return the error for a file of a kind that an extra reads, which is not installed."""
     return AdoptionError(
-        f"{path} is {what}, and what reads it is not installed.", remedy=f"pip install 'synevo[{extra}]', then again."
+        f"{path} is {what}, and what reads it is not installed.", remedy=f"pip install '.[{extra}]', then again."
     )
 
 

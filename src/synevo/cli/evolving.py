@@ -10,6 +10,7 @@ import typer
 
 from synevo.cli.looking import Ancestor, complete_run
 from synevo.cli.options import Options, plan_options
+from synevo.cli.plans import complete_preset
 
 Sets = Annotated[
     list[str] | None,
@@ -38,7 +39,12 @@ def train_ancestor(
         Path | None, typer.Option(metavar="DIR", help="Run directory [default: runs/DATASET-ANCESTOR].")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Where the plan starts from, as listed by `synevo presets`.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where the plan starts from, as listed by `synevo presets`.",
+            autocompletion=complete_preset,
+        ),
     ] = None,
     options: Options,
     seeds: Annotated[
@@ -78,7 +84,12 @@ def adopt(
         Path | None, typer.Option(metavar="DIR", help="Run directory [default: runs/DATASET-ANCESTOR].")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Where the plan starts from, as listed by `synevo presets`.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where the plan starts from, as listed by `synevo presets`.",
+            autocompletion=complete_preset,
+        ),
     ] = None,
     options: Options,
     expect: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from synevo.cli.screens import say
-from synevo.errors import PlanError
+from synevo.errors import PlanError, did_you_mean
 
 TOPICS = (
     "adopt",
@@ -59,5 +59,7 @@ def guide(
 def page(topic: str) -> str:
     """Return the Markdown of a page; raise PlanError if there is none of this name."""
     if topic not in TOPICS:
-        raise PlanError(f"The guide has no page {topic!r}.", remedy=f"Topics: {', '.join(TOPICS)}.")
+        raise PlanError(
+            f"The guide has no page {topic!r}.{did_you_mean(topic, TOPICS)}", remedy=f"Topics: {', '.join(TOPICS)}."
+        )
     return (resources.files("synevo.guide") / f"{topic}.md").read_text("utf-8")

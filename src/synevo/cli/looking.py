@@ -68,7 +68,9 @@ def report(
             autocompletion=complete_run,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; each run is one of its `summaries`.")
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print every number of every generation as CSV.")] = False,
     summary: Annotated[
         bool,
@@ -103,6 +105,7 @@ def report(
 ) -> None:
     """Report runs: the lineage, the layers before and after, the compacted network; or several runs side by side."""
     from synevo.cli.opening import open_all_or_latest
+    from synevo.report.comparison import compare
     from synevo.report.summary import summarise
 
     if as_json and as_csv:
@@ -115,20 +118,21 @@ def report(
     _require_quantities(against or [])
     found = open_all_or_latest(runs)
     summaries = [summarise(run) for run in found]
-    numbers = _numbers(summaries, _budgets(max_drop or []), together=summary or bool(against) or max_drop is not None)
+    numbers = compare(summaries, _budgets(max_drop or []))
+    together = len(found) > 1 or summary or bool(against) or max_drop is not None
     if as_html or show or output is not None:
         from synevo.cli import pages
 
-        pages.write(found, numbers, output or pages.place(runs, found), show=show)
+        pages.write(found, numbers, output or pages.place(runs, found), together=together, show=show)
         if not (as_json or as_csv):
             return
     if as_json:
         shown = {name: value for name, value in numbers.items() if not (summary and name == "summaries")}
         say(json.dumps(shown, indent=2))
     elif as_csv:
-        say(_sheet(numbers, summaries, against or [], briefly=summary), nl=False)
+        say(_sheet(numbers, against or [], briefly=summary), nl=False)
     else:
-        _print(numbers, against or [], briefly=summary)
+        _print(numbers, against or [], together=together, briefly=summary)
 
 
 def runs(
@@ -146,7 +150,7 @@ def runs(
     if not overviews:
         say(f"There is no run in {folder}/.", err=True)
         return
-    from synevo.report.terminal import runs_table
+    from synevo.report.terminal.listing import runs_table
 
     console().print(runs_table(overviews))
 
@@ -156,7 +160,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
 ) -> None:
     """Watch a run that another process is working on, until nobody is."""
-    from synevo.cli import watching
+    from synevo.cli.live import watching
     from synevo.cli.opening import open_run
 
     watching.watch(open_run(run), console(), every=every)
@@ -185,13 +189,6 @@ def verify(
         )
 
 
-def _numbers(summaries: list[dict[str, Any]], budgets: list[float | str], *, together: bool) -> dict[str, Any]:
-    """Return the summary of one run, or the comparison of several; with `together`, always the comparison."""
-    from synevo.report.comparison import compare
-
-    return compare(summaries, budgets) if together or len(summaries) > 1 else summaries[0]
-
-
 def _budgets(texts: list[str]) -> list[float | str]:
     """Return budgets as a plan has them; raise PlanError if one is none."""
     from synevo.plan.compose import compose
@@ -211,19 +208,23 @@ def _require_quantities(names: list[str]) -> None:
             )
 
 
-def _sheet(numbers: dict[str, Any], summaries: list[dict[str, Any]], against: list[str], *, briefly: bool) -> str:
+def _sheet(numbers: dict[str, Any], against: list[str], *, briefly: bool) -> str:
     from synevo.report.sheet import write_budgets, write_levels, write_sheet
 
     if against:
         return write_levels(numbers["groups"], against)
-    return write_budgets(numbers["groups"]) if briefly else write_sheet(summaries)
+    return write_budgets(numbers["groups"]) if briefly else write_sheet(numbers["summaries"])
 
 
-def _print(numbers: dict[str, Any], against: list[str], *, briefly: bool) -> None:
-    from synevo.report.terminal import print_comparison, print_levels, print_report, print_summary
+def _print(numbers: dict[str, Any], against: list[str], *, together: bool, briefly: bool) -> None:
+    from synevo.report.terminal.run import print_report
+    from synevo.report.terminal.several import print_comparison, print_levels, print_summary
 
     if against:
         print_levels(console(), numbers, against)
         return
-    show = print_report if "groups" not in numbers else print_summary if briefly else print_comparison
+    if not together:
+        print_report(console(), numbers["summaries"][0])
+        return
+    show = print_summary if briefly else print_comparison
     show(console(), numbers)

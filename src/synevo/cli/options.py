@@ -95,11 +95,18 @@ def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter
         max=_bound(field, "le"),
         help=_help(field),
         show_default=False,
+        autocompletion=_completion(field),
     )
     kind: Any = _kind(field)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown]
     )
+
+
+def _completion(field: FieldInfo) -> Callable[[str], list[str]] | None:
+    """Return the completion of a field's value, or None if it has no choices."""
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return (lambda incomplete: [one for one in choices if one.startswith(incomplete)]) if choices else None
 
 
 def _kind(field: FieldInfo) -> type:

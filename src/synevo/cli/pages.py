@@ -6,7 +6,6 @@ from typing import Any
 
 from synevo.cli.screens import say
 from synevo.errors import RunError
-from synevo.report.page.figures import drawing_problem
 from synevo.report.page.html import render_comparison, render_page
 from synevo.runs.rundir import RunDir, save_report
 
@@ -18,13 +17,13 @@ def place(paths: list[Path] | None, found: list[RunDir]) -> Path:
     return (paths[0] if paths and len(paths) == 1 else found[0].path.parent) / "report"
 
 
-def write(found: list[RunDir], numbers: dict[str, Any], folder: Path, *, show: bool) -> None:
-    """Write the page of these runs, and open it in a browser if `show` is true.
+def write(found: list[RunDir], numbers: dict[str, Any], folder: Path, *, together: bool, show: bool) -> None:
+    """Write the page of these runs, side by side if `together`, and their comparison; open it if `show` is true.
 
     Raises:
         RunError: if the page cannot be written.
     """
-    page = render_comparison(numbers) if "groups" in numbers else render_page(found[0], numbers)
+    page = render_comparison(numbers) if together else render_page(found[0], numbers["summaries"][0])
     try:
         path = save_report(folder, page, numbers)
     except OSError as error:
@@ -33,7 +32,5 @@ def write(found: list[RunDir], numbers: dict[str, Any], folder: Path, *, show: b
             remedy="Name a folder of your own with --output FOLDER; the run itself is only read.",
         ) from None
     say(f"{path} ({len(page.encode()) / 1e6:.1f} MB, opens offline)", err=True)
-    if problem := drawing_problem():
-        say(problem, err=True)
     if show:
         webbrowser.open(path.resolve().as_uri())

@@ -4,27 +4,72 @@ They are plain functions; `synevo.cli.app` makes commands of them.
 """
 
 import json
+import textwrap
 from typing import Annotated
 
 import typer
 
 from synevo.cli.screens import console, say
-from synevo.errors import PlanError
+from synevo.cli.values import allowed
+from synevo.errors import PlanError, did_you_mean
 
 
-def fields() -> None:
-    """List every field of a plan, its default and its meaning."""
-    from synevo.plan.compose import describe, flatten
+def complete_section(incomplete: str) -> list[str]:
+    """Return the sections of a plan that begin with `incomplete`, for the shell's completion."""
+    from synevo.plan.compose import plan_fields
+
+    sections = dict.fromkeys(name.partition(".")[0] for name in plan_fields())
+    return [section for section in sections if section.startswith(incomplete)]
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """Return the presets that begin with `incomplete`, for the shell's completion."""
+    from synevo.plan.presets import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+def fields(
+    section: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SECTION",
+            help="Only these: a section such as training, or a field such as training.epochs.",
+            show_default=False,
+            autocompletion=complete_section,
+        ),
+    ] = None,
+) -> None:
+    """List the fields of a plan: default, allowed values and meaning."""
+    from synevo.plan.compose import flatten, plan_fields
     from synevo.plan.fields import Plan
 
-    meanings = describe()
-    for name, value in flatten(Plan()).items():
-        say(f"{name + ' = ' + json.dumps(value):44s} {meanings[name]}")
+    known = plan_fields()
+    shown = [name for name in known if section is None or f"{name}.".startswith(f"{section}.")]
+    if not shown:
+        names = [*dict.fromkeys(name.partition(".")[0] for name in known), *known]
+        raise PlanError(
+            f"There is no section or field {section!r}.{did_you_mean(str(section), names)}",
+            remedy="`synevo fields` lists all.",
+        )
+    defaults, screen = flatten(Plan()), console()
+    for name in shown:
+        range_ = allowed(known[name])
+        line = f"{name + ' = ' + json.dumps(defaults[name]):44s} {known[name].description}"
+        line += f" [{range_}]" if range_ else ""
+        wrapped = textwrap.wrap(line, screen.width, subsequent_indent=" " * 4) if screen.is_terminal else [line]
+        say("\n".join(wrapped))
 
 
 def presets(
     name: Annotated[
-        str | None, typer.Argument(metavar="PRESET", help="One of them: also all that was measured with it.")
+        str | None,
+        typer.Argument(
+            metavar="PRESET",
+            help="One of them: also all that was measured with it.",
+            show_default=False,
+            autocompletion=complete_preset,
+        ),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print what was measured as CSV, and nothing else.")] = False,
 ) -> None:
@@ -36,10 +81,13 @@ def presets(
         return
     for one in [name] if name else preset_names():
         say(one)
+        screen = console()
         for title, text in preset_table(one)["about"].items():
-            say(f"  {title + ':':10s}{' '.join(text.split())}")
+            line = f"  {title + ':':10s}{' '.join(text.split())}"
+            lines = textwrap.wrap(line, screen.width, subsequent_indent=" " * 12) if screen.is_terminal else [line]
+            say("\n".join(lines))
     if name and (records := preset_records(name)):
-        from synevo.report.records import record_table
+        from synevo.report.terminal.records import record_table
 
         console().print(record_table(records))
 

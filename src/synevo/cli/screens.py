@@ -1,23 +1,45 @@
 """What is printed: texts of users and of files steer no terminal, are no markup, and fit any encoding."""
 
+import codecs
 import sys
 from typing import Any
 
-import typer
-
 from synevo.errors import printable
+
+_PLAIN = {
+    "×": "x",
+    "→": "->",
+    "…": "...",
+    "±": "+/-",
+    "≤": "<=",
+    "≥": ">=",
+    "≈": "~",
+    "·": ".",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    **dict.fromkeys("–\N{MINUS SIGN}─━╸╺", "-"),
+    **dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True)),
+}
+"""Spellings of the signs that synevo prints, for streams that lack them; any other letter that is lacking is a `?`."""
 
 
 def write_anything() -> None:
-    """Let stdout and stderr print every text, with a sign for what their encoding lacks."""
+    """Let stdout and stderr print every text, in plain signs where their encoding lacks the right ones."""
+    codecs.register_error("synevo.plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="synevo.plain")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Return what to write for letters that an encoding lacks, and the place to go on at."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print a text to stdout, or to stderr if `err` is true."""
-    typer.echo(printable(text), err=err, nl=nl)
+    """Print a text to stdout, or to stderr if `err` is true, in the encoding of that stream whatever it is."""
+    print(printable(text), file=sys.stderr if err else sys.stdout, end="\n" if nl else "", flush=True)
 
 
 def console(*, stderr: bool = False) -> Any:

@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from synevo.cli.changes import require_no_fewer, what_changed
+from synevo.cli.live.progress import follow
 from synevo.cli.opening import open_run, open_runs
 from synevo.cli.options import Options
-from synevo.cli.progress import NOBODY, follow
 from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate
 from synevo.cli.screens import console, say
 from synevo.errors import DivergenceError, PlanError, RunError
@@ -19,7 +20,10 @@ from synevo.lineage.happenings import Happening
 from synevo.lineage.individuals import Lineage
 from synevo.plan.compose import change, compose, flatten
 from synevo.plan.fields import Plan
+from synevo.report.numerals import number, times
 from synevo.report.recipe import origin
+from synevo.report.summary import compacted
+from synevo.report.verdict import speed_in_words
 from synevo.runs.rundir import RunDir
 
 
@@ -114,7 +118,8 @@ def _start(plans: Mapping[RunDir, Plan], stage: Callable[[RunDir], Iterator[Happ
 
     def begin(target: RunDir) -> None:
         record = _recorder(target, wanted=tensorboard)  # before the stage loads JAX
-        _follow(record(stage(target)), generations=1, nothing=f"{target.path} has its ancestor already.")
+        if follow(record(stage(target)), console(stderr=True), generations=1) == 0:
+            say(f"{target.path} has its ancestor already.", err=True)
 
     in_turn(list(plans), begin)
     names = " ".join(shlex.quote(str(target.path)) for target in plans)
@@ -136,16 +141,19 @@ def evolve(
 
 def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboard: bool, ancestor: str | None) -> None:
     """Evolve one run; raise DivergenceError if its last generation failed."""
-    plan = change(target.load_plan(), options=options, sets=sets)
+    before = target.load_plan()
+    plan = change(before, options=options, sets=sets)
+    lineage = target.load_lineage()
+    require_no_fewer(target, lineage, before, plan)
     record = _recorder(target, wanted=tensorboard)
     from synevo.runs import stages
 
-    _follow(
-        record(stages.evolve(target, plan, ancestor=ancestor)),
-        generations=plan.evolution.generations,
-        nothing=f"{target.path} has nothing left to evolve.",
-        lineage=target.load_lineage(),
-    )
+    try:
+        happenings = record(stages.evolve(target, plan, ancestor=ancestor))
+        grown = follow(happenings, console(stderr=True), generations=plan.evolution.generations, lineage=lineage)
+    finally:
+        for line in what_changed(target, before):
+            say(line, err=True)
     lineage = target.load_lineage()
     state = course.status(lineage, plan)
     if state == "failed":
@@ -153,8 +161,21 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
             f"Generation {lineage.last.label} failed. {lineage.last.problem}",
             remedy="The generations before it are whole.",
         )
-    say(f"The lineage of {target.path} is {state} at generation {lineage.last.generation}.", err=True)
-    say(f"Next: synevo compact {target.path}; synevo report {target.path}", err=True)
+    _say_where_it_ends(target, lineage, plan, state, grown=grown)
+
+
+def _say_where_it_ends(target: RunDir, lineage: Lineage, plan: Plan, state: str, *, grown: int) -> None:
+    """Print how far a lineage has come, and the next commands."""
+    last, run = lineage.last.generation, shlex.quote(str(target.path))
+    if last == 1:
+        say(f"{target.path} has its ancestor, which is generation 1, and its plan asks for no more.", err=True)
+        say(f"Next: synevo evolve {run} --generations 13, or another number from 2 on", err=True)
+        return
+    left = "" if grown else ": nothing is left to evolve"
+    say(f"The lineage of {target.path} is {state} at generation {last}{left}.", err=True)
+    if state == "finished" and last >= plan.evolution.generations and not grown:
+        say(f"To go on: synevo evolve {run} --generations {last + 1}, or more", err=True)
+    say(f"Next: synevo compact {run}; synevo report {run}", err=True)
 
 
 def compact(
@@ -173,15 +194,39 @@ def _compact(target: RunDir, generation: int | None, *, round_to: int, options: 
     from synevo.runs import compacting
 
     documents = compacting.compact(target, plan, generation=generation, round_to=round_to, ancestor=ancestor)
-    number, proof = documents["architecture"]["generation"], documents["proof"]
+    chosen, proof = documents["architecture"]["generation"], documents["proof"]
     units = documents["architecture"]["units"]
     if units["alive"] == units["all"]:
-        say(f"Nothing was removed: all {units['all']} units of generation {number} live. It is written whole.")
-    say(f"Generation {number} is compacted and proven: {target.compact_folder(number)}")
+        say(f"Nothing was removed: all {units['all']} units of generation {chosen} live. It is written whole.")
+    say(f"Generation {chosen} is compacted and proven: {target.compact_folder(chosen)}")
+    for line in _achieved(target, chosen):
+        say(line)
     say(
         f"The outputs differ by at most {proof['max_difference']:.1e} on {proof['examples']} real and "
         f"{proof['random_examples']} random examples{_agreement(proof['top1_agreement'])}."
     )
+    run = shlex.quote(str(target.path))
+    say(f"Next: synevo report {run} --html; synevo export {run} --to onnx", err=True)
+
+
+def _achieved(target: RunDir, generation: int) -> list[str]:
+    """Return in words how much smaller and faster the compacted network of a generation is than the ancestor."""
+    lineage = target.load_lineage()
+    made, _ = compacted(target, lineage.head(generation), lineage)
+    if made is None or "problem" in made:
+        return []
+    fields = {"bytes on disk": "bytes", "multiply-adds": "multiply_adds", "weights stored": "stored_weights"}
+    before = {**made["ancestor"], "stored_weights": made["ancestor"]["synapses"]}
+    sizes = [
+        f"{number(before[field])} → {number(made[field])} {name} ({times(before[field], made[field])} fewer)"
+        for name, field in fields.items()
+    ]
+    latency = made["measures"]["latency_ms"]
+    speeds = [
+        f"{speed_in_words(latency['ancestor'][batch], latency['compact'][batch])} at batch {batch}"
+        for batch in latency["ancestor"]
+    ]
+    return [f"{'; '.join(sizes)}.", f"In JAX on this machine: {', '.join(speeds)}."]
 
 
 def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
@@ -200,12 +245,6 @@ def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
                 remedy="Name a new run with --run DIR, or leave the options out to go on with this one.",
             )
     return saved
-
-
-def _follow(happenings: Iterator[Happening], *, generations: int, nothing: str, lineage: Lineage = NOBODY) -> None:
-    """Show the happenings of a run until they end; print the text `nothing` if no individual was added."""
-    if follow(happenings, console(stderr=True), generations=generations, lineage=lineage) == 0:
-        say(nothing, err=True)
 
 
 def _recorder(run: RunDir, *, wanted: bool) -> Callable[[Iterator[Happening]], Iterator[Happening]]:

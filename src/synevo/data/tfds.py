@@ -208,7 +208,7 @@ def _check_means(name: str, data_dir: Path) -> None:
     raise DataError(
         f"{name} is not prepared in {data_dir} ({found}), and {missing}.",
         remedy="Name the folder that holds it with --data-dir DIR or TFDS_DATA_DIR=DIR, or prepare it once, with a "
-        "network: pip install 'synevo[prepare]', then the same command again.",
+        "network: pip install '.[prepare]', then the same command again.",
     )
 
 
@@ -238,7 +238,7 @@ def _check_format(builder: Any, folder: Path) -> None:
         raise DataError(
             f"{folder} must be prepared as array_record; it is {', '.join(formats)}.",
             remedy="Name another folder with --data-dir DIR, in which it is prepared so; that needs a network, and "
-            "pip install 'synevo[prepare]'.",
+            "pip install '.[prepare]'.",
         )
 
 

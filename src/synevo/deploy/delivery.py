@@ -170,7 +170,7 @@ def _module(name: str, format_: Format) -> Any:
     try:
         return importlib.import_module(f"synevo.deploy.formats.{format_.module}")
     except ImportError as error:
-        extra = f"pip install 'synevo[{format_.extra}]'" if format_.extra else "pip install --upgrade synevo"
+        extra = f"pip install '.[{format_.extra}]'" if format_.extra else "pip install --upgrade synevo"
         raise ExportError(f"Exporting to {name} needs {error.name}, which is not installed.", remedy=extra) from None
 
 

@@ -1,7 +1,8 @@
 """Doubts: what makes the scores of a lineage mean less than they seem to, told from its numbers alone.
 
 Each is a mistake that costs a whole run and shows in no error: a network whose outputs are probabilities, where logits
-are meant; one that has learnt nothing; one that has seen the validation examples in its training. A score is judged as
+are meant; one that has learnt nothing; one that has seen the validation examples in its training; a
+budget of hardly any validation examples. A score is judged as
 the share of right answers among so many, by the exact chance of such a share. A score of another kind is not judged.
 """
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import exp, lcm, lgamma, log
 
+from synevo.lineage.allowance import allowance
 from synevo.lineage.individuals import Individual, Lineage, Scores
 from synevo.plan.fields import CLASSIFICATION, Plan
 
@@ -21,6 +23,9 @@ _COINCIDENCE = 1e-4
 
 _FAR = 1.5
 """A test score is far below validation if it has at least this many times the errors; splits are never quite alike."""
+
+_FEW = 3
+"""A budget of fewer validation examples than these is decided by luck."""
 
 _NOTHING = 1e-12
 """A term of a sum whose terms decrease: those behind it add nothing."""
@@ -57,8 +62,10 @@ def doubts(lineage: Lineage, plan: Plan, basis: Basis | None) -> list[Doubt]:
     Then the sizes of the splits are the smallest that give its scores, and chance is one of as many as there are
     classes.
     """
+    found = [*_of_few(lineage, plan, basis)] if basis and lineage.individuals else []  # a size that is known, not told
     basis = basis or _basis_of(lineage, plan)
-    found = [Doubt("probabilities", _PROBABILITIES)] if basis and basis.probabilities else []
+    if basis and basis.probabilities:
+        found.insert(0, Doubt("probabilities", _PROBABILITIES))
     if basis is None or not lineage.individuals:
         return found
     return [*found, *_of_chance(lineage, plan, basis), *_of_seen(lineage.ancestor, basis)]
@@ -81,6 +88,22 @@ _SEES_OTHERS = (
     "normalisation of its training (--set data.mean=… data.deviation=…, or data.normalise=none), and compare outputs "
     "with --expect."
 )
+
+
+def _of_few(lineage: Lineage, plan: Plan, basis: Basis) -> Iterator[Doubt]:
+    """Yield the doubt about a budget of hardly any validation examples."""
+    scores = lineage.ancestor.scores
+    if scores is None or scores.name != "accuracy":
+        return
+    budget = allowance(plan.evolution.max_drop, scores.validation, scores.name)
+    if not 0 < budget * basis.validation < _FEW:
+        return
+    yield Doubt(
+        "few",
+        f"The budget is {100 * budget:.4g} points of validation accuracy, which is {budget * basis.validation:.1f} of "
+        f"{basis.validation:,} validation examples: the luck of one or two decides when the lineage ends. Hold out "
+        "more of them (--set data.validation=0.3), give more examples, or allow more (--max-drop).",
+    )
 
 
 def _of_chance(lineage: Lineage, plan: Plan, basis: Basis) -> Iterator[Doubt]:

@@ -18,14 +18,14 @@ USUAL_OF_OTHERS = ("1%", "2%", "5%", "10%")
 """The default budgets of other scores, in shares of the ancestor's."""
 
 REACHED = (
-    *("generation", "validation_score", "test_score", "test_drop"),
+    *("generation", "validation_score", "test_score", "test_change"),
     *("synapses", "synaptic_efficiency", "cluster_efficiency", "multiply_adds"),
 )
 COSTS = ("seconds", "epochs")
 BUDGETS = (
-    "budget: how much worse than the ancestor's the validation score may be, which chooses the generation; drop: how "
-    "much worse the test score is; epochs, training: of whole lineages. unspent: ended within the budget, and might "
-    "have gone further."
+    "budget: how much worse than the ancestor's the validation score may be, which chooses the generation; "
+    "change: of the test score, from the ancestor's; epochs, training: of whole lineages. unspent: ended within the "
+    "budget, and might have gone further."
 )
 REPEATED = "Seeds that occur more than once: {}. Runs of one seed are no replicates; deviations are too small."
 """Explanations of the words in tables of budgets."""
@@ -97,11 +97,11 @@ def _choice(name: str, summary: Summary, budget: float | str) -> Row | None:
     better = summary["score"]["better"]
     most = allowance(budget, ancestor["validation_score"], summary["score"]["name"])
 
-    def drop(row: Row, split: str) -> float:
-        return worse_by(row[split], ancestor[split], better)
+    def drop(row: Row) -> float:
+        return worse_by(row["validation_score"], ancestor["validation_score"], better)
 
-    chosen = [row for row in line if within(drop(row, "validation_score"), most)][-1]
-    row = {**chosen, "test_drop": drop(chosen, "test_score")}
+    chosen = [row for row in line if within(drop(row), most)][-1]
+    row = {**chosen, "test_change": _change(chosen["test_score"], ancestor["test_score"])}
     if any(row[field] is None for field in REACHED):
         return None
     return {
@@ -111,3 +111,8 @@ def _choice(name: str, summary: Summary, budget: float | str) -> Row | None:
         **{field: summary["cost"][field] for field in COSTS},
         "unspent": chosen is line[-1],
     }
+
+
+def _change(score: float | None, before: float | None) -> float | None:
+    """Return the difference of a score from the one before, as a report writes it of one run, too."""
+    return None if score is None or before is None else score - before

@@ -34,6 +34,24 @@ def number(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
+def brief(value: float | None) -> str:
+    """Write a count with three significant digits, in k, M, G or T from a thousand on."""
+    if value is None:
+        return UNKNOWN
+    if abs(value) < _KILO - 0.5:
+        return f"{value:,.0f}"
+    for unit in ("k", "M", "G"):
+        value /= _KILO
+        if abs(value) < _KILO - 0.5:
+            return f"{_three_digits(value)}{unit}"
+    return f"{_three_digits(value / _KILO)}T"
+
+
+def _three_digits(value: float) -> str:
+    decimals = next((digits for digits, least in ((0, 99.95), (1, 9.995)) if abs(value) >= least), 2)
+    return f"{value:.{decimals}f}"
+
+
 def whole(value: float | None) -> str:
     """Write a count or a mean of counts without decimals, in groups of three digits."""
     return UNKNOWN if value is None else f"{value:,.0f}"
@@ -42,6 +60,11 @@ def whole(value: float | None) -> str:
 def around(spread: Mapping[str, float | None], write: Callable[[Any], str]) -> str:
     """Write a mean ± its deviation, both with the function `write`."""
     return f"{write(spread['mean'])} ± {UNKNOWN if spread['deviation'] is None else write(spread['deviation'])}"
+
+
+def moved(spread: Mapping[str, float | None], write: Callable[[Any], str]) -> str:
+    """Write a mean change ± its deviation; the change has its sign, `+` too."""
+    return ("+" if (spread["mean"] or 0) >= 0 else "") + around(spread, write)
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ milliseconds, times seconds, and unknown values null.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from synevo.errors import SynevoError
@@ -57,7 +58,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
     best = lineage.best(plan.evolution.max_drop) if plan and lineage.individuals else None
     for problem in _lost_weights(run, entries):
         found.note("weights", problem)
-    compact, architecture = found.attempt("compact", lambda: _compact(run, best, lineage), (None, {}))
+    compact, architecture = found.attempt("compact", lambda: compacted(run, best, lineage), (None, {}))
     if compact and "problem" in compact:
         found.note("compact", compact["problem"])
     alive, problems = found.attempt("survival", lambda: survival.survive(run, entries), (None, []))
@@ -66,7 +67,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
     rows = [_generation(individual, lineage, plan) for individual in _all(entries)]
     return {
         "run": run.name,
-        "dataset": plan and (plan.data.dataset if plan.task.name in BUILT_IN_TASKS else plan.task.name),
+        "dataset": plan and (Path(plan.data.dataset).name if plan.task.name in BUILT_IN_TASKS else plan.task.name),
         "score": _score(lineage),
         "ancestor_name": plan and plan.ancestor.name,
         "plan": plan and plan.model_dump(),
@@ -227,7 +228,7 @@ def _layer(layer: LayerCount) -> dict[str, int]:
     }
 
 
-def _compact(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def compacted(run: RunDir, best: Individual | None, lineage: Lineage) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return the compacted network of the best generation, or else of the youngest one, and its architecture.
 
     None if there is none; with a `problem` alone if its files are damaged.

@@ -30,7 +30,7 @@ def require() -> None:
     except ImportError:
         raise RunError(
             "Event files are written by tensorboardX, which is not installed. Nothing was started.",
-            remedy="pip install 'synevo[tensorboard]', then the same command again.",
+            remedy="pip install '.[tensorboard]', then the same command again.",
         ) from None
 
 

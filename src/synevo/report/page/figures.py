@@ -9,7 +9,6 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from synevo.report import scores
@@ -37,25 +36,13 @@ class Figure:
     narrow: str
 
 
-@cache
-def drawing_problem() -> str | None:
-    """Return the reason, in words, if figures cannot be drawn, or None if they can."""
-    try:
-        import vl_convert  # noqa: F401, PLC0415  (an extra: 80 MB that only the page's figures need)
-    except ImportError:
-        return "The figures are drawn by vl-convert, which is not installed: pip install 'synevo[report]'."
-    return None
-
-
-def draw(specify: Callable[[int], Spec], *, wide: int = WIDE) -> Figure | None:
-    """Draw the specification that `specify` returns for a width in pixels; None if figures cannot be drawn."""
-    if drawing_problem():
-        return None
+def draw(specify: Callable[[int], Spec], *, wide: int = WIDE) -> Figure:
+    """Draw the specification that `specify` returns for a width in pixels."""
     return Figure(_draw(specify(wide)), _draw(specify(NARROW)))
 
 
 def _draw(spec: Spec) -> str:
-    import vl_convert  # noqa: PLC0415
+    import vl_convert  # noqa: PLC0415  (80 MB that only the page needs)
 
     svg: str = vl_convert.vegalite_to_svg({**spec, "config": _CONFIG})
     mark = f"f{next(_numbers)}-"
@@ -113,7 +100,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
     ]
     layers += _budget_layers(summary, width)
     layers += _best_layers(rows, summary, field)
-    names = ["this run, test", "this run, validation", *(_family_name(entry) for entry in summary["family"])]
+    names = ["this run, test", "this run, validation", *(entry["name"] for entry in summary["family"])]
     return {
         "width": width,
         "height": 300 if width > NARROW else 260,
@@ -159,14 +146,10 @@ def _say(row: Row, field: str, name: str = scores.ACCURACY) -> str:
     )
 
 
-def _family_name(entry: Row) -> str:
-    return f"{entry['name']} [{entry['mark']}]"
-
-
 def _family_layers(family: list[Row], field: str) -> list[Spec]:
     layers = []
     for entry in family:
-        name = _family_name(entry)
+        name = entry["name"]
         points = [
             {"x": point[field], "y": 100 * point["test_score"], "text": f"{name}: {_say(point, field)}"}
             for point in entry["points"]

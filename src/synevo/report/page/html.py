@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -16,7 +17,7 @@ from markupsafe import Markup
 from synevo import __version__
 from synevo.errors import SynevoError
 from synevo.lineage.individuals import label_of
-from synevo.report import budgets, numerals, scores, variation
+from synevo.report import budgets, numerals, scores, variation, verdict
 from synevo.report.page import figures
 from synevo.report.page.columns import anatomy
 from synevo.report.page.figures import Row, draw
@@ -55,6 +56,7 @@ Section = Callable[[RunDir, Row], Any]
 
 def render_page(run: RunDir, summary: Row) -> str:
     """Return the HTML page of one run; a section that cannot be built shows its problem."""
+    summary = _without_folders(summary)
     parts: dict[str, Any] = {}
     gaps: dict[str, str] = {}
     for name, build in _SECTIONS.items():
@@ -65,6 +67,24 @@ def render_page(run: RunDir, summary: Row) -> str:
         except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
             gaps[name] = f"It cannot be shown: {type(error).__name__}: {error}."
     return _render("run.html", summary=summary, parts=parts, gaps=gaps, title=summary["run"])
+
+
+_PATHS = (("data", "dataset"), ("data", "data_dir"), ("ancestor", "weights"), ("ancestor", "names"))
+"""The fields of a plan that may be paths."""
+
+
+def _without_folders(summary: Row) -> Row:
+    """Return a summary with names in place of paths: a page is shown around, and the folders are the author's own."""
+    if not summary["plan"]:
+        return summary
+    plan = {name: dict(value) if isinstance(value, Mapping) else value for name, value in summary["plan"].items()}
+    commands = list(summary["commands"])
+    for section, field in _PATHS:
+        path = plan[section][field]
+        if path and "/" in path:
+            plan[section][field] = Path(path).name
+            commands = [command.replace(path, Path(path).name) for command in commands]
+    return {**summary, "plan": plan, "commands": commands}
 
 
 def render_comparison(comparison: Row) -> str:
@@ -98,13 +118,17 @@ def _render(template: str, **context: Any) -> str:
     environment.filters["around_score"] = lambda spread, summary: numerals.around(
         spread, partial(scores.write, name=summary["score"]["name"])
     )
+    environment.filters["moved_score"] = lambda spread, summary: numerals.moved(
+        spread, partial(scores.write, name=summary["score"]["name"])
+    )
+    names = ("speed_in_words", "engine", "subject", "verdict")
+    environment.globals |= {name: getattr(verdict, name) for name in names}
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
         script=Markup((folder / "page.js").read_text("utf-8")),  # noqa: S704 (our own file)
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        drawing_problem=figures.drawing_problem(),
         **context,
     )
 

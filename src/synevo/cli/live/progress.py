@@ -5,14 +5,15 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from synevo.cli.liveview import view
+from synevo.cli.live.view import view
 from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
 from synevo.lineage.individuals import Individual, Lineage, ratio
 from synevo.report import scores
 
 QUIET_SECONDS = 10.0
+BAR = 16
 NOBODY = Lineage()
 
 
@@ -39,20 +40,21 @@ def _follow_plainly(happenings: Iterator[Happening], console: Console, generatio
         elif time.monotonic() - spoken < QUIET_SECONDS:
             continue
         else:
-            console.print(_describe_epoch(happening, generations), highlight=False, soft_wrap=True)
+            console.print(", ".join(_describe_epoch(happening, generations)), highlight=False, soft_wrap=True)
         spoken = time.monotonic()
     return grown
 
 
 def _follow_live(happenings: Iterator[Happening], console: Console, generations: int, lineage: Lineage) -> int:
     grown = 0
-    bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}", markup=False), console=console)
-    task = bar.add_task("preparing", total=None)
+    moving = (BarColumn(bar_width=BAR), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    bar = Progress(*moving, console=console)
+    task = bar.add_task("preparing: data, network, compiling", total=None)
     with Live(view(lineage, bar), console=console, refresh_per_second=8) as live:
         for happening in happenings:
             if isinstance(happening, Grown):
                 grown, lineage = grown + 1, happening.lineage
-                bar.update(task, completed=0, description="next generation")
+                bar.reset(task, total=None, description="preparing the next one: compacting, compiling")
                 live.update(view(lineage, bar))
             elif isinstance(happening, Doubted):
                 _warn(live.console, happening)
@@ -63,7 +65,7 @@ def _follow_live(happenings: Iterator[Happening], console: Console, generations:
                     task,
                     total=happening.epochs,
                     completed=happening.epoch,
-                    description=_describe_epoch(happening, generations),
+                    description="\n".join(_describe_epoch(happening, generations)),
                 )
         live.update(view(lineage))
     return grown
@@ -92,11 +94,12 @@ def describe(individual: Individual, lineage: Lineage) -> str:
     )
 
 
-def _describe_epoch(epoch: Epoch, generations: int) -> str:
+def _describe_epoch(epoch: Epoch, generations: int) -> tuple[str, str]:
+    """Return where a training is, and how it goes; after the last epoch it is scored, which takes its own time."""
     left = epoch.seconds * (epoch.epochs - epoch.epoch)
     name = f"{epoch.generation}" if epoch.number == 1 else f"{epoch.generation}-{epoch.number}"
+    then = "scoring next" if epoch.epoch >= epoch.epochs else f"about {max(left, 1):.0f} s left"
     return (
-        f"generation {name} of {generations}, epoch {epoch.epoch} of {epoch.epochs}: "
-        f"loss {epoch.loss:.4f}, {epoch.images / max(epoch.seconds, 1e-9):,.0f} images/s, "
-        f"{left:.0f} s left in this generation"
+        f"generation {name} of {generations}, epoch {epoch.epoch} of {epoch.epochs}",
+        f"loss {epoch.loss:.4f}, {epoch.images / max(epoch.seconds, 1e-9):,.0f} images/s, {then}",
     )

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from synevo.cli.liveview import view
-from synevo.cli.progress import describe
+from synevo.cli.live.progress import describe
+from synevo.cli.live.view import view
 from synevo.errors import printable
 from synevo.lineage.individuals import Lineage, from_table
 from synevo.runs.rundir import RunDir

@@ -1,28 +1,26 @@
 """Records: the measurements of a preset as a table, from the file beside the preset."""
 
-from rich.table import Table
-
 from synevo.report.numerals import duration, number, percent, ratio
+from synevo.report.terminal.tables import Fitted
 
-_COLUMNS = ("gen", "valid %", "test %", "points", "syn ×", "clu ×", "stored ×", "m-adds ×", "epochs", "time")
+_COLUMNS = ("run", "gen", "valid %", "test %", "change", "syn ×", "clu ×", "stored ×", "m-adds ×", "epochs", "time")
 _CAPTION = (
-    "points: test accuracy above the ancestor's. How many times fewer synapses, kernels, stored weights and "
+    "change: points of test accuracy from the ancestor's. How many times fewer synapses, kernels, stored weights and "
     "multiply-adds: every layer counted. epochs, time: of the lineage up to here, with its ancestor."
 )
 
 
-def record_table(records: list[dict[str, str]]) -> Table:
+def record_table(records: list[dict[str, str]]) -> Fitted:
     """Return a table of the measurements of a preset, a row a generation of each run."""
-    table = Table("run", title="Measured", title_justify="left", caption=_CAPTION, caption_justify="left")
-    for name in _COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
+    gives_up = ("valid %", "clu ×", "epochs", "time", "change")
+    table = Fitted(_COLUMNS, names={"run"}, gives_up=gives_up, title="Measured", caption=_CAPTION)
     runs: dict[str, list[dict[str, str]]] = {}
     for row in records:
         runs.setdefault(row["run"], []).append(row)
     for run, rows in runs.items():
-        table.add_section()
+        table.rule()
         for place, row in enumerate(rows):
-            table.add_row("" if place else run, *_cells(rows[: place + 1], row))
+            table.add("" if place else run, *_cells(rows[: place + 1], row))
     return table
 
 

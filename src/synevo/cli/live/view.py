@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from synevo.lineage.individuals import Individual, Lineage, ratio
 from synevo.report import scores
-from synevo.report.numerals import duration, number
+from synevo.report.numerals import duration
 from synevo.report.numerals import ratio as efficiency
+from synevo.report.terminal.tables import BRIEF, Cell, Fitted, count
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ROWS = 16
@@ -48,28 +48,29 @@ def _bars(values: Sequence[float]) -> str:
     return "".join(_BARS[round(steps * (value - low) / (high - low)) if high > low else steps] for value in values)
 
 
-def _table(lineage: Lineage) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _table(lineage: Lineage) -> Fitted:
     unit = scores.unit(_score(lineage)[0])
-    for name in ("gen", f"valid{unit}", f"test{unit}", "synapses", "syn ×", "kernels", "mult-adds", "epochs", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Fitted(
+        ("gen", f"valid{unit}", f"test{unit}", "synapses", "syn ×", "kernels", "mult-adds", "epochs", "time"),
+        gives_up=("kernels", "epochs", "time", BRIEF),
+    )
     for individual in lineage.individuals[-_ROWS:]:
-        table.add_row(*_cells(individual, lineage), style="" if individual.problem is None else "red")
+        table.add(*_cells(individual, lineage), style="" if individual.problem is None else "red")
     return table
 
 
-def _cells(individual: Individual, lineage: Lineage) -> list[str]:
+def _cells(individual: Individual, lineage: Lineage) -> list[Cell]:
     counts, own, ancestor = individual.counts, individual.scores, lineage.ancestor.counts
-    end = [str(individual.epochs), duration(individual.seconds)]
+    end: list[Cell] = [str(individual.epochs), duration(individual.seconds)]
     if counts is None or own is None or ancestor is None:
         return [individual.label, *["–"] * 6, *end]
     return [
         individual.label,
         scores.write(own.validation, own.name),
         scores.write(own.test, own.name),
-        number(counts.synapses),
+        count(counts.synapses),
         efficiency(ratio(ancestor.synapses, counts.synapses)),
-        number(counts.kernels),
-        number(counts.multiply_adds),
+        count(counts.kernels),
+        count(counts.multiply_adds),
         *end,
     ]

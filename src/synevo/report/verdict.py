@@ -1,0 +1,84 @@
+"""The verdict on a run: how much smaller its best network is, what that costs, and whether it is faster.
+
+Bytes and multiply-adds come first: they are the same everywhere. A time is of one machine and one engine, and one
+network is called faster than another only where the quartiles of their times part.
+"""
+
+from typing import Any
+
+from synevo.report import scores
+from synevo.report.numerals import times
+
+Summary = dict[str, Any]
+
+
+def best_of(summary: Summary) -> Summary | None:
+    """Return the row of the best generation of a run, or None if there is none."""
+    return next((row for row in summary["generations"] if row["chosen"] and row["generation"] == summary["best"]), None)
+
+
+def compacted_best(summary: Summary) -> Summary | None:
+    """Return the compacted network of the best generation, or None if there is none, or it is damaged."""
+    compact = summary["compact"]
+    whole = compact is not None and "problem" not in compact and compact["generation"] == summary["best"]
+    return compact if whole else None
+
+
+def subject(summary: Summary) -> str:
+    """Return what was evolved, such as `lenet5 on digits`."""
+    return f"{summary['ancestor_name'] or 'unknown ancestor'} on {summary['dataset'] or 'unknown data'}"
+
+
+def reductions(summary: Summary) -> list[str]:
+    """Return in words what the best network of a run has less of than its ancestor; empty if there is none."""
+    best, compact = best_of(summary), compacted_best(summary)
+    if best is None or best["synapses"] is None:
+        return []
+    first = summary["generations"][0]
+    if compact is not None and compact["ancestor"]["bytes"] and compact["bytes"]:
+        size = f"{times(compact['ancestor']['bytes'], compact['bytes'])} smaller file"
+    else:
+        size = f"{times(first['stored_weights'], best['stored_weights'])} fewer weights stored"
+    return [
+        size,
+        f"{times(first['multiply_adds'], best['multiply_adds'])} fewer multiply-adds",
+        f"{times(first['synapses'], best['synapses'])} fewer synapses",
+        f"{times(first['kernels'], best['kernels'])} fewer kernels",
+    ]
+
+
+def outcome(summary: Summary) -> str:
+    """Return the test score of the best network with its unit, and in brackets how it differs from the ancestor's."""
+    best, name = best_of(summary), summary["score"]["name"]
+    if best is None or best["test_score"] is None:
+        return ""
+    moved = scores.change(best["test_score"], summary["generations"][0]["test_score"], name)
+    return f"{scores.write(best['test_score'], name)}{scores.unit(name)} ({moved})"
+
+
+def verdict(summary: Summary) -> str:
+    """Return the run in a line, such as `8.6× smaller file, 6.9× fewer multiply-adds, 96.10 % (-3.06 points)`."""
+    return ", ".join(filter(None, [*reductions(summary)[:2], outcome(summary)]))
+
+
+def speed(before: Summary, after: Summary) -> float | None:
+    """Return how many times faster `after` is than `before`, from their medians; None where their quartiles meet."""
+    if before["lower"] > after["upper"] or after["lower"] > before["upper"]:
+        return float(before["median"] / after["median"])
+    return None
+
+
+def speed_in_words(before: Summary, after: Summary) -> str:
+    """Write how the times of two networks compare: 1.8× faster, 1.2× slower, or no difference."""
+    ratio = speed(before, after)
+    if ratio is None:
+        return "no difference"
+    return f"{ratio:.1f}× faster" if ratio >= 1 else f"{1 / ratio:.1f}× slower"
+
+
+def engine(summary: Summary) -> str:
+    """Return what computed the times of a run, such as `JAX 0.10.2 on a CPU`."""
+    machine = summary["machine"]
+    version = (machine.get("libraries") or {}).get("jax", "")
+    device = machine.get("backend") or "an unknown device"
+    return f"JAX {version}".strip() + f" on {f'a {device.upper()}' if machine.get('backend') else device}"
