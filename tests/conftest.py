@@ -15,7 +15,8 @@ from specimens import CLASSES, Specimen, Tiny, lay_out, specimen
 from synevo.genetics import census
 from synevo.genetics.organism import Organism
 from synevo.lineage.individuals import Individual, Scores
-from synevo.plan.fields import AncestorPlan, DataPlan, Plan
+from synevo.plan.examples import DataPlan
+from synevo.plan.fields import AncestorPlan, Plan
 from synevo.runs import compacting, organisms, trusted
 from synevo.runs.measuring import describe
 from synevo.runs.rundir import RunDir

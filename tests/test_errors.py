@@ -16,7 +16,8 @@ from synevo.cli.app import app
 from synevo.deploy.delivery import FORMATS
 from synevo.errors import did_you_mean
 from synevo.plan.compose import describe
-from synevo.plan.fields import Plan, Section
+from synevo.plan.fields import Plan
+from synevo.plan.section import Section
 
 ROOT = Path(__file__).parent.parent
 SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")}

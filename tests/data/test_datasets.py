@@ -18,7 +18,7 @@ from synevo.data import datasets
 from synevo.data.datasets import Dataset
 from synevo.data.images import Images
 from synevo.errors import DataError, PlanError
-from synevo.plan.fields import DataPlan
+from synevo.plan.examples import DataPlan
 
 
 @pytest.fixture(autouse=True)

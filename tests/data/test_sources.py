@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from written import same
 
 from synevo.data import datasets
-from synevo.plan.fields import DataPlan
+from synevo.plan.examples import DataPlan
 
 
 def test_all_images_are_there_in_the_full_range_of_grey() -> None:

@@ -14,7 +14,7 @@ from synevo.data import datasets, findings, folders, memory, moments
 from synevo.data.datasets import Dataset
 from synevo.data.images import Images, Streamed
 from synevo.errors import DataError, RunError
-from synevo.plan.fields import DataPlan
+from synevo.plan.examples import DataPlan
 from synevo.runs.documents import require_machine
 from synevo.runs.rundir import RunDir
 from synevo.tasks.task import InMemory

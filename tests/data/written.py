@@ -15,7 +15,7 @@ from PIL import Image
 from synevo.data import datasets
 from synevo.data.images import Images
 from synevo.errors import DataError
-from synevo.plan.fields import DataPlan
+from synevo.plan.examples import DataPlan
 
 TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 

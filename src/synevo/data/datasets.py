@@ -32,7 +32,7 @@ from synevo.data.pictures import stretched
 from synevo.data.sources import Source, Splits, Survey, divide, open_digits
 from synevo.data.tfds import open_prepared
 from synevo.errors import DataError, PlanError
-from synevo.plan.fields import DataPlan
+from synevo.plan.examples import DataPlan
 from synevo.tasks.classification import AS_THEY_ARE, classification
 from synevo.tasks.task import Problem
 

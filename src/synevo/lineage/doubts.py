@@ -13,7 +13,8 @@ from math import exp, lcm, lgamma, log
 
 from synevo.lineage.allowance import allowance
 from synevo.lineage.individuals import Individual, Lineage, Scores
-from synevo.plan.fields import CLASSIFICATION, Plan
+from synevo.plan.examples import CLASSIFICATION
+from synevo.plan.fields import Plan
 
 _LUCK = 0.01
 """A score is no better than chance if chance alone reaches it at least this often."""

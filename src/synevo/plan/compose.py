@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from synevo.errors import PlanError, did_you_mean
-from synevo.plan.fields import Plan, Section
+from synevo.plan.fields import Plan
 from synevo.plan.kinds import MANY, ONE
 from synevo.plan.presets import preset_table
+from synevo.plan.section import Section
 
 _LONGEST = 200
 """The characters of a wrong value that are shown at most."""

@@ -15,7 +15,8 @@ from synevo.lineage import course
 from synevo.lineage.allowance import allowance
 from synevo.lineage.doubts import doubts
 from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, from_table, ratio
-from synevo.plan.fields import BUILT_IN_TASKS, CLASSIFICATION, Plan
+from synevo.plan.examples import BUILT_IN_TASKS, CLASSIFICATION
+from synevo.plan.fields import Plan
 from synevo.report import family, outcomes, recipe, survival, variation
 from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir

@@ -24,7 +24,8 @@ from synevo.genetics.organism import Organism
 from synevo.lineage.course import Conception
 from synevo.lineage.individuals import Adoption, Individual, Lineage
 from synevo.model.network import Inputs
-from synevo.plan.fields import AncestorPlan, EvolutionPlan, Plan, TaskPlan, TrainingPlan
+from synevo.plan.examples import TaskPlan
+from synevo.plan.fields import AncestorPlan, EvolutionPlan, Plan, TrainingPlan
 from synevo.runs import trusted
 from synevo.runs.measuring import describe
 from synevo.runs.organisms import Context, basis_of

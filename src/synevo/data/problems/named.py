@@ -6,7 +6,8 @@ from pathlib import Path
 from synevo.data.problems import pairs, recordings, tables, tabular, texts
 from synevo.data.problems.described import Described
 from synevo.errors import DataError
-from synevo.plan.fields import BUILT_IN_TASKS, CLASSIFICATION, Plan
+from synevo.plan.examples import BUILT_IN_TASKS, CLASSIFICATION
+from synevo.plan.fields import Plan
 
 Reader = Callable[[Plan, int], Described]
 

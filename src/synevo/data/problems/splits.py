@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from synevo.data.sources import FEWEST, TEST_SHARE, shuffled
 from synevo.errors import DataError, PlanError
-from synevo.plan.fields import DataPlan
+from synevo.plan.examples import DataPlan
 
 _TEST, _VALIDATION = (1,), 2  # the streams of images: every kind of data is split by the same draws
 
