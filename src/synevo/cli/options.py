@@ -72,13 +72,13 @@ def _sign(command: Command, signature: inspect.Signature) -> None:
 
 def _find(parts: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo, Option]]:
     """Yield the fields with an option in these parts of the plan, part by part."""
+    from synevo.plan import section
     from synevo.plan.compose import plan_fields
-    from synevo.plan.section import Option
 
     for part in parts:
         within = {dotted: field for dotted, field in plan_fields().items() if f"{dotted}.".startswith(f"{part}.")}
         for dotted, field in within.items():
-            yield from ((dotted, field, mark) for mark in field.metadata if isinstance(mark, Option))
+            yield from ((dotted, field, mark) for mark in field.metadata if isinstance(mark, section.Option))
 
 
 def _parameter_name(option: Option) -> str:
