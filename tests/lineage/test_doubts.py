@@ -8,7 +8,7 @@ import pytest
 from specimens import individual
 
 from synevo.lineage.doubts import Basis, doubts
-from synevo.lineage.individuals import Individual, Lineage, Scores
+from synevo.lineage.individuals import Adoption, Individual, Lineage, Scores
 from synevo.plan.compose import change
 from synevo.plan.fields import Plan
 
@@ -42,6 +42,16 @@ def test_an_ancestor_that_is_no_better_than_chance_is_doubted(
     validation: float, basis: Basis, *, doubted: bool
 ) -> None:
     assert ("chance" in kinds(of(validation, validation), basis=basis)) == doubted
+
+
+@pytest.mark.parametrize(("validation", "doubted"), [(0.1124, True), (0.132, True), (0.25, False)])
+def test_an_adopted_network_near_chance_probably_sees_other_pixels(validation: float, *, doubted: bool) -> None:
+    adopted = replace(of(validation, validation), adoption=Adoption("resnet.safetensors"))
+    assert ("chance" in kinds(adopted, basis=MNIST)) == doubted
+    if validation == 0.132:
+        (doubt,) = doubts(Lineage((adopted,)), Plan(), MNIST)
+        assert "The ancestor is hardly better than chance: 13.20 % of 6,000" in doubt.text
+        assert "data.mean" in doubt.text
 
 
 @pytest.mark.parametrize(

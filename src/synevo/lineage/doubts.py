@@ -19,6 +19,9 @@ from synevo.plan.fields import Plan
 _LUCK = 0.01
 """A score is no better than chance if chance alone reaches it at least this often."""
 
+_HARDLY = 0.1
+"""An adopted network that has come no further than this share of the way from chance to all right is suspicious."""
+
 _COINCIDENCE = 1e-4
 """Two splits are not alike to a network if chance alone sets its scores so far apart less often than this."""
 
@@ -110,11 +113,12 @@ def _of_few(lineage: Lineage, plan: Plan, basis: Basis) -> Iterator[Doubt]:
 def _of_chance(lineage: Lineage, plan: Plan, basis: Basis) -> Iterator[Doubt]:
     """Yield the doubt about the first individual within the budget that is no better than chance."""
     for one in lineage.individuals:
-        if not (lineage.within_budget(one, plan.evolution.max_drop) and _is_chance(one.scores, basis)):
+        poor = _is_chance(one.scores, basis) or (one.adoption is not None and _is_near_chance(one.scores, basis))
+        if not (lineage.within_budget(one, plan.evolution.max_drop) and poor):
             continue
         who = "The ancestor" if one.generation == 1 else f"Generation {one.label}"
         said = (
-            f"{who} is no better than chance: {_percent(_validation(one))} of {basis.validation:,} validation images "
+            f"{who} is {'no' if _is_chance(one.scores, basis) else 'hardly'} better than chance: {_percent(_validation(one))} of {basis.validation:,} validation images "
             f"are right, and always naming the most frequent class gives {_percent(basis.chance or 0)}."
         )
         advice = (
@@ -133,6 +137,13 @@ def _is_chance(scores: Scores | None, basis: Basis) -> bool:
     if scores is None or basis.chance is None or not 0 < basis.chance < 1 or basis.chance**basis.validation > _LUCK:
         return False
     return _at_least(round(scores.validation * basis.validation), basis.validation, basis.chance) >= _LUCK
+
+
+def _is_near_chance(scores: Scores | None, basis: Basis) -> bool:
+    """Return whether validation is so low that a network that was trained elsewhere probably sees other inputs here."""
+    if scores is None or basis.chance is None:
+        return False
+    return scores.validation < basis.chance + _HARDLY * (1 - basis.chance)
 
 
 def _of_seen(ancestor: Individual, basis: Basis) -> Iterator[Doubt]:
