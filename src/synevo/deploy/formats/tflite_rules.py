@@ -6,8 +6,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+from jax.lax import GatherScatterMode
 
-from synevo.deploy.formats.graph import Graph, Sizes, is_symbolic, taken, unsupported
+from synevo.deploy.formats.graph import Graph, Sizes, axis_taken, is_symbolic, taken, unsupported
 from synevo.wiring.tracing import Step
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -97,12 +98,30 @@ def _slice(context: Context, x: Any) -> Any:
 
 
 def _gather(context: Context, x: Any, places: Any) -> Any:
-    del places
     found = taken(context.graph, context.step)
-    if found is None:
+    if found is not None:
+        axis, known = found
+        return tf.gather(x, tf.constant(known, tf.int32), axis=axis)
+    one = axis_taken(context.graph, context.step)
+    if one is None or is_symbolic(context.graph.shape(context.step.operands[0])[one]):
         raise context.refuse("it takes more than places along one axis")
-    axis, known = found
-    return tf.gather(x, tf.constant(known, tf.int32), axis=axis)
+    return _looked_up(context, x, tf.cast(places[..., 0], tf.int32), one)
+
+
+def _looked_up(context: Context, x: Any, places: Any, axis: int) -> Any:
+    """Take slices along an axis at computed places; those outside have a value, or are limited, as in JAX."""
+    size = context.graph.shape(context.step.operands[0])[axis]
+    limited = tf.clip_by_value(places, 0, size - 1)
+    made = tf.gather(x, limited, axis=axis)
+    if GatherScatterMode.from_any(context.of("mode")) != GatherScatterMode.FILL_OR_DROP:
+        return made
+    if not x.dtype.is_floating:
+        raise context.refuse("integers at places outside have a value of JAX's own")
+    value = np.nan if context.of("fill_value") is None else context.of("fill_value")
+    inside = tf.equal(limited, places)
+    for _ in range(len(x.shape) - 1 - axis):
+        inside = tf.expand_dims(inside, -1)
+    return tf.where(inside, made, tf.constant(value, x.dtype))
 
 
 def _pad(context: Context, x: Any, value: Any) -> Any:
