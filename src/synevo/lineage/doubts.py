@@ -117,8 +117,9 @@ def _of_chance(lineage: Lineage, plan: Plan, basis: Basis) -> Iterator[Doubt]:
         if not (lineage.within_budget(one, plan.evolution.max_drop) and poor):
             continue
         who = "The ancestor" if one.generation == 1 else f"Generation {one.label}"
+        better = "no better" if _is_chance(one.scores, basis) else "hardly better"
         said = (
-            f"{who} is {'no' if _is_chance(one.scores, basis) else 'hardly'} better than chance: {_percent(_validation(one))} of {basis.validation:,} validation images "
+            f"{who} is {better} than chance: {_percent(_validation(one))} of {basis.validation:,} validation images "
             f"are right, and always naming the most frequent class gives {_percent(basis.chance or 0)}."
         )
         advice = (
