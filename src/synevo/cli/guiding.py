@@ -18,6 +18,7 @@ TOPICS = (
     "own-task",
     "own-training",
     "own-loop",
+    "examples",
     "library",
     "deploy",
     "results",
