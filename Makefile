@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+EXAMPLES := runs/examples
 SEEDS := 0 1 2
 HEREDITIES := cluster magnitude synapse taylor removal sensitivity random shuffled scratch
 ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:training.epochs=2+training.growth=0.25 \
@@ -15,7 +16,7 @@ PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
   $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations bench shapes fuzz clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench shapes fuzz clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +84,13 @@ ablations: install  ## the preset brief with one thing changed at a time, after 
 	$(BIN)/synevo evolve $(foreach ablation,$(ABLATIONS),$(SEEDS:%=runs/brief-$(firstword $(subst :, ,$(ablation)))-%))
 	$(BIN)/synevo report $(SEEDS:%=runs/brief-%) --against stored-weights \
 	  $(foreach ablation,$(ABLATIONS),$(SEEDS:%=runs/brief-$(firstword $(subst :, ,$(ablation)))-%))
+
+examples: install  ## the programs of `synevo guide examples`, with the data in the folder DATA
+	@test -d "$(DATA)" || { echo "Say where the data is: make examples DATA=FOLDER (synevo guide examples)"; exit 2; }
+	$(BIN)/python tests/write_examples.py $(EXAMPLES)
+	for commands in $(EXAMPLES)/*.sh; do \
+	  (cd $(EXAMPLES) && DATA="$(realpath $(DATA))" PATH="$(CURDIR)/$(BIN):$$PATH" sh -e $$(basename $$commands)) || exit; \
+	done
 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py

@@ -19,6 +19,7 @@ TOPICS = (
     "own-task",
     "own-training",
     "own-loop",
+    "examples",
     "library",
     "deploy",
     "results",
