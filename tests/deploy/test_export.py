@@ -39,6 +39,7 @@ from synevo.deploy.formats import safetensors
 from synevo.deploy.reload import Reloaded, load, reload
 from synevo.errors import ExportError
 from synevo.model.network import take_apart
+from synevo.runs import organisms
 from synevo.runs.rundir import RunDir
 from synevo.tasks.task import Problem
 
@@ -85,7 +86,7 @@ def assert_runs(run: Callable[[np.ndarray], np.ndarray], reloaded: Reloaded) -> 
 
 @pytest.fixture(scope="module")
 def data(finished: RunDir) -> Problem:
-    return delivery.problem_of(finished.load_plan())
+    return organisms.problem_of(finished.load_plan())
 
 
 # The formats
