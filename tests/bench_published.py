@@ -31,7 +31,7 @@ from published.halves import (
 from synevo import compact
 from synevo.errors import SynevoError
 from synevo.model.network import outline, take_apart
-from synevo.runs.machine import describe
+from synevo.runs.measuring import describe
 from synevo.wiring.dissection import Anatomy, dissect
 
 EXAMPLES = {True: 16, False: 2}
