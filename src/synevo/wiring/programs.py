@@ -13,12 +13,12 @@ from synevo.wiring.tracing import UNKNOWN, Program, line, trace
 
 
 def program_of(network: Network, inputs: Inputs) -> Program:
-    """Return the program of a network in evaluation mode."""
+    """Return the program of a network in evaluation mode, without the lines of its steps."""
 
     def evaluate(arrays: dict[str, Any], *inputs: Any) -> Any:
         return network.like(arrays)(*inputs)
 
-    return trace(evaluate, _abstract(network), *inputs)
+    return trace(evaluate, _abstract(network), *inputs, located=False)
 
 
 def evaluation_program(network: Network, inputs: Inputs) -> Program:
