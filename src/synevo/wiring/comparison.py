@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from synevo.errors import ProofError
+from synevo.wiring.equivalence import alike, same_product
 from synevo.wiring.identities import Flags
 from synevo.wiring.tracing import Constant, Operand, Program, Step
 
@@ -58,9 +59,18 @@ def differences(predicted: Program, survivors: Survivors, found: Program) -> Ite
         yield _difference("an array that the model computes from its widths has changed", "a constant of the model")
         return
     wrong: set[int] = set()
-    for place, (before, after) in enumerate(zip(predicted.steps, found.steps, strict=False)):
-        if what := _parting(before, after, numbers):
-            yield _difference(what, before.where, place)
+    place = other = 0
+    while place < len(predicted.steps) and other < len(found.steps):
+        if runs := same_product(predicted, place, found, other, numbers):
+            before, after = (run[-1] for run in runs)
+            place, other = (start + len(run) for start, run in zip((place, other), runs, strict=True))
+            what = ""
+        else:
+            before, after = predicted.steps[place], found.steps[other]
+            place, other = place + 1, other + 1
+            what = _parting(before, after, numbers)
+        if what:
+            yield _difference(what, before.where, place - 1)
             return
         numbers |= zip(before.results, after.results, strict=True)
         if any(operand in wrong for operand in before.operands if isinstance(operand, int)):
@@ -69,9 +79,10 @@ def differences(predicted: Program, survivors: Survivors, found: Program) -> Ite
         shapes = [(_sizes(survivors[old]), found.shapes[numbers[old]]) for old in before.results]
         if any(shape != traced for shape, traced in shapes):
             wrong.update(before.results)
-        if what := next(_changes(before, after, survivors, shapes), ""):
-            yield _difference(what, before.where, place, hides=not wrong.isdisjoint(before.results))
-    if len(predicted.steps) != len(found.steps):
+        changes = _other_shapes(shapes) if runs else _changes(before, after, survivors, shapes)
+        if what := next(changes, ""):
+            yield _difference(what, before.where, place - 1, hides=not wrong.isdisjoint(before.results))
+    if place < len(predicted.steps) or other < len(found.steps):
         what = f"{len(predicted.steps)} steps were predicted, {len(found.steps)} were traced"
         yield _difference(what, "the whole model")
     elif any(_reads_another(*pair, numbers) for pair in zip(predicted.outputs, found.outputs, strict=True)):
@@ -110,8 +121,12 @@ def _changes(before: Step, after: Step, survivors: Survivors, shapes: list[tuple
         if name in IMMATERIAL:
             continue
         other, expected = after.parameters.get(name), _expected(before, name, value, survivors)
-        if expected != other and str(expected) != str(other):
+        if not alike(expected, other):
             yield f"{name} = {expected} of {before.primitive} was predicted, {other} was traced"
+    yield from _other_shapes(shapes)
+
+
+def _other_shapes(shapes: list[tuple[Any, Any]]) -> Iterator[str]:
     for shape, traced in shapes:
         if shape != traced:
             yield f"shape {shape} was predicted, {traced} was traced"

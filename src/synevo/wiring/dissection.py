@@ -348,7 +348,6 @@ def _frozen(
     program: Program, identities: Identities, slots: Mapping[str, tuple[Numbers, ...]], contractions: list[Contraction]
 ) -> tuple[Frozen, ...]:
     """Return what is frozen, with one entry for each array, axis and reason, as `Frozen` says."""
-
     roots = identities.roots()
     known: dict[int, frozenset[int]] = {}
 
