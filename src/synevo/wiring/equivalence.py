@@ -12,15 +12,16 @@ import inspect
 import re
 import types
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from itertools import count, takewhile
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
-from flax import nnx
+from flax import linen, nnx
 
-from synevo.wiring.tracing import Program, Step
+from synevo.wiring.origins import Labels
+from synevo.wiring.tracing import Operand, Program, Step
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -49,58 +50,89 @@ def same_product(
     return (runs[0], runs[1]) if forms[0] is not None and forms[0] == forms[1] else None
 
 
+class _Labels:
+    """The labels of the axes of values in a product, as in the subscripts of an einsum: those that meet are tied."""
+
+    def __init__(self, program: Program, numbers: Mapping[int, int]) -> None:
+        self.program, self.numbers = program, numbers
+        self.read: dict[int, Labels] = {}
+        self.made: dict[int, Labels] = {}
+        self.count = 0
+        self.tied: dict[int, int] = {}
+
+    def of(self, operand: Operand) -> Labels:
+        """Return the labels of an operand; LookupError where it is no array, or is read twice."""
+        if isinstance(operand, int) and operand in self.made:
+            return self.made.pop(operand)
+        number = self.numbers.get(operand) if isinstance(operand, int) else None
+        if not isinstance(operand, int) or number is None or number in self.read:
+            raise LookupError
+        first, self.count = self.count, self.count + len(self.program.shapes[operand])
+        return self.read.setdefault(number, tuple(range(first, self.count)))
+
+    def tie(self, one: int, other: int) -> None:
+        """Note that two axes meet."""
+        a, b = self.root(one), self.root(other)
+        self.tied |= {a: b} if a != b else {}
+
+    def root(self, label: int) -> int:
+        """Return the label that stands for all that are tied with this one."""
+        return label if label not in self.tied else self.root(self.tied[label])
+
+
 def _form(program: Program, steps: list[Step], numbers: Mapping[int, int]) -> Any:
     """Return the axes that meet in a product of several arrays, whatever the order; None where it is no plain product.
 
-    Each axis has a label, as in the subscripts of an einsum: labels of axes that meet are tied.
+    Also returned are the precisions of its steps, and its dtype.
     """
-    labels: dict[int, tuple[int, ...]] = {}
-    fresh, tied, read, arithmetic = count(), dict[int, int](), dict[int, tuple[int, ...]](), Counter[str]()
-
-    def of(operand: Any) -> tuple[int, ...] | None:
-        if operand in labels:
-            return labels.pop(operand)  # what is read twice is no plain product
-        if not isinstance(operand, int) or operand not in numbers or numbers[operand] in read:
-            return None
-        own = tuple(next(fresh) for _ in program.shapes[operand])
-        return read.setdefault(numbers[operand], own)
-
-    def root(label: int) -> int:
-        return label if label not in tied else root(tied[label])
-
-    for step in steps:
-        operands = [of(operand) for operand in step.operands]
-        if step.primitive not in _PRODUCTS or any(one is None for one in operands):
-            return None
-        if step.primitive == "dot_general":
-            left, right = operands
-            contracted, batch = step.parameters["dimension_numbers"]
-            for one, other in (pair for pairs in (contracted, batch) for pair in zip(*pairs, strict=True)):
-                a, b = root(left[one]), root(right[other])  # type: ignore[index]
-                tied |= {a: b} if a != b else {}
-            arithmetic[str([step.parameters[name] for name in ("precision", "preferred_element_type")])] += 1
-            made = [left[axis] for axis in batch[0]]  # type: ignore[index]
-            for side, gone in ((left, (*contracted[0], *batch[0])), (right, (*contracted[1], *batch[1]))):
-                made += [label for axis, label in enumerate(side) if axis not in gone]  # type: ignore[arg-type]
-        elif step.primitive == "transpose":
-            made = [operands[0][axis] for axis in step.parameters["permutation"]]  # type: ignore[index]
-        else:
-            gone = step.parameters.get("axes", ())
-            made = [label for axis, label in enumerate(operands[0]) if axis not in gone]  # type: ignore[arg-type]
-        labels[step.results[0]] = tuple(made)
-    if labels.keys() != {steps[-1].results[0]}:
+    labels, names, precisions = _Labels(program, numbers), dict[int, int](), Counter[str]()
+    try:
+        for step in steps:
+            labels.made[step.results[0]] = _PRODUCTS[step.primitive](step, labels)
+            precisions[str([step.parameters.get(name) for name in ("precision", "preferred_element_type")])] += 1
+    except LookupError:
         return None
-    names: dict[int, int] = {}
+    if labels.made.keys() != {steps[-1].results[0]}:
+        return None
 
-    def named(axes: Sequence[int]) -> list[int]:
-        return [names.setdefault(root(label), len(names)) for label in axes]
+    def named(axes: Labels) -> list[int]:
+        return [names.setdefault(labels.root(label), len(names)) for label in axes]
 
-    met = [(value, named(read[value])) for value in sorted(read)]
-    (result,) = labels.values()
-    return met, named(result), arithmetic, program.dtypes[steps[-1].results[0]]
+    met = [(value, named(labels.read[value])) for value in sorted(labels.read)]
+    (result,) = labels.made.values()
+    return met, named(result), precisions.keys(), program.dtypes[steps[-1].results[0]]
 
 
-_PRODUCTS = {"dot_general", "transpose", "reduce_sum", "convert_element_type"}
+def _dot(step: Step, labels: _Labels) -> Labels:
+    left, right = map(labels.of, step.operands)
+    contracted, batch = step.parameters["dimension_numbers"]
+    for one, other in (pair for sides in (contracted, batch) for pair in zip(*sides, strict=True)):
+        labels.tie(left[one], right[other])
+    free = [
+        label
+        for number, side in enumerate((left, right))
+        for axis, label in enumerate(side)
+        if axis not in (*contracted[number], *batch[number])
+    ]
+    return (*(left[axis] for axis in batch[0]), *free)
+
+
+def _transposed(step: Step, labels: _Labels) -> Labels:
+    own = labels.of(step.operands[0])
+    return tuple(own[axis] for axis in step.parameters["permutation"])
+
+
+def _summed(step: Step, labels: _Labels) -> Labels:
+    own = labels.of(step.operands[0])
+    return tuple(label for axis, label in enumerate(own) if axis not in step.parameters["axes"])
+
+
+_PRODUCTS: dict[str, Callable[[Step, _Labels], Labels]] = {
+    "dot_general": _dot,
+    "transpose": _transposed,
+    "reduce_sum": _summed,
+    "convert_element_type": lambda step, labels: labels.of(step.operands[0]),
+}
 
 
 def alike(old: Any, new: Any) -> bool:
@@ -110,7 +142,7 @@ def alike(old: Any, new: Any) -> bool:
     if callable(old) and callable(new):
         return _alike_inside(old, new, frozenset())
     if isinstance(old, tuple | list) and isinstance(new, tuple | list) and len(old) == len(new):
-        return str(old) == str(new) or all(map(alike, old, new))
+        return all(map(alike, old, new))
     one, other = (getattr(program, "jaxpr", program) for program in (old, new))
     if hasattr(one, "eqns") and hasattr(other, "eqns"):
         return _same_programs(one, other) and str(getattr(old, "consts", "")) == str(getattr(new, "consts", ""))
@@ -146,28 +178,43 @@ def _alike_inside(old: Any, new: Any, seen: frozenset[tuple[int, int]]) -> bool:
     )
 
 
-def _parts(value: Any) -> dict[Any, Any] | None:
+def _parts(value: Any) -> Mapping[Any, Any] | None:
     """Return what a value is made of, as far as this makes another value of the same kind the same; None if unknown."""
-    if isinstance(value, nnx.Variable):
-        return {}  # a callback cannot read the arrays of a network that is traced
-    if isinstance(value, types.FunctionType):
-        around = inspect.getclosurevars(value)
-        return {"code": value.__code__, "defaults": value.__defaults__, "keywords": value.__kwdefaults__} | {
-            "nonlocals": around.nonlocals
-        }
-    if isinstance(value, types.MethodType):
-        return {"function": value.__func__, "self": value.__self__}
-    if isinstance(value, functools.partial):
-        return {"function": value.func, "given": value.args, "keywords": value.keywords}
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, list | tuple):
-        return dict(enumerate(value))
-    if is_dataclass(value):
-        return {one.name: getattr(value, one.name, None) for one in fields(value) if one.name != "parent"}
-    if isinstance(value, nnx.Module):
-        return vars(value)
-    return None
+    for kind, parts in _KINDS.items():
+        if isinstance(value, kind):
+            return parts(value)
+    return {one.name: getattr(value, one.name) for one in fields(value)} if is_dataclass(value) else None
+
+
+def _of_function(function: types.FunctionType) -> dict[str, Any]:
+    """Return the code of a function and what it reads around it; of modules, the attributes that its code names."""
+    names, around = _names(function.__code__), inspect.getclosurevars(function).nonlocals
+    read = {
+        name: {one: getattr(value, one) for one in sorted(names & vars(value).keys())}
+        if isinstance(value, nnx.Module | linen.Module)
+        else value
+        for name, value in around.items()
+    }
+    return {"code": function.__code__, "given": (function.__defaults__, function.__kwdefaults__), "around": read}
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Return the names of attributes, and the texts, in the code of a function and of the functions in it."""
+    texts = {one for one in code.co_consts if isinstance(one, str)}
+    inner = [_names(one) for one in code.co_consts if isinstance(one, types.CodeType)]
+    return texts.union(code.co_names, *inner)
+
+
+_KINDS: dict[type[Any], Callable[[Any], Mapping[Any, Any]]] = {
+    nnx.Variable: lambda _: {},  # a callback cannot read the arrays of a network that is traced
+    types.FunctionType: _of_function,
+    types.MethodType: lambda method: {"function": method.__func__, "self": method.__self__},
+    functools.partial: lambda part: {"function": part.func, "given": part.args, "keywords": part.keywords},
+    dict: lambda values: values,
+    list: lambda values: dict(enumerate(values)),
+    tuple: lambda values: dict(enumerate(values)),
+    nnx.Module: vars,
+}
 
 
 def _equal(old: Any, new: Any) -> bool:
