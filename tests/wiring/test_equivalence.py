@@ -84,7 +84,7 @@ class Calling(nnx.Module):
 
 MADE: dict[str, Callable[[Any, int], Callable[..., Any]]] = {
     "a lambda": lambda *_: lambda x: np.tanh(x),  # noqa: PLW0108  (each is another function)
-    "around a number": lambda *_: (lambda two: lambda x: np.tanh(x) * two)(np.float32(2)),
+    "around a number": lambda *_, two=2: lambda x: (np.tanh(x) * two).astype(np.float32),
     "around the model": lambda model, _: lambda x: np.tanh(x) * np.float32(model.scale),
     "partial": lambda *_: functools.partial(lambda two, x: np.tanh(x) * two, np.float32(2)),
 }

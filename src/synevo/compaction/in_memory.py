@@ -28,6 +28,7 @@ from synevo.compaction.constants import find_constant, listen
 from synevo.compaction.probes import affordable, first, probes
 from synevo.compaction.proof import Proof, prove
 from synevo.errors import CompactionError
+from synevo.model.given import described
 from synevo.model.linen import as_nnx
 from synevo.model.network import Inputs, Network, put_together, take_apart
 from synevo.wiring.cutting import cut, cut_state
@@ -124,6 +125,7 @@ def compact(
     anatomy = replace(anatomy, wiring=wiring)
     if inputs is not None:
         inputs = jax.tree.map(jnp.asarray, inputs if isinstance(inputs, tuple) else (inputs,))
+        _check_inputs(inputs, anatomy.inputs)
     alive, needed = _living(anatomy, network, inputs)
     frozen = (*wiring.frozen, *needed)
     if alive.all():
@@ -147,6 +149,19 @@ def _prove(anatomy: Anatomy, alive: Flags, masked: Network, small: Network, inpu
     if inputs is not None:
         return proof
     return replace(proof, examples=0, random_examples=proof.examples + proof.random_examples)
+
+
+def _check_inputs(inputs: Inputs, wanted: Inputs) -> None:
+    """Raise CompactionError where real inputs are other arguments than the network's, or have other channels."""
+    leaves, like = jax.tree.leaves(inputs), jax.tree.leaves(wanted)
+    same = jax.tree.structure(inputs) == jax.tree.structure(wanted)
+    if not same or any(
+        one.ndim != of.ndim or one.shape[1:][-1:] != of.shape[1:][-1:] for one, of in zip(leaves, like, strict=True)
+    ):
+        raise CompactionError(
+            f"The real inputs are {described(inputs)}, where the network takes {described(wanted)}.",
+            remedy="Give `inputs` as a tuple of the arguments of a call, each with examples along its first axis.",
+        )
 
 
 def nothing_to_remove(subject: str, wiring: Wiring, frozen: tuple[Frozen, ...]) -> CompactionError:
@@ -217,7 +232,7 @@ def _living(anatomy: Anatomy, network: Network, inputs: Inputs | None) -> tuple[
     wiring = replace(anatomy.wiring, layers=anatomy.wiring.contracted)
     living = {layer.name: _not_zero(wiring, layer, network.arrays) for layer in wiring.layers}
     constant, counted, kept = (np.zeros(anatomy.wiring.units, bool) for _ in range(3))
-    if inputs is None:
+    if inputs is None or example_of(inputs) != anatomy.inputs:
         inputs = probes(anatomy.program, anatomy.inputs, EXAMPLES)
     heard = listen(anatomy, network, first(inputs, EXAMPLES))
     while True:
