@@ -153,11 +153,8 @@ def _prove(anatomy: Anatomy, alive: Flags, masked: Network, small: Network, inpu
 
 def _check_inputs(inputs: Inputs, wanted: Inputs) -> None:
     """Raise CompactionError where real inputs are other arguments than the network's, or have other channels."""
-    leaves, like = jax.tree.leaves(inputs), jax.tree.leaves(wanted)
-    same = jax.tree.structure(inputs) == jax.tree.structure(wanted)
-    if not same or any(
-        one.ndim != of.ndim or one.shape[1:][-1:] != of.shape[1:][-1:] for one, of in zip(leaves, like, strict=True)
-    ):
+    given, taken = (jax.tree.map(lambda leaf: str((leaf.ndim, leaf.shape[1:][-1:])), one) for one in (inputs, wanted))
+    if given != taken:
         raise CompactionError(
             f"The real inputs are {described(inputs)}, where the network takes {described(wanted)}.",
             remedy="Give `inputs` as a tuple of the arguments of a call, each with examples along its first axis.",

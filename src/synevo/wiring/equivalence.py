@@ -169,10 +169,9 @@ def _alike_inside(old: Any, new: Any, seen: frozenset[tuple[int, int]]) -> bool:
         return True
     if type(old) is not type(new):
         return False
-    parts = _parts(old), _parts(new)
-    if parts[0] is None or parts[1] is None:
+    one, other = _parts(old), _parts(new)
+    if one is None or other is None:
         return _equal(old, new)
-    one, other = parts
     return one.keys() == other.keys() and all(
         _alike_inside(value, other[name], seen | {pair}) for name, value in one.items()
     )
