@@ -44,3 +44,23 @@ def test_real_inputs_of_other_channels_or_another_number_are_named() -> None:
     for wrong, said in ((jnp.ones((5, 4)), r"\[n, 4\]"), ((jnp.ones((5, 3)),) * 2, r"\[n, 3\], float32 \[n, 3\]")):
         with pytest.raises(CompactionError, match=rf"The real inputs are float32 {said}, where .* float32 \[n, 3\]"):
             compact(model, (3,), inputs=wrong)
+
+
+class ByName(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.first, self.last = nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, weights: jax.Array) -> jax.Array:
+        return self.last(nnx.relu(self.first(x)) * weights[:, None])
+
+
+def test_an_input_that_is_taken_by_name_alone_is_named_and_the_advice_leads_on() -> None:
+    inputs = (jax.ShapeDtypeStruct((2, 3), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32))
+    with pytest.raises(AncestorError, match="ByName takes weights by name alone") as caught:
+        compact(ByName(nnx.Rngs(0)), inputs[:1])
+    space: dict[str, Any] = {"ByName": ByName}
+    exec(caught.value.remedy.split("\n\n", 1)[1], space)  # noqa: S102  (the advice is code)
+    model = space["ByPlace"](nnx.Rngs(0))
+    for array in (model.first.kernel, model.first.bias):
+        array[...] = array[...].at[..., 1].set(0)
+    assert compact(model, inputs).removed == 1

@@ -56,8 +56,14 @@ class Three(nnx.Module):
         return self.c(jnp.einsum("bi,ij,jk->bk", x, self.a[...], self.b[...]))
 
 
-def test_an_einsum_loses_units_although_its_order_changes() -> None:
-    model = Three(nnx.Rngs(0))
+class ByNumber(Three):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.c(jnp.einsum(x, [0, 1], self.a[...], [1, 2], self.b[...], [2, 3], [0, 3]))
+
+
+@pytest.mark.parametrize("kind", [Three, ByNumber])
+def test_an_einsum_loses_units_although_its_order_changes(kind: type[Three]) -> None:
+    model = kind(nnx.Rngs(0))
     model.a[...] = model.a[...].at[:, 4:].set(0)
     model.b[...] = model.b[...].at[4:].set(0)
     done = compact(model, (3,))

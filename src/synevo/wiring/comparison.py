@@ -61,16 +61,14 @@ def differences(predicted: Program, survivors: Survivors, found: Program) -> Ite
     wrong: set[int] = set()
     place = other = 0
     while place < len(predicted.steps) and other < len(found.steps):
-        if runs := same_product(predicted, place, found, other, numbers):
-            before, after = (run[-1] for run in runs)
-            place, other = (start + len(run) for start, run in zip((place, other), runs, strict=True))
-            what = ""
-        else:
-            before, after = predicted.steps[place], found.steps[other]
-            place, other = place + 1, other + 1
-            what = _parting(before, after, numbers)
+        before, after, first = predicted.steps[place], found.steps[other], place
+        place, other, runs = place + 1, other + 1, None
+        what = _parting(before, after, numbers)
+        if (what or _turned(before, after)) and (runs := same_product(predicted, first, found, other - 1, numbers)):
+            before, after, what = runs[0][-1], runs[1][-1], ""
+            place, other = first + len(runs[0]), other - 1 + len(runs[1])
         if what:
-            yield _difference(what, before.where, place - 1)
+            yield _difference(what, before.where, first)
             return
         numbers |= zip(before.results, after.results, strict=True)
         if any(operand in wrong for operand in before.operands if isinstance(operand, int)):
@@ -104,6 +102,13 @@ def _parting(before: Step, after: Step, numbers: Mapping[int, int]) -> str:
         return f"{before.primitive} was predicted, {after.primitive} was traced"
     pairs = zip(before.operands, after.operands, strict=True)
     return "a step reads another value" if any(_reads_another(*pair, numbers) for pair in pairs) else ""
+
+
+def _turned(before: Step, after: Step) -> bool:
+    """Return whether a product or a transposition is over other axes than predicted."""
+    return any(
+        before.parameters.get(name) != after.parameters.get(name) for name in ("dimension_numbers", "permutation")
+    )
 
 
 def _reads_another(old: Operand, new: Operand, numbers: Mapping[int, int]) -> bool:

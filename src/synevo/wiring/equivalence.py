@@ -29,25 +29,33 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 def same_product(
     predicted: Program, before: int, found: Program, after: int, numbers: Mapping[int, int]
 ) -> tuple[list[Step], list[Step]] | None:
-    """Return the steps of an einsum in two programs, from the places `before` and `after`, if only their order differs.
+    """Return the steps of one product in two programs, from the places `before` and `after`; None where there is none.
 
-    `numbers` are the values of the program `found` by those of `predicted`. There is nothing where the steps are not
-    the first of an einsum of several arrays, or are in one order, or multiply other axes.
+    They are the fewest that multiply the same arrays over the same axes. `numbers` are the values of the program
+    `found` by those of `predicted`.
     """
-    runs = []
-    for program, start in ((predicted, before), (found, after)):
-        steps = program.steps
-        product = steps[start].product
-        if not product or (start and steps[start - 1].product == product):
-            return None
-        runs.append(list(takewhile(lambda step: step.product == product, steps[start:])))  # noqa: B023
-    if [(step.primitive, *map(str, step.parameters.values())) for step in runs[0]] == [
-        (step.primitive, *map(str, step.parameters.values())) for step in runs[1]
-    ]:
-        return None
-    same = {value: value for step in found.steps for value in step.operands if isinstance(value, int)}
-    forms = _form(predicted, runs[0], numbers), _form(found, runs[1], same)
-    return (runs[0], runs[1]) if forms[0] is not None and forms[0] == forms[1] else None
+    runs = [
+        list(takewhile(lambda step: step.primitive in _PRODUCTS, program.steps[start : start + MOST]))
+        for program, start in ((predicted, before), (found, after))
+    ]
+    same = {value: value for value in numbers.values()}
+    forms = [
+        {length: form for length in range(1, len(run) + 1) if (form := _form(program, run[:length], known))}
+        for program, run, known in ((predicted, runs[0], numbers), (found, runs[1], same))
+    ]
+    return next(
+        (
+            (runs[0][:one], runs[1][:other])
+            for one, form in forms[0].items()
+            for other, wanted in forms[1].items()
+            if form == wanted
+        ),
+        None,
+    )
+
+
+MOST = 24
+"""The most steps of a product: more than an einsum of eight arrays has."""
 
 
 class _Labels:

@@ -4,7 +4,6 @@ Two programs can be compared step by step: so a compacted model is proven to be 
 through the program, so that no model needs annotations.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -61,7 +60,6 @@ class Step:
     """One primitive: the values that it reads and makes, its parameters, and the line of the user's model.
 
     `layer` is the layer or function of a library that this line calls, such as LayerNorm; empty where it is unknown.
-    `product` are the subscripts of the einsum of several arrays that the step is a part of; empty if it is of none.
     """
 
     primitive: str
@@ -71,7 +69,6 @@ class Step:
     where: str
     operation: Any = field(default=None, compare=False, repr=False)
     layer: str = field(default="", compare=False)
-    product: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -236,20 +233,13 @@ class _Inliner:
                 scope.update(zip(equation.outvars, results, strict=True))
             else:
                 made = tuple(self._value(variable) for variable in equation.outvars)
-                self.steps.append(_step(equation, operands, made, where))
+                self.steps.append(
+                    Step(
+                        equation.primitive.name, operands, made, equation.params, where[0], equation.primitive, where[1]
+                    )
+                )
                 scope.update(zip(equation.outvars, made, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
-
-
-def _step(equation: Any, operands: tuple[Operand, ...], made: tuple[int, ...], where: tuple[str, str]) -> Step:
-    """Return the step of an equation; `where` are its line and the layer that this line calls."""
-    scope = str(equation.source_info.name_stack).rpartition("/")[2]
-    primitive, product = equation.primitive, scope if _SEVERAL.fullmatch(scope) else ""
-    return Step(primitive.name, operands, made, equation.params, where[0], primitive, where[1], product)
-
-
-_SEVERAL = re.compile(r"[^,>]+(,[^,>]+){2,}->.*")
-"""Subscripts of an einsum of more than two arrays: JAX names its steps by them."""
 
 
 def _without_dead_code(steps: list[Step], outputs: tuple[Operand, ...]) -> Iterator[Step]:
