@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from published.halves import (
 from synevo import compact
 from synevo.errors import SynevoError
 from synevo.model.network import outline, take_apart
-from synevo.runs.machine import describe
+from synevo.runs.measuring import describe
 from synevo.wiring.dissection import Anatomy, dissect
 
 EXAMPLES = {True: 16, False: 2}
@@ -55,11 +56,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(PUBLISHED), help=", ".join(PUBLISHED))
     parser.add_argument("--small", action="store_true", help="few channels and small images")
-    parser.add_argument("--patience", type=float, default=900, help="seconds for each network")
+    parser.add_argument("--patience", type=float, default=900, help="seconds of CPU for each network")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     names = options.only or list(PUBLISHED)
     if options.measure:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(options.patience), resource.getrlimit(resource.RLIMIT_CPU)[1]))
         for row in measure((SMALL if options.small else PUBLISHED)[names[0]], EXAMPLES[options.small]):
             print(json.dumps(row), flush=True)
         return
@@ -78,15 +80,15 @@ def main() -> None:
 
 def measured(name: str, *, small: bool, patience: float) -> tuple[dict[str, Any], str]:
     """Measure a network in a process of its own; return what was found, and why nothing more was."""
-    words = [sys.executable, __file__, "--measure", "--only", name, *(["--small"] if small else [])]
+    words = [sys.executable, __file__, "--measure", "--only", name, "--patience", str(patience)]
     problem = ""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
-        try:
-            done = subprocess.run(words, stdout=out, stderr=subprocess.PIPE, text=True, timeout=patience, check=False)
-            if done.returncode:
-                problem = [f"ended with exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
-        except subprocess.TimeoutExpired:
-            problem = f"longer than {patience:.0f} s"
+        words += ["--small"] if small else []
+        done = subprocess.run(words, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode == -signal.SIGXCPU:
+            problem = f"longer than {patience:.0f} s of CPU"
+        elif done.returncode:
+            problem = [f"ended with exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
         out.seek(0)
         rows = out.readlines()
     found: dict[str, Any] = {}

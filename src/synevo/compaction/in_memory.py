@@ -25,8 +25,10 @@ from jax import Array
 from numpy.typing import NDArray
 
 from synevo.compaction.constants import find_constant, listen
+from synevo.compaction.probes import affordable, first, probes
 from synevo.compaction.proof import Proof, prove
 from synevo.errors import CompactionError
+from synevo.model.given import described
 from synevo.model.linen import as_nnx
 from synevo.model.network import Inputs, Network, put_together, take_apart
 from synevo.wiring.cutting import cut, cut_state
@@ -39,7 +41,8 @@ from synevo.wiring.tracing import EXAMPLES
 from synevo.wiring.units import PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 
 PROBES = 64
-"""The number of random examples in a proof without real inputs; as many are drawn again."""
+"""The number of random examples in a proof without real inputs, if the network is not too large; as many are drawn
+again."""
 
 SHOWN_REASONS = 5
 SHOWN_AXES = 3
@@ -120,7 +123,10 @@ def compact(
     anatomy = dissect(network, example)
     wiring = protected(anatomy.wiring, protect=protect, only=only)
     anatomy = replace(anatomy, wiring=wiring)
-    alive, needed = _living(anatomy, network)
+    if inputs is not None:
+        inputs = jax.tree.map(jnp.asarray, inputs if isinstance(inputs, tuple) else (inputs,))
+        _check_inputs(inputs, anatomy.inputs)
+    alive, needed = _living(anatomy, network, inputs)
     frozen = (*wiring.frozen, *needed)
     if alive.all():
         raise nothing_to_remove("The model", wiring, frozen)
@@ -136,26 +142,23 @@ def compact(
 
 def _prove(anatomy: Anatomy, alive: Flags, masked: Network, small: Network, inputs: Any) -> Proof:
     """Prove compaction on the real `inputs`, or on random ones where there are none."""
-    real = _probes(anatomy, PROBES) if inputs is None else inputs if isinstance(inputs, tuple) else (inputs,)
-    real = jax.tree.map(jnp.asarray, real)
+    real = inputs
+    if real is None:
+        real = probes(anatomy.program, anatomy.inputs, affordable(anatomy.program, PROBES))
     proof = prove(jax.random.key(0), anatomy, alive, masked=masked, compact=small, inputs=real)
     if inputs is not None:
         return proof
     return replace(proof, examples=0, random_examples=proof.examples + proof.random_examples)
 
 
-def _probes(anatomy: Anatomy, count: int) -> Inputs:
-    """Draw random arguments for `count` examples: normal for floating-point dtypes, 0 and 1 for others."""
-    random = np.random.default_rng(0)
-
-    def probe(like: jax.ShapeDtypeStruct) -> Array:
-        shape = (count, *like.shape[1:])
-        fractions = jnp.issubdtype(like.dtype, jnp.floating)
-        values = random.standard_normal(shape, np.float32) if fractions else random.integers(0, 2, shape)
-        return jnp.asarray(values, like.dtype)
-
-    found: Inputs = jax.tree.map(probe, anatomy.inputs)
-    return found
+def _check_inputs(inputs: Inputs, wanted: Inputs) -> None:
+    """Raise CompactionError where real inputs are other arguments than the network's, or have other channels."""
+    given, taken = (jax.tree.map(lambda leaf: str((leaf.ndim, leaf.shape[1:][-1:])), one) for one in (inputs, wanted))
+    if given != taken:
+        raise CompactionError(
+            f"The real inputs are {described(inputs)}, where the network takes {described(wanted)}.",
+            remedy="Give `inputs` as a tuple of the arguments of a call, each with examples along its first axis.",
+        )
 
 
 def nothing_to_remove(subject: str, wiring: Wiring, frozen: tuple[Frozen, ...]) -> CompactionError:
@@ -218,12 +221,17 @@ def _silence(array: Array, mask: Any) -> Array:
     return jax.device_put(silent)
 
 
-def _living(anatomy: Anatomy, network: Network) -> tuple[Flags, tuple[Frozen, ...]]:
-    """Return the units [units] that live, and why those live that no signal passes through."""
+def _living(anatomy: Anatomy, network: Network, inputs: Inputs | None) -> tuple[Flags, tuple[Frozen, ...]]:
+    """Return the units [units] that live, and why those live that no signal passes through.
+
+    Their values are those for the first of the real `inputs`, or for random ones where there are none.
+    """
     wiring = replace(anatomy.wiring, layers=anatomy.wiring.contracted)
     living = {layer.name: _not_zero(wiring, layer, network.arrays) for layer in wiring.layers}
     constant, counted, kept = (np.zeros(anatomy.wiring.units, bool) for _ in range(3))
-    heard = listen(anatomy, network, _probes(anatomy, EXAMPLES))
+    if inputs is None or example_of(inputs) != anatomy.inputs:
+        inputs = probes(anatomy.program, anatomy.inputs, EXAMPLES)
+    heard = listen(anatomy, network, first(inputs, EXAMPLES))
     while True:
         _, alive = trim(wiring, living, constant=constant, kept=kept)
         alive = keep_one(anatomy.wiring, alive)

@@ -1,5 +1,6 @@
 """The proof that a compacted network is the masked one: it has the same program, and the same results."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from synevo.compaction.probes import at_once, examples
 from synevo.errors import ProofError
 from synevo.model.network import Inputs, Network
 from synevo.wiring.dissection import Anatomy, check
@@ -51,48 +53,82 @@ def prove(key: Array, anatomy: Anatomy, alive: Flags, *, masked: Network, compac
     """
     steps = check(masked, anatomy, alive)
     both = jax.tree.map(lambda *arrays: np.concatenate(arrays), inputs, draw(key, inputs))
-    precision = anatomy.program.precision
+    count, precision = len(jax.tree.leaves(inputs)[0]), anatomy.program.precision
     with jax.default_matmul_precision("highest"):  # else GPUs round the factors of float32 products to 10 bits
-        large, small = (jax.tree.map(np.asarray, _call(network, *both)) for network in (masked, compact))
-        compared = _compare_outputs(large, small, max(TOLERANCE, ROUNDINGS * precision))
+        compared = [_compare_outputs(*pair) for pair in _outputs(masked, compact, both, at_once(anatomy.program))]
+        found = _Compared.joined(compared)
+        found.check(max(TOLERANCE, ROUNDINGS * precision))
         if precision > np.finfo(np.float32).eps:
             _compare_in_float32(anatomy, masked, compact, both)
-    differences, scales = zip(*compared, strict=True)
-    count = len(jax.tree.leaves(inputs)[0])
-    return Proof(steps, count, count, max(differences), max(scales), _agreement(large, small, count))
+    agreeing = None if found.agreeing is None else float(found.agreeing[:count].mean())
+    return Proof(steps, count, count, max(found.differences), max(found.scales), agreeing)
 
 
-def _call(network: Network, *inputs: Any) -> Any:
-    return for_one_run(Network.__call__)(network, *inputs)
+def _outputs(masked: Network, compact: Network, inputs: Inputs, most: int) -> Iterator[tuple[Any, Any]]:
+    """Yield the outputs of both networks, for all examples, `most` of them at once."""
+    run, count = for_one_run(Network.__call__), len(jax.tree.leaves(inputs)[0])
+    size = -(-count // max(1, -(-count // most)))  # all parts are of one size, so that nothing is compiled twice
+    for start in range(0, count, size):
+        chosen = inputs if size == count else examples(inputs, np.arange(start, start + size))
+        large, small = (jax.tree.map(np.asarray, run(network, *chosen)) for network in (masked, compact))
+        yield large, small
 
 
-def _compare_outputs(large: Any, small: Any, tolerance: float) -> list[tuple[float, float]]:
-    """Compare the outputs of two networks leaf by leaf; return each leaf's largest difference and largest value.
+@dataclass(frozen=True)
+class _Compared:
+    """The largest difference and value of each leaf of the outputs, and whether the likeliest agree [examples, …]."""
 
-    Raises:
-        ProofError: where they differ by more than `tolerance`, relative to the largest value (at least 1).
-    """
-    compared = [_compare(one, other) for one, other in zip(jax.tree.leaves(large), jax.tree.leaves(small), strict=True)]
-    for difference, scale in compared:
-        if not difference <= tolerance * max(scale, 1.0):
-            raise ProofError(
-                f"The compacted network's outputs differ from the masked one's by {difference:.3g} (largest "
-                f"{scale:.3g}).",
-                remedy="Nothing was written. Please report the model: synevo must freeze what it cannot remove.",
-            )
-    return compared
+    differences: Sequence[float]
+    scales: Sequence[float]
+    agreeing: Flags | None
+
+    @classmethod
+    def joined(cls, parts: Sequence["_Compared"]) -> "_Compared":
+        """Return what was compared in parts, a few examples each."""
+        agreeing = [part.agreeing for part in parts if part.agreeing is not None]
+        return cls(
+            np.max([part.differences for part in parts], axis=0).tolist(),
+            np.fmax.reduce([part.scales for part in parts], axis=0).tolist(),
+            np.concatenate(agreeing) if agreeing else None,
+        )
+
+    def check(self, tolerance: float) -> None:
+        """Check that no leaf differs by more than `tolerance`, relative to its largest value (at least 1).
+
+        Raises:
+            ProofError: where one does, or holds no number at all.
+        """
+        for difference, scale in zip(self.differences, self.scales, strict=True):
+            if np.isnan(scale):
+                raise ProofError(
+                    "The masked network's outputs are not finite for any example, so that they prove nothing.",
+                    remedy="Look for parameters that are not finite, and for divisions by what may be zero.",
+                )
+            if not difference <= tolerance * max(scale, 1.0):
+                raise ProofError(
+                    f"The compacted network's outputs differ from the masked one's by {difference:.3g} (largest "
+                    f"{scale:.3g}).",
+                    remedy="Nothing was written. Please report the model: synevo must freeze what it cannot remove.",
+                )
+
+
+def _compare_outputs(large: Any, small: Any) -> _Compared:
+    """Compare the outputs of two networks for some examples, leaf by leaf."""
+    leaves = zip(jax.tree.leaves(large), jax.tree.leaves(small), strict=True)
+    differences, scales = zip(*(_compare(one, other) for one, other in leaves), strict=True)
+    return _Compared(differences, scales, _agreeing(large, small))
 
 
 def _compare_in_float32(anatomy: Anatomy, masked: Network, compact: Network, inputs: Inputs) -> None:
     """Compare two networks on the first and the last examples, with all that they compute in float32."""
     programs = (anatomy.program, masked), (program_of(compact, anatomy.inputs), compact)
     for places in (np.arange(EXAMPLES), -1 - np.arange(EXAMPLES)):
-        leaves = [np.take(leaf, places, axis=0, mode="wrap") for leaf in jax.tree.leaves(inputs)]
+        leaves = jax.tree.leaves(examples(inputs, places))
         large, small = (
             jax.tree.map(np.asarray, evaluate_in_float32(program, network.arrays, *leaves))
             for program, network in programs
         )
-        _compare_outputs(large, small, TOLERANCE)
+        _compare_outputs(large, small).check(TOLERANCE)
 
 
 def draw(key: Array, inputs: Inputs) -> Inputs:
@@ -109,14 +145,23 @@ def draw(key: Array, inputs: Inputs) -> Inputs:
 
 
 def _compare(large: Any, small: Any) -> tuple[float, float]:
-    """Return the largest difference between two arrays, and the largest absolute value of the first."""
+    """Return the largest difference between two arrays, and the largest finite value of the first (absolute, or NaN).
+
+    Where both are the same infinity, or no number, they do not differ: so is a softmax over nothing.
+    """
     if not np.issubdtype(large.dtype, np.inexact):
         large, small = large.astype(np.float64), small.astype(np.float64)
-    return float(np.abs(large - small).max(initial=0)), float(np.abs(large).max(initial=0))
+    alike = (large == small) | (np.isnan(large) & np.isnan(small))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(large - small).max(initial=0, where=~alike)
+    finite = np.isfinite(large)
+    scale = np.abs(large).max(initial=0, where=finite) if finite.any() or not finite.size else np.nan
+    return float(difference), float(scale)
 
 
-def _agreement(large: Any, small: Any, count: int) -> float | None:
-    """Return the share of the first `count` examples whose largest outputs agree in place; None without classes."""
+def _agreeing(large: Any, small: Any) -> Flags | None:
+    """Return flags of the examples whose largest outputs agree in place [examples, …]; None without classes."""
     if not isinstance(large, np.ndarray) or large.ndim < 2 or large.shape[-1] < 2:  # noqa: PLR2004
         return None
-    return float((large.argmax(-1) == small.argmax(-1))[:count].mean())
+    agreeing: Flags = large.argmax(-1) == small.argmax(-1)
+    return agreeing

@@ -22,6 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from synevo.errors import AncestorError
+from synevo.model.given import another_width
 from synevo.model.modes import MODES, modes_of_call, modes_of_fields, under_axes
 
 _KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
@@ -149,7 +150,8 @@ def as_nnx(
         raise AncestorError(
             f"The Linen module {type(module).__name__} does not run on {_sizes_of(inputs)}: "
             f"{type(error).__name__}: {error}",
-            remedy=f"It is called with its inputs alone, and told its mode where it takes {', '.join(MODES)}. "
+            remedy=another_width(error, inputs)
+            or f"It is called with its inputs alone, and told its mode where it takes {', '.join(MODES)}. "
             "It must give arrays [n, …], and draw random numbers and update statistics in training only.",
         ) from error
     return model

@@ -208,12 +208,42 @@ def _check(model: Any, inputs: Sequence[Any], told: dict[str, Any]) -> None:
                 remedy=f"If it sets the mode, say so in a class of your own, and use that (`not train` if it is true "
                 f"in evaluation):\n\n{told_by(model, asked, value=True)}",
             ) from None
+        if by_name := _by_name(signature, told):
+            raise AncestorError(
+                f"{type(model).__name__} takes {', '.join(by_name)} by name alone ({written_at(model)}), but inputs "
+                "are given in their order.",
+                remedy=f"Take them by their place in a class of your own, and use that:\n\n{_by_place(model, by_name)}",
+            ) from None
         raise AncestorError(
             f"{type(model).__name__} cannot be called with {len(inputs)} "
             f"{'input' if len(inputs) == 1 else 'inputs'}: {error}.",
             remedy=f"Its call is given the inputs in their order, its mode where it takes {', '.join(MODES)}, and keys "
             f"where it takes {', '.join(KEYS)}. Give every other argument a default, or give it as an input.",
         ) from None
+
+
+def _by_name(signature: inspect.Signature, told: Mapping[str, Any]) -> list[str]:
+    """Return the arguments without a default that a call takes by name alone, and that nobody gives."""
+    kind, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+    parameters = signature.parameters.values()
+    return [one.name for one in parameters if one.kind is kind and one.default is empty and one.name not in told]
+
+
+def _by_place(model: Any, by_name: Sequence[str]) -> str:
+    """Return a class of three lines that takes arguments by their place, which the model takes by name alone."""
+    kind = getattr(type(model), "_as_written", type(model)).__name__
+    parameters = inspect.signature(model.__call__).parameters.values()
+    wanted = [
+        one.name
+        for one in parameters
+        if one.default is inspect.Parameter.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+    ]
+    passed = ", ".join([*wanted, *(f"{name}={name}" for name in by_name)])
+    return (
+        f"class ByPlace({kind}):\n"
+        f"    def __call__(self, {', '.join([*wanted, *by_name])}):\n"
+        f"        return super().__call__({passed})"
+    )
 
 
 def _asked(signature: inspect.Signature, told: dict[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from synevo.errors import ProofError
+from synevo.wiring.equivalence import alike, same_product
 from synevo.wiring.identities import Flags
 from synevo.wiring.tracing import Constant, Operand, Program, Step
 
@@ -58,9 +59,16 @@ def differences(predicted: Program, survivors: Survivors, found: Program) -> Ite
         yield _difference("an array that the model computes from its widths has changed", "a constant of the model")
         return
     wrong: set[int] = set()
-    for place, (before, after) in enumerate(zip(predicted.steps, found.steps, strict=False)):
-        if what := _parting(before, after, numbers):
-            yield _difference(what, before.where, place)
+    place = other = 0
+    while place < len(predicted.steps) and other < len(found.steps):
+        before, after, first = predicted.steps[place], found.steps[other], place
+        place, other, runs = place + 1, other + 1, None
+        what = _parting(before, after, numbers)
+        if (what or _turned(before, after)) and (runs := same_product(predicted, first, found, other - 1, numbers)):
+            before, after, what = runs[0][-1], runs[1][-1], ""
+            place, other = first + len(runs[0]), other - 1 + len(runs[1])
+        if what:
+            yield _difference(what, before.where, first)
             return
         numbers |= zip(before.results, after.results, strict=True)
         if any(operand in wrong for operand in before.operands if isinstance(operand, int)):
@@ -69,9 +77,10 @@ def differences(predicted: Program, survivors: Survivors, found: Program) -> Ite
         shapes = [(_sizes(survivors[old]), found.shapes[numbers[old]]) for old in before.results]
         if any(shape != traced for shape, traced in shapes):
             wrong.update(before.results)
-        if what := next(_changes(before, after, survivors, shapes), ""):
-            yield _difference(what, before.where, place, hides=not wrong.isdisjoint(before.results))
-    if len(predicted.steps) != len(found.steps):
+        changes = _other_shapes(shapes) if runs else _changes(before, after, survivors, shapes)
+        if what := next(changes, ""):
+            yield _difference(what, before.where, place - 1, hides=not wrong.isdisjoint(before.results))
+    if place < len(predicted.steps) or other < len(found.steps):
         what = f"{len(predicted.steps)} steps were predicted, {len(found.steps)} were traced"
         yield _difference(what, "the whole model")
     elif any(_reads_another(*pair, numbers) for pair in zip(predicted.outputs, found.outputs, strict=True)):
@@ -95,6 +104,13 @@ def _parting(before: Step, after: Step, numbers: Mapping[int, int]) -> str:
     return "a step reads another value" if any(_reads_another(*pair, numbers) for pair in pairs) else ""
 
 
+def _turned(before: Step, after: Step) -> bool:
+    """Return whether a product or a transposition is over other axes than predicted."""
+    return any(
+        before.parameters.get(name) != after.parameters.get(name) for name in ("dimension_numbers", "permutation")
+    )
+
+
 def _reads_another(old: Operand, new: Operand, numbers: Mapping[int, int]) -> bool:
     if isinstance(old, Constant) or isinstance(new, Constant):
         return type(old) is not type(new)
@@ -110,8 +126,14 @@ def _changes(before: Step, after: Step, survivors: Survivors, shapes: list[tuple
         if name in IMMATERIAL:
             continue
         other, expected = after.parameters.get(name), _expected(before, name, value, survivors)
-        if expected != other and str(expected) != str(other):
+        if name == "callback" and not alike(expected, other):
+            yield f"{before.primitive} calls another function, or one that reads other values around it"
+        elif not alike(expected, other):
             yield f"{name} = {expected} of {before.primitive} was predicted, {other} was traced"
+    yield from _other_shapes(shapes)
+
+
+def _other_shapes(shapes: list[tuple[Any, Any]]) -> Iterator[str]:
     for shape, traced in shapes:
         if shape != traced:
             yield f"shape {shape} was predicted, {traced} was traced"

@@ -16,6 +16,7 @@ axis are *derived* from several units, and numbered after them.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any
 
 import jax
@@ -53,11 +54,20 @@ class Anatomy:
     wiring: Wiring
     inputs: Inputs
 
+    @property
+    def divides(self) -> bool:
+        """Whether an axis of a value holds derived units, such as the places of all heads in a row."""
+        return any((axis >= self.wiring.units).any() for axis in self._different.values())
+
+    @cached_property
+    def _different(self) -> dict[int, Numbers]:
+        """The axes of all values; most are shared by many, and are found by their identity."""
+        return {id(axis): axis for axes in self.units.values() for axis in axes}
+
     def survivors(self, alive: Flags) -> Survivors:
         """Return flags of what is left along each axis of each value with only the `alive` units [units]."""
         fates = self.wiring.fates(alive)
-        different = {id(axis): axis for axes in self.units.values() for axis in axes}
-        left = {key: survives(axis, fates) for key, axis in different.items()}
+        left = {key: survives(axis, fates) for key, axis in self._different.items()}
         return {value: tuple(left[id(axis)] for axis in axes) for value, axes in self.units.items()}
 
 
@@ -158,7 +168,7 @@ def _offending(
 
     They are found by one trial; there are none where all trials pass. `sizes` are the attributes that may be told.
     """
-    for seed, share in enumerate(_TRIALS if anatomy.wiring.derived else _TRIALS[:2]):
+    for seed, share in enumerate(_TRIALS if anatomy.divides else _TRIALS[:2]):
 
         def fails(tried: list[Family], told: Told | None = None) -> list[Difference]:
             alive = _without(anatomy.wiring, families, tried, share, seed)  # noqa: B023
@@ -338,26 +348,35 @@ def _frozen(
     program: Program, identities: Identities, slots: Mapping[str, tuple[Numbers, ...]], contractions: list[Contraction]
 ) -> tuple[Frozen, ...]:
     """Return what is frozen, with one entry for each array, axis and reason, as `Frozen` says."""
+    roots = identities.roots()
+    known: dict[int, frozenset[int]] = {}
 
-    def atoms(axes: Iterable[Axis]) -> set[int]:
-        return {atom for axis in axes for one in np.unique(axis.ids) for atom in identities.atoms(int(one))}
+    def atoms(root: int) -> frozenset[int]:
+        if root not in known:
+            known[root] = frozenset(identities.atoms(root))
+        return known[root]
+
+    def held(axes: Iterable[Axis]) -> set[int]:
+        return {atom for axis in axes for root in np.unique(roots[axis.ids]).tolist() for atom in atoms(root)}
 
     arrays = {name: identities.axes[value] for name, value in program.arrays.items()}
-    read = atoms(arrays[found.array][k] for found in contractions for k in found.input_axes)
-    made = atoms(arrays[found.array][k] for found in contractions for k in found.output_axes)
-    said = atoms(axis for output in program.outputs if isinstance(output, int) for axis in identities.axes[output])
+    read = held(arrays[found.array][k] for found in contractions for k in found.input_axes)
+    made = held(arrays[found.array][k] for found in contractions for k in found.output_axes)
+    said = held(axis for output in program.outputs if isinstance(output, int) for axis in identities.axes[output])
+    said -= read
 
-    def hoped_for(identity: int) -> bool:
-        own, weight = identities.atoms(identity), identities.reason(identity).weight
-        if own & (said - read):
-            return False
-        return weight in {TOLD, TRIED} or (weight in {MET, WINDOW} and bool(own & made))
+    @cache
+    def why(root: int) -> str:
+        """Return the reason of a set that one could hope to remove; nothing for others."""
+        reason = identities.reason(root)
+        hoped = reason.weight in {TOLD, TRIED} or (reason.weight in {MET, WINDOW} and not made.isdisjoint(atoms(root)))
+        return reason.text if hoped and said.isdisjoint(atoms(root)) else ""
 
     found: Counter[tuple[str, int, str]] = Counter()
     for name, axes in slots.items():
         for axis, units in enumerate(axes):
-            kept, counts = np.unique(arrays[name][axis].ids[units == PERMANENT], return_counts=True)
-            for identity, count in zip(kept.tolist(), counts.tolist(), strict=True):
-                if hoped_for(identity):
-                    found[name, axis, identities.reason(identity).text] += count
+            kept, counts = np.unique(roots[arrays[name][axis].ids[units == PERMANENT]], return_counts=True)
+            for root, count in zip(kept.tolist(), counts.tolist(), strict=True):
+                if reason := why(root):
+                    found[name, axis, reason] += count
     return tuple(Frozen(name, axis, count, reason) for (name, axis, reason), count in found.items())

@@ -7,18 +7,19 @@ from typing import Any
 import jax
 
 from synevo.errors import AncestorError, SynevoError
+from synevo.model.given import another_width, described
 from synevo.model.modes import MODES, run, told_by, unknown_switches, written_at
 from synevo.model.network import Inputs, Network
 from synevo.wiring.tracing import UNKNOWN, Program, line, trace
 
 
 def program_of(network: Network, inputs: Inputs) -> Program:
-    """Return the program of a network in evaluation mode."""
+    """Return the program of a network in evaluation mode, without the lines of its steps."""
 
     def evaluate(arrays: dict[str, Any], *inputs: Any) -> Any:
         return network.like(arrays)(*inputs)
 
-    return trace(evaluate, _abstract(network), *inputs)
+    return trace(evaluate, _abstract(network), *inputs, located=False)
 
 
 def evaluation_program(network: Network, inputs: Inputs) -> Program:
@@ -34,7 +35,7 @@ def evaluation_program(network: Network, inputs: Inputs) -> Program:
         moved.update(_moved(averages, arrays, statistics))
         return outputs
 
-    program = _in_words("evaluation", trace, evaluate, _abstract(network), *inputs)
+    program = _in_words("evaluation", trace, evaluate, _abstract(network), inputs=inputs)
     if moved or _draws(program):
         _refuse_switch(network, inputs, averages, (bool(moved), _draws(program)), training=False)
     if moved:
@@ -59,7 +60,7 @@ def training_program(network: Network, inputs: Inputs) -> tuple[Program, dict[in
         moved.update(_moved(averages, arrays, updated.statistics))
         return outputs, [updated.statistics[name] for name in sorted(network.statistics)]
 
-    program = _in_words("training", trace, train, _abstract(network), jax.random.key(0), *inputs)
+    program = _in_words("training", trace, train, _abstract(network), jax.random.key(0), inputs=inputs)
     active = bool(moved), _draws(program)
     if not all(active):
         _refuse_switch(network, inputs, averages, active, training=True)
@@ -88,16 +89,19 @@ def _abstract(network: Network) -> dict[str, Any]:
     return {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in network.arrays.items()}
 
 
-def _in_words(mode: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that runs the user's code; say in words what it raises."""
+def _in_words(mode: str, function: Callable[..., Any], *arguments: Any, inputs: Inputs) -> Any:
+    """Call a function that runs the user's code on `inputs`, after other arguments; say in words what it raises."""
     try:
-        return function(*arguments)
+        return function(*arguments, *inputs)
     except SynevoError:
         raise
     except Exception as error:
+        where = line_of(error)
         raise AncestorError(
-            f"The network does not run in {mode} mode: {type(error).__name__}: {first_line(error)} ({line_of(error)}).",
-            remedy="Mend the network until it runs under jax.jit on a batch of two examples. Its call is given the "
+            f"The network does not run in {mode} mode on {described(inputs)}: {type(error).__name__}: "
+            f"{first_line(error)} ({where}).",
+            remedy=another_width(error, inputs)
+            or "Mend the network until it runs under jax.jit on a batch of two examples. Its call is given the "
             f"inputs, its mode where it takes {', '.join(MODES)}, and keys for training where it takes rngs.",
         ) from error
 

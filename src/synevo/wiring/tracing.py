@@ -99,10 +99,13 @@ class Program:
         return max((float(jnp.finfo(kind).eps) for kind in inexact), default=0.0)  # type: ignore[no-untyped-call]
 
 
-def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any) -> Program:
-    """Trace `function(arrays, *inputs)` as a program; arrays and inputs may be abstract (shape and dtype alone)."""
+def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any, located: bool = True) -> Program:
+    """Trace `function(arrays, *inputs)` as a program; arrays and inputs may be abstract (shape and dtype alone).
+
+    The lines of steps are looked up only if they are to be `located`.
+    """
     closed = jax.make_jaxpr(function)(dict(arrays), *inputs)
-    return _Inliner().program(closed, sorted(arrays))
+    return _Inliner(located=located).program(closed, sorted(arrays))
 
 
 def sources(program: Program) -> dict[int, frozenset[str]]:
@@ -178,7 +181,8 @@ def _is_program(parameter: Any) -> bool:
 class _Inliner:
     """The steps and numbered values of a jaxpr, while its calls are inlined."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, located: bool) -> None:
+        self.located = located
         self.shapes: dict[int, tuple[int, ...]] = {}
         self.dtypes: dict[int, Any] = {}
         self.steps: list[Step] = []
@@ -221,7 +225,7 @@ class _Inliner:
 
         for equation in jaxpr.eqns:
             operands = tuple(read(atom) for atom in equation.invars)
-            where = _where(equation, caller)
+            where = _where(equation, caller) if self.located else caller
             body = equation.params.get(_BODIES.get(equation.primitive.name, ""))
             if body is not None:
                 inner = getattr(body, "jaxpr", body)
