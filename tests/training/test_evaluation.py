@@ -9,6 +9,7 @@ import pytest
 from specimens import Specimen, outputs
 
 from synevo.tasks.task import InMemory, Problem, Task
+from synevo.training import evaluation
 from synevo.training.evaluation import evaluate, outputs_of
 
 
@@ -58,6 +59,14 @@ def test_outputs_are_those_of_all_examples_in_their_order(
     found = outputs_of(tiny.network, digits.task, examples)
     assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found, logits[:count], rtol=1e-5, atol=1e-5)
+
+
+def test_fewer_large_examples_are_evaluated_at_once() -> None:
+    """What a network holds of a batch grows with its pixels: 96x96 in colours come 37 at a time, 224x224 six."""
+    task = Task(lambda batch: (batch["x"],), lambda outputs, _: outputs, lambda _, batch: batch["x"].mean((1, 2, 3)))
+    for side, size in ((8, 256), (64, 85), (96, 37), (224, 6), (1024, 1)):
+        examples = Read({"label": np.zeros(300, np.int32), "x": np.broadcast_to(np.float32(), (300, side, side, 3))})
+        assert evaluation.batch_of(task, examples) == size
 
 
 def ratio(parts: Any) -> Any:

@@ -10,11 +10,14 @@ import numpy as np
 from jax import Array
 
 from synevo.model.network import Network
-from synevo.tasks.task import Batch, Examples, Outputs, Task
+from synevo.tasks.task import Batch, Examples, Outputs, Task, first
 from synevo.training.reading import batches
 
 BATCH = 256
-"""The number of examples that are evaluated at once."""
+"""The number of examples that are evaluated at once, unless they are large."""
+
+_NUMBERS = 1 << 20
+"""The most numbers of a batch of examples: 256 of 64x64 pixels; of larger ones, fewer are evaluated at once."""
 
 
 def evaluate(network: Network, task: Task, examples: Examples) -> float:
@@ -31,13 +34,20 @@ def outputs_of(network: Network, task: Task, examples: Examples) -> Outputs:
 
 def _parts(function: Any, network: Network, task: Task, examples: Examples) -> Iterator[Any]:
     """Yield the results of a compiled `function` for each batch; the last batch is filled up, and its result cut."""
-    count = len(examples)
-    starts = range(0, count, BATCH)
-    places = [np.minimum(np.arange(first, first + BATCH), count - 1) for first in starts]
+    count, size = len(examples), batch_of(task, examples)
+    starts = range(0, count, size)
+    places = [np.minimum(np.arange(start, start + size), count - 1) for start in starts]
     with batches(examples, places) as read:
-        for first, batch in zip(starts, read, strict=True):
-            left = min(BATCH, count - first)
+        for start, batch in zip(starts, read, strict=True):
+            left = min(size, count - start)
             yield jax.tree.map(lambda array: np.asarray(array)[:left], function(network, task, batch))  # noqa: B023
+
+
+def batch_of(task: Task, examples: Examples) -> int:
+    """Return the number of examples that are evaluated at once: what a network holds grows with their size."""
+    shapes = jax.eval_shape(task.inputs, first(examples, 1))
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    return max(1, min(BATCH, _NUMBERS // max(1, numbers)))
 
 
 def answers_of(network: Network, task: Task, batch: Batch) -> Outputs:
