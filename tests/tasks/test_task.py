@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synevo.tasks.task import InMemory, Task, first
+from synevo.tasks.task import InMemory, Task, at_once, first
 
 PIXELS = np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3, 1)
 LABELS = np.arange(5, dtype=np.int32)
@@ -34,6 +34,12 @@ def test_the_first_examples_are_the_first_and_no_more_than_there_are(name: str) 
     for count, there in ((2, 2), (5, 5), (100, 5)):
         for found, whole in zip(jax.tree.leaves(first(examples, count)), jax.tree.leaves(TREES[name]), strict=True):
             np.testing.assert_array_equal(found, whole[:there])
+
+
+@pytest.mark.parametrize(("side", "size"), [(8, 256), (64, 85), (96, 37), (224, 6), (1024, 1)])
+def test_fewer_large_examples_are_given_to_a_network_at_once(side: int, size: int) -> None:
+    images = np.broadcast_to(np.float32(), (300, side, side, 3))
+    assert at_once(InMemory({"image": images}), 256) == size
 
 
 def test_examples_that_are_read_are_asked_for_once_by_their_places() -> None:
