@@ -1,6 +1,6 @@
 """Write the programs of `synevo guide examples`, and their commands, to a folder; `make examples` runs them.
 
-Each section whose heading names a file gives two: that file, and the commands beside it, as NAME.sh.
+Each section whose heading ends with a name gives two files: NAME.py, and the commands beside it, NAME.sh.
 """
 
 import re
@@ -13,9 +13,9 @@ GUIDE = Path(synevo.__file__).parent / "guide"
 
 
 def programs() -> dict[str, tuple[str, str]]:
-    """Return the code and the commands of each program, by the name of its file, without `.py`."""
+    """Return the code and the commands of each program, by its name."""
     page = (GUIDE / "examples.md").read_text("utf-8")
-    found = re.findall(r"^## [^`\n]*`(\w+)\.py`\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^## [^`\n]*`(\w+)`\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     regression = (GUIDE / "own-task.md").read_text("utf-8")  # the section on regression refers to it
     code = {name: text if "```python" in text else regression for name, text in found}
     return {name: (_block(code[name], "python"), _block(text, "sh")) for name, text in found}
