@@ -102,7 +102,7 @@ class Problem(NamedTuple):
 
 
 MOST_NUMBERS = 2**20
-"""The most numbers in the examples that a network is given at once, beside a step of training: 37 of 96x96 in colours."""
+"""The most numbers in examples that a network is given at once, beside a step of training: 37 of 96x96 in colours."""
 
 
 def at_once(examples: Examples, most: int) -> int:
