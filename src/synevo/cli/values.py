@@ -28,7 +28,7 @@ def _choices(annotation: Any) -> Iterator[str]:
     if annotation is bool:
         yield from ("true", "false")
     elif get_origin(annotation) is Literal:
-        yield from get_args(annotation)
+        yield from map(str, get_args(annotation))
     elif get_origin(annotation) is not None:
         for part in get_args(annotation):
             yield from _choices(part)
