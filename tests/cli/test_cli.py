@@ -38,7 +38,7 @@ def command(*words: str, eager: bool = False) -> list[str]:
 
 
 def synevo(*words: str, where: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*words), cwd=where, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command(*words), cwd=where, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == code, done.stderr
     return done
 
@@ -178,7 +178,7 @@ def interrupt(words: list[str], where: Path, when: Callable[[], bool], how: sign
     process = subprocess.Popen(
         command(*words, eager=True), cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 1200  # never met where the command works, however slow the machine
     while process.poll() is None and not when():
         assert time.monotonic() < deadline
         time.sleep(0.002)
