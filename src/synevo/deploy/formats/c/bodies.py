@@ -4,6 +4,8 @@ Sums of floats stand in arrays of four, which compilers keep in vector registers
 products at once fit in 16 bits, |v·p + w·q| ≤ 2 · 127 · 128 < 2¹⁵, and sixteen such sums in two registers.
 """
 
+from collections.abc import Iterable
+
 from synevo.deploy.formats.c.kernels import Variant
 from synevo.deploy.formats.c.values import FLOAT
 
@@ -26,14 +28,8 @@ def _rows(variant: Variant) -> str:
     pairs = list(zip(names, places, strict=True))
     moved = {row: "p += in_row; " if row else "" for row in range(rows)}
     adds = [f"{'' if column else moved[row]}FOUR {name}[i] += w * p[{column} + i];" for name, (row, column) in pairs]
-    whole = [
-        f"FOUR to[{row} * out_row + {column} + i] = {variant.finished(f'{name}[i]', '')};"
-        for name, (row, column) in pairs
-    ]
-    block = [
-        f"FOUR block[{row * columns + column} + i] = {variant.finished(f'{name}[i]', '')};"
-        for name, (row, column) in pairs
-    ]
+    whole = [f"FOUR to[{row} * out_row + {column} + i] = {name}[i];" for name, (row, column) in pairs]
+    block = [f"FOUR block[{row * columns + column} + i] = {name}[i];" for name, (row, column) in pairs]
     return f"""
 for (int o = 0; o < outputs; o++, out += out_channel) {{
   const int count = l->counts[o];
@@ -48,6 +44,7 @@ for (int o = 0; o < outputs; o++, out += out_channel) {{
         const float *p = corner + places[t], w = weights[t];
         {_lines(8, adds)}
       }}
+      {_lines(6, _bounded(names))}
       if (rows - r >= {rows} && columns - c >= {columns}) {{
         {_lines(8, whole)}
       }} else {{
@@ -62,15 +59,13 @@ for (int o = 0; o < outputs; o++, out += out_channel) {{
 }}"""
 
 
-def _blocks(variant: Variant) -> str:
+def _blocks(_: Variant) -> str:
     """Return the loop over blocks of four outputs and eight pixels."""
     names = {(output, column): f"s{output}{column // LANES}" for output in range(4) for column in (0, LANES)}
     begins = [f"FOUR {name}[i] = l->bias[o + {output}];" for (output, _), name in names.items()]
     adds = [f"FOUR {name}[i] += w[{output}] * p[{column} + i];" for (output, column), name in names.items()]
-    ends = [
-        f"FOUR block[{8 * output + column} + i] = {variant.finished(f'{name}[i]', '')};"
-        for (output, column), name in names.items()
-    ]
+    ends = [*_bounded(names.values())]
+    ends += [f"FOUR block[{8 * output + column} + i] = {name}[i];" for (output, column), name in names.items()]
     return f"""
 for (int o = 0, b = 0; o < outputs; o += 4, b++, out += 4 * out_channel) {{
   const int count = l->counts[b];
@@ -128,6 +123,8 @@ for (int o = 0, b = 0; o < outputs; o += 8, b++, out += 8 * out_channel) {{
 
 def _whole_rows(variant: Variant) -> str:
     """Return the loop over sixteen pixels of a row; the last ones are cut where the row ends."""
+    whole = variant.target != FLOAT
+    made = "(int8_t)((int)({} + 128.5f) - 128)" if whole else "{}"
     return f"""
 for (int o = 0; o < outputs; o++, out += out_channel) {{
   const int count = l->counts[o];
@@ -146,10 +143,14 @@ for (int o = 0; o < outputs; o++, out += out_channel) {{
         SIXTEEN two[i] = (int16_t)(v * p[i] + w * q[i]);
         SIXTEEN s[i] += two[i];
       }}
+      float f[16];
+      SIXTEEN f[i] = (float)s[i] * factor{" + zero" if whole else ""};
+      SIXTEEN f[i] = f[i] > low ? f[i] : low;
+      SIXTEEN f[i] = f[i] < high ? f[i] : high;
       if (columns - c >= 16) {{
-        SIXTEEN to[i] = {variant.finished("s[i]", "factor")};
+        SIXTEEN to[i] = {made.format("f[i]")};
       }} else {{
-        for (int x = 0; c + x < columns; x++) to[x] = {variant.finished("s[x]", "factor")};
+        for (int x = 0; c + x < columns; x++) to[x] = {made.format("f[x]")};
       }}
     }}
   places += count;
@@ -206,6 +207,12 @@ for (int o = 0; o < outputs; o++, out += out_channel) {{
   places += count;
   weights += count;
 }}"""
+
+
+def _bounded(names: Iterable[str]) -> list[str]:
+    """Return the lines that keep sums between the bounds of results; a loop of two conditions is not vectorised."""
+    bounds = ("> low ? {0}[i] : low", "< high ? {0}[i] : high")
+    return [f"FOUR {name}[i] = {name}[i] {bound.format(name)};" for name in names for bound in bounds]
 
 
 def _lines(depth: int, lines: list[str]) -> str:

@@ -1,5 +1,8 @@
 """Elementwise steps as one loop: operands are read once, every step is a constant of the loop's body."""
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
 
 from synevo.deploy.formats.c.expressions import EXPRESSIONS, type_of
@@ -13,20 +16,45 @@ COMPUTED = (np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.bool_))
 """The dtypes in which C computes as JAX does."""
 
 
-def write_loop(writer: Writer, steps: list[Step]) -> None:
+class Read(Protocol):
+    """What a loop reads at each of its indices: from a buffer, at one place or at several from there on."""
+
+    @property
+    def view(self) -> View:
+        """The buffer, and the place for each index of the loop."""
+
+    def lines(self, name: str, index: str, start: int, *, raw: bool = False) -> list[str]:
+        """Return the lines of C that declare `name` as what is read; a whole number as it is if it is `raw`."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """A single element, of C's type `kind`."""
+
+    view: View
+    kind: str
+
+    def lines(self, name: str, index: str, start: int, *, raw: bool = False) -> list[str]:
+        """Return the line that reads the element."""
+        return [f"const {self.kind} {name} = {load(self.view.buffer, index, start, raw=raw)};"]
+
+
+def write_loop(writer: Writer, steps: list[Step], reads: dict[Operand, Read]) -> None:
     """Add the operation that computes elementwise steps of one shape; the last one's result gets a buffer.
+
+    `reads` are what stands for values that have no buffer.
 
     Raises:
         ExportError: if a step computes in numbers that C's differ from.
     """
     inner = {step.results[0]: f"v{step.results[0]}" for step in steps}
-    result = steps[-1].results[0]
-    read: dict[Operand, View] = {}
-    names: dict[int, str] = {}
+    result, shape = steps[-1].results[0], writer.shape(steps[-1].results[0])
+    read: dict[Operand, Read] = {}
     body = []
     for step in steps:
-        if writer.dtype(step.results[0]) not in COMPUTED:
-            raise writer.refuse(step, f"it computes in {writer.dtype(step.results[0])}")
+        dtype = writer.dtype(step.results[0])
+        if dtype not in COMPUTED or (step.primitive == "not" and dtype != np.bool_):
+            raise writer.refuse(step, f"it computes in {dtype}")
         words = []
         for operand in step.operands:
             literal = writer.literal(operand)
@@ -36,32 +64,37 @@ def write_loop(writer: Writer, steps: list[Step]) -> None:
                 words.append(inner[operand])
             else:
                 if operand not in read:
-                    names[id(operand)] = f"x{len(read)}"
-                    read[operand] = writer.view(operand)
+                    read[operand] = reads[operand] if operand in reads else _element(writer, operand, shape)
                 words.append(f"x{list(read).index(operand)}")
         made = EXPRESSIONS[step.primitive](step, *words)
-        if step.primitive == "not" and writer.dtype(step.results[0]) != np.bool_:
-            raise writer.refuse(step, "it is of integers")
-        body.append(f"const {type_of(writer.dtype(step.results[0]))} {inner[step.results[0]]} = {made};")
-    shape = writer.shape(result)
-    views = [View(one.buffer, np.broadcast_to(one.places, shape)) for one in read.values()]
-    like = max(views, key=_size, default=None)
+        body.append(f"const {type_of(dtype)} {inner[step.results[0]]} = {made};")
+    title = f"{', '.join(dict.fromkeys(step.name for step in steps))} ({steps[-1].where})"
+    write_reads(writer, result, list(read.values()), body, inner[result], title)
+
+
+def write_reads(
+    writer: Writer, result: int, reads: list[Read], body: list[str], value: str, title: str, *, raw: bool = False
+) -> None:
+    """Add the loop that reads x0, x1 …, runs the lines of its body and stores a `value` as the elements of a result.
+
+    The result's axes stand as those of the largest buffer that is read.
+    """
+    like = max((one.view for one in reads), key=lambda view: view.buffer.size, default=None)
     target = writer.make(result, None if like is None or like.buffer.name else like.places)
-    loops = walk([target.places, *(one.places for one in views)], storage_order(target.places), writer.places_table)
-    kinds = [type_of(writer.dtype(operand)) for operand in read]
+    places = [target.places, *(one.view.places for one in reads)]
+    loops = walk(places, storage_order(target.places), writer.places_table)
 
     def lines() -> list[str]:
         loads = [
-            f"const {kind} x{place} = {load(view.buffer, loops.index(place + 1), loops.starts[place + 1])};"
-            for place, (kind, view) in enumerate(zip(kinds, views, strict=True))
+            line
+            for which, read in enumerate(reads)
+            for line in read.lines(f"x{which}", loops.index(which + 1), loops.starts[which + 1], raw=raw)
         ]
-        stored = store(target.buffer, loops.index(0), loops.starts[0], inner[result])
-        return loops.around([*loads, *body, stored])
+        return loops.around([*loads, *body, store(target.buffer, loops.index(0), loops.starts[0], value, raw=raw)])
 
-    title = f"{', '.join(dict.fromkeys(step.primitive for step in steps))} ({steps[-1].where})"
-    writer.operations.append(Operation(title, tuple(view.buffer for view in views), target.buffer, lines))
+    writer.operations.append(Operation(title, tuple(one.view.buffer for one in reads), target.buffer, lines))
 
 
-def _size(view: View) -> int:
-    """Return the number of elements that a view has of its buffer, without those that it repeats."""
-    return view.buffer.size
+def _element(writer: Writer, operand: Operand, shape: tuple[int, ...]) -> Element:
+    view = writer.view(operand)
+    return Element(view.moved(np.broadcast_to(view.places, shape)), type_of(writer.dtype(operand)))

@@ -210,17 +210,17 @@ _AFTER: dict[str, _Follow] = {
 def _loops(
     graph: Graph, steps: list[Step], readers: Mapping[int, tuple[Step, ...]], final: tuple[int, ...]
 ) -> dict[int, int]:
-    """Return the last value of the loop that each elementwise step belongs to, by its result.
+    """Return the last value of the loop that each elementwise step, or reduction, belongs to, by its result.
 
     A value needs no buffer if all that read it are in one loop over as many elements.
     """
     last: dict[int, int] = {}
     for step in reversed(steps):
-        if step.primitive not in EXPRESSIONS:
+        if step.primitive not in EXPRESSIONS and not step.primitive.startswith("reduce_"):
             continue
         (result,) = step.results
         own = readers.get(result, ())
-        ends = {last.get(reader.results[0]) for reader in own}
+        ends = {last.get(reader.results[0]) if reader.primitive in EXPRESSIONS else None for reader in own}
         same = all(graph.shapes[reader.results[0]] == graph.shapes[result] for reader in own)
         joined = len(ends) == 1 and same and result not in final
         end = ends.pop() if joined else None

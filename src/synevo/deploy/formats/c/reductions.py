@@ -1,21 +1,62 @@
 """Reductions over axes and over windows, and products of two values, as loops around a sum, a product or an extreme."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from synevo.deploy.formats.c.elementwise import write_reads
 from synevo.deploy.formats.c.expressions import type_of
-from synevo.deploy.formats.c.loops import Places, walk
+from synevo.deploy.formats.c.loops import Places, Walk, walk
 from synevo.deploy.formats.c.memory import Operation
 from synevo.deploy.formats.c.values import FLOAT, Buffer, View, affine, contiguous, number, storage_order
-from synevo.deploy.formats.c.writer import Writer, load, store
+from synevo.deploy.formats.c.writer import Writer, load, standing, store
 from synevo.wiring.tracing import Step
 
 _STARTS = {"sum": 0.0, "prod": 1.0, "max": -np.inf, "min": np.inf}
 _LEAST = -(2**31) + 1
 """An integer that is smaller than all that networks count to."""
 
-_JOINED = {"sum": "s += {};", "prod": "s *= {};", "max": "if ({0} > s) s = {0};", "min": "if ({0} < s) s = {0};"}
+_JOINED = {
+    "sum": "{0} += v;",
+    "prod": "{0} *= v;",
+    "max": "{0} = v > {0} ? v : {0};",
+    "min": "{0} = v < {0} ? v : {0};",
+}
+
+MOST_WRITTEN_OUT = 9
+"""The most elements whose reduction is written out without a loop: a window of 3 × 3."""
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Elements of a buffer that are reduced: those `within` a window from each place of the view on.
+
+    `kind` is sum, prod, max or min, `held` C's type of the result, `near` the places of a small window.
+    """
+
+    view: View
+    kind: str
+    held: str
+    within: Walk
+    near: tuple[int, ...]
+
+    def lines(self, name: str, index: str, start: int, *, raw: bool = False) -> list[str]:
+        """Return the lines that declare `name` as the reduced number; whole numbers stay such if it is `raw`."""
+        quantum = self.view.buffer.quantum
+        if quantum is not None and not raw and self.kind in ("max", "min"):
+            meant = standing(f"{name}q", quantum)
+            return [*self.lines(f"{name}q", index, start, raw=True), f"const float {name} = {meant};"]
+        buffer, held = self.view.buffer, "int" if raw and self.view.buffer.quantum else self.held
+        join = _JOINED[self.kind].format(name)
+        if self.near:
+            first, *others = (load(buffer, index, start + place, raw=raw) for place in self.near)
+            return [f"{held} {name} = {first};", *(f"{{ const {held} v = {other}; {join} }}" for other in others)]
+        begin = _STARTS[self.kind]
+        text = number(np.float32(begin)) if held == "float" else str(int(np.clip(begin, _LEAST, -_LEAST)))
+        place = " + ".join(text for text in (index, self.within.index(0)) if text != "0") or "0"
+        value = load(buffer, place, start, raw=raw)
+        return [f"{held} {name} = {text};", *self.within.around([f"const {held} v = {value};", join])]
 
 
 def write_reduction(writer: Writer, step: Step, kind: str) -> None:
@@ -24,9 +65,7 @@ def write_reduction(writer: Writer, step: Step, kind: str) -> None:
     axes = tuple(step.parameters["axes"])
     others = tuple(axis for axis in range(view.places.ndim) if axis not in axes)
     arranged = view.places.transpose(*others, *axes)
-    outer, inner = arranged[_first(len(axes))], arranged[(0,) * len(others)]
-    target = writer.make(step.results[0], outer)
-    _write(writer, step, kind, view, target, outer, inner)
+    _write(writer, step, kind, view.moved(arranged[_first(len(axes))]), arranged[(0,) * len(others)])
 
 
 def write_windows(writer: Writer, step: Step, kind: str) -> None:
@@ -39,17 +78,13 @@ def write_windows(writer: Writer, step: Step, kind: str) -> None:
     if any(map(any, of["padding"])) or any(stretch != 1 for stretch in of["base_dilation"]):
         view = _padded(writer, step, view, kind)
     places, shape = view.places, writer.shape(step.results[0])
-    target_like = places[
-        tuple(
-            slice(0, (size - 1) * stride + 1, stride) for size, stride in zip(shape, of["window_strides"], strict=True)
-        )
-    ]
+    moves = zip(shape, of["window_strides"], strict=True)
+    outer = places[tuple(slice(0, (size - 1) * stride + 1, stride) for size, stride in moves)]
     reach = zip(of["window_dimensions"], of["window_dilation"], strict=True)
     inner = places[tuple(slice(0, (size - 1) * stretch + 1, stretch) for size, stretch in reach)]
     if kind != "sum" and view.buffer.quantum is not None:
         writer.quanta[step.results[0]] = view.buffer.quantum  # an extreme is one of its window's numbers
-    target = writer.make(step.results[0], target_like)
-    _write(writer, step, kind, view, target, target_like, inner)
+    _write(writer, step, kind, view.moved(outer), inner)
 
 
 def _padded(writer: Writer, step: Step, view: View, kind: str) -> View:
@@ -66,26 +101,18 @@ def _padded(writer: Writer, step: Step, view: View, kind: str) -> View:
     return target
 
 
-def _write(writer: Writer, step: Step, kind: str, view: View, target: View, outer: Places, inner: Places) -> None:
-    """Add loops over results, whose elements stand at `outer` places, around loops over `inner` ones."""
-    around = walk([target.places, outer], storage_order(target.places), writer.places_table)
-    within = walk([inner - inner.flat[0]], storage_order(inner), writer.places_table, "k")
-    same = view.buffer.quantum == target.buffer.quantum and kind in ("max", "min")
-    dtype = writer.dtype(step.results[0])
-    held = "int" if same and view.buffer.quantum is not None else type_of(dtype)
-    start = _STARTS[kind]
-    begin = number(np.float32(start)) if held == "float" else str(int(np.clip(start, _LEAST, -_LEAST)))
-
-    def lines() -> list[str]:
-        place = " + ".join(text for text in (around.index(1), within.index(0)) if text != "0") or "0"
-        value = load(view.buffer, place, around.starts[1], raw=same)
-        body = within.around([f"const {held} v = {value};", _JOINED[kind].format("v")])
-        stored = store(target.buffer, around.index(0), around.starts[0], "s", raw=same)
-        if same and target.buffer.quantum is not None:
-            stored = stored.replace("= (int8_t)(s)", "= (int8_t)s")
-        return around.around([f"{held} s = {begin};", *body, stored])
-
-    writer.operations.append(Operation(f"{step.name} ({step.where})", (view.buffer,), target.buffer, lines))
+def _write(writer: Writer, step: Step, kind: str, view: View, inner: Places) -> None:
+    """Reduce the `inner` places from each place of a view on: in the loop that reads the results, or in its own."""
+    (result,) = step.results
+    places = inner - inner.flat[0]
+    within = walk([places], storage_order(inner), writer.places_table, "k")
+    near = tuple(map(int, np.sort(places, axis=None))) if places.size <= MOST_WRITTEN_OUT else ()
+    reduced = Reduced(view, kind, type_of(writer.dtype(result)), within, near)
+    if writer.fused.loops[result] != result:
+        writer.reads[result] = reduced
+        return
+    raw = kind in ("max", "min") and view.buffer.quantum == writer.quanta.get(result)
+    write_reads(writer, result, [reduced], [], "x0", f"{step.name} ({step.where})", raw=raw)
 
 
 def write_product(writer: Writer, step: Step) -> None:

@@ -55,7 +55,7 @@ def written(fused: Fused, quanta: Mapping[int, Quantum] | None = None) -> Writer
             last = writer.fused.loops[step.results[0]]
             waiting.setdefault(last, []).append(step)
             if last == step.results[0]:
-                write_loop(writer, waiting.pop(last))
+                write_loop(writer, waiting.pop(last), writer.reads)
         elif step.primitive in RULES:
             RULES[step.primitive](writer, step)
         else:

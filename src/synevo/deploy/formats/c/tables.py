@@ -25,8 +25,8 @@ Lists = list[tuple[NDArray[np.int64], NDArray[np.float64]]]
 MOST_PLACES = int(np.iinfo(np.uint16).max)
 """The most places that a list may have."""
 
-LARGEST_WHOLE = 127
-"""The largest weight in whole numbers; its negative is the smallest."""
+LOWEST, LARGEST = -128, 127
+"""The smallest and the largest whole number; weights are from -127."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,8 @@ def _layer(writer: Writer, variant: Variant, chosen: Chosen, target: Buffer, out
         if variant.target == BYTE:
             assert target.quantum is not None
             factors, zero = factors / target.quantum.scale, float(target.quantum.zero)
-            low, high = (np.float32(bound / target.quantum.scale + zero) for bound in (after.low, after.high))
+            bounds = np.array([after.low, after.high]) / target.quantum.scale + zero
+            low, high = (np.float32(bound) for bound in np.clip(bounds, LOWEST, LARGEST))
         fields += [writer.table(np.concatenate([table.reshape(-1) for table in whole]), BYTE, "weights")]
         fields += [writer.table(counts, "uint16_t", "counts"), writer.table(bias, "int32_t", "bias")]
         fields += [writer.table(factors, FLOAT, "factors"), number(np.float32(zero))]
@@ -218,4 +219,4 @@ def _layer(writer: Writer, variant: Variant, chosen: Chosen, target: Buffer, out
 def _scales(weights: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return the scale of each output's weights, so that the largest is 127."""
     largest = np.concatenate([np.abs(table).max(axis=0, initial=0.0) for table in weights])
-    return np.where(largest > 0, largest, 1.0) / LARGEST_WHOLE
+    return np.where(largest > 0, largest, 1.0) / LARGEST

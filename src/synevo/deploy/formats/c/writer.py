@@ -43,13 +43,15 @@ class Frame:
 class Writer:
     """Collects the operations and the tables of a C program.
 
-    `quanta` says what whole numbers stand for, by value; values that are not in it are floats.
+    `quanta` says what whole numbers stand for, by value; values that are not in it are floats. `reads` are what a loop
+    reads in place of a value that has no buffer, because it is reduced where it is read.
     """
 
     fused: Fused
     quanta: dict[int, Quantum] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
     values: dict[int, View] = field(default_factory=dict)
+    reads: dict[Any, Any] = field(default_factory=dict)
     frames: dict[int, Frame] = field(default_factory=dict)
     tables: dict[tuple[str, bytes], str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
@@ -266,9 +268,12 @@ def array_text(name: str, kind: str, values: NDArray[Any]) -> str:
 def load(buffer: Buffer, index: str, start: int, *, raw: bool = False) -> str:
     """Return the C text that reads an element; a whole number as the float that it stands for, unless it is `raw`."""
     element = buffer.at(index, start)
-    if buffer.quantum is None or raw:
-        return element
-    return f"(float)({element} - ({buffer.quantum.zero})) * {number(np.float32(buffer.quantum.scale))}"
+    return element if buffer.quantum is None or raw else standing(element, buffer.quantum)
+
+
+def standing(whole: str, quantum: Quantum) -> str:
+    """Return the C text of what a whole number stands for."""
+    return f"(float)({whole} - ({quantum.zero})) * {number(np.float32(quantum.scale))}"
 
 
 def store(buffer: Buffer, index: str, start: int, value: str, *, raw: bool = False) -> str:
