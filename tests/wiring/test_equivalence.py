@@ -12,8 +12,9 @@ from flax import nnx
 
 from synevo import compact
 from synevo.model.network import take_apart
+from synevo.wiring.comparison import differences
 from synevo.wiring.dissection import check, dissect
-from synevo.wiring.equivalence import alike, same_product
+from synevo.wiring.equivalence import alike
 from synevo.wiring.tracing import Program, trace
 
 
@@ -27,23 +28,23 @@ NARROW, WIDE = ((2, 3), (3, 4), (4, 3)), ((2, 3), (3, 12), (12, 3))
 """Shapes for which opt_einsum multiplies the first two matrices first, and the last two."""
 
 
-def same(one: Program, other: Program) -> bool:
-    numbers = {value: other.arrays[name] for name, value in one.arrays.items()}
-    return same_product(one, 0, other, 0, numbers) is not None
+def same(predicted: Program, found: Program) -> bool:
+    """Whether one is the other, of which the first four of twelve places along an axis are left."""
+    left = {size: np.arange(size) < (4 if size == 12 else size) for size in (2, 3, 4, 12)}
+    survivors = {value: tuple(left[size] for size in shape) for value, shape in predicted.shapes.items()}
+    return not list(differences(predicted, survivors, found))
 
 
 def test_two_orders_of_one_product_are_the_same() -> None:
-    one, other = product("ij,jk,kl->il", *NARROW), product("ij,jk,kl->il", *WIDE)
-    assert [step.operands for step in one.steps] != [step.operands for step in other.steps]
-    assert same(one, other)
-    assert same(other, one)
+    predicted, found = product("ij,jk,kl->il", *WIDE), product("ij,jk,kl->il", *NARROW)
+    assert [step.operands for step in predicted.steps] != [step.operands for step in found.steps]
+    assert same(predicted, found)
 
 
 @pytest.mark.parametrize("subscripts", ["ij,jk,kl->li", "ji,jk,kl->il", "ij,kj,kl->il"])
 def test_a_product_over_other_axes_is_another_one(subscripts: str) -> None:
     square = ((3, 3), (3, 3), (3, 3))
-    wanted, found = product("ij,jk,kl->il", *square), product(subscripts, *square)
-    assert not same(wanted, found)
+    assert not same(product("ij,jk,kl->il", *square), product(subscripts, *square))
 
 
 class Three(nnx.Module):
