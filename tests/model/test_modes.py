@@ -274,7 +274,11 @@ class Raises(Parts):
         (MovesUnheard, "never trains .* only with moving=True", "class Told(MovesUnheard)"),
         (WantsLearning, r"wants learning in its call \(test_modes.py:\d+\)", "x, learning=train)"),
         (WantsAMask, "cannot be called with 1 input: missing a required argument: 'mask'", "a default"),
-        (Raises, r"does not run in evaluation mode: .*\(test_modes.py:\d+\)", "under jax.jit"),
+        (
+            Raises,
+            r"not run in evaluation mode on float32 \[n, 8, 8, 1\]: .*\(test_modes.py:\d+\)",
+            "its arrays are for 64",
+        ),
     ],
 )
 def test_a_call_that_cannot_be_evaluated_and_trained_is_refused_in_words(

@@ -27,7 +27,8 @@ def another_width(error: Exception, inputs: Any) -> str:
     found = next((match for kind in _WANTED if (match := kind.search(str(error)))), None)
     if found is None:
         return ""
+    channels = f"{found['given']} channel{'' if found['given'] == '1' else 's'}"
     return (
-        f"The inputs were {described(inputs)}. A layer got {found['given']} channels there, and its arrays are for "
+        f"The inputs were {described(inputs)}. A layer got {channels} there, and its arrays are for "
         f"{found['wanted']}: give inputs of the shape that the network was built for, or build it for these."
     )
