@@ -1,8 +1,10 @@
 """Strict JAX, repeatable Hypothesis, and the two things that most tests start from: images, and a tiny network."""
 
+import gc
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -64,6 +66,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         reporter.write_line(f"Skipped for a reason that nobody expects: {reason}", red=True)
     if unexpected:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_dropped() -> Iterator[None]:
+    """Drop the programs of a module after it: each that is kept slows all later compilations, in the end a hundredfold.
+
+    MLIR looks through its contexts, of which every program keeps some, whenever one is made.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
