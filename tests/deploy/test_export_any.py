@@ -232,7 +232,7 @@ def test_whole_numbers_are_for_images_alone(runs: dict[str, RunDir], tmp_path: P
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert "tflite-int8 is for images of classes alone" in done.stderr
-    assert "--to tflite, onnx or stablehlo" in done.stderr
+    assert "--to onnx, stablehlo or tflite" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
