@@ -53,7 +53,7 @@ def whole(task: str, dataset: str, ancestor: str, *sets: str, budget: str) -> tu
     synevo("train-ancestor", *start, *chosen)
     synevo("evolve", str(run.path), "--max-drop", budget)
     synevo("compact", str(run.path), "--generation", "2")
-    return run, json.loads(synevo("report", str(run.path), "--json"))
+    return run, json.loads(synevo("report", str(run.path), "--json"))["summaries"][0]
 
 
 def scores_of(run: RunDir) -> list[tuple[float, str, str]]:
