@@ -150,7 +150,7 @@ def test_spoken_classes(home: Path) -> None:
     _, documents = run.load_compact(2)
     assert documents["architecture"]["facts"]["classes"] == ["1500", "300", "700"]
     assert documents["architecture"]["made_with"] == {"shape": [11, 12, 1], "outputs": 3}
-    assert report["warnings"] == []
+    assert [one["kind"] for one in report["warnings"]] == ["few"]  # of 6 validation examples
 
 
 def test_a_regression_evolves_as_hard_as_its_score_allows() -> None:
