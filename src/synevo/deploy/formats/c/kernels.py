@@ -17,7 +17,7 @@ from synevo.deploy.formats.c.values import BYTE, FLOAT
 class Kernel:
     """A loop: the outputs that share a list of places, and the rows and columns of a block of pixels.
 
-    `ns` are nanoseconds a multiply-add, `ns_block` those to begin and end a block of one output: medians of 200 rounds
+    `ns` are nanoseconds a multiply-add, `ns_block` those to begin and end a block of one output: the best of 200 rounds
     with 4, 20 and 150 synapses an output, gcc 12 -O2 without a flag for the machine, on a Xeon of 2023. A list of
     `pairs` has an even number of places.
     """
