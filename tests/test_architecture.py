@@ -7,7 +7,8 @@ The checks are functions of sources, so that each is seen to fail on a planted v
 """
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -210,6 +211,16 @@ def sources() -> dict[str, str]:
 def test_the_house_stands(check: Callable[[Sources], list[str]], sources: Sources) -> None:
     assert len(sources) > 20
     assert check(sources) == []
+
+
+def twice(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def test_no_two_modules_of_tests_share_a_name() -> None:
+    """Tests import each other by bare names, of which pytest takes each once."""
+    assert twice(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "__init__.py") == []
+    assert twice(["test_a.py", "test_b.py", "test_a.py"]) == ["test_a.py"]
 
 
 def test_no_floor_names_a_package_that_does_not_exist(sources: Sources) -> None:

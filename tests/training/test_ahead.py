@@ -92,7 +92,7 @@ def test_a_reader_ends_when_nobody_reads_on(tiny: Specimen, lazy: Problem) -> No
 def test_what_goes_wrong_in_the_thread_is_an_error_of_the_user_s_with_its_line(tiny: Specimen, digits: Problem) -> None:
     torn = digits._replace(train=Torn(digits.train.arrays))  # type: ignore[attr-defined]
     for use in (lambda: train(tiny.network, torn, {}), lambda: evaluate(tiny.network, torn.task, torn.train)):
-        with pytest.raises(DataError, match=r"Torn raised ValueError .*: no such page \(test_reading\.py:\d+\)"):
+        with pytest.raises(DataError, match=r"Torn raised ValueError .*: no such page \(test_ahead\.py:\d+\)"):
             use()
         assert readers() == []
 
