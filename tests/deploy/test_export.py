@@ -94,7 +94,6 @@ def data(finished: RunDir) -> Problem:
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_model_runs_in_onnx_runtime_as_in_jax(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
     from synevo.deploy.formats import onnx
 
     reloaded = in_memory(MODELS[name])
@@ -107,8 +106,6 @@ def test_a_model_runs_in_onnx_runtime_as_in_jax(name: str, tmp_path: Path) -> No
 def test_a_file_normalises_by_the_numbers_of_its_network_or_not_at_all(
     name: str, numbers: tuple[tuple[float, ...], tuple[float, ...]], tmp_path: Path
 ) -> None:
-    if name == "onnx":
-        pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
     module = import_module(f"synevo.deploy.formats.{name}")
     mean, deviation = numbers
     reloaded = in_memory(Gated)
@@ -145,7 +142,8 @@ def test_a_network_of_pixels_as_they_are_is_delivered_so(
 
 
 def test_an_onnx_file_turns_the_axes_of_a_convolutional_network_once_each_way() -> None:
-    onnx_library = pytest.importorskip("onnx", reason="needs synevo[onnx]")
+    import onnx as onnx_library
+
     from synevo.deploy.formats import onnx
 
     model = onnx_library.load_from_string(onnx.write(in_memory(LeNet5)))
@@ -160,7 +158,6 @@ def test_an_onnx_file_turns_the_axes_of_a_convolutional_network_once_each_way() 
 
 
 def test_a_step_without_a_counterpart_is_named_with_its_line() -> None:
-    pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
     from synevo.deploy.formats import onnx
 
     with pytest.raises(ExportError, match=r"fft \(specimens\.py:\d+\) cannot be written as ONNX"):
@@ -247,8 +244,6 @@ def test_whole_numbers_classify_as_floats_do(name: str, finished: RunDir, data: 
 def test_the_command_writes_a_file_and_what_it_expects(
     name: str, finished: RunDir, data: Problem, tmp_path: Path
 ) -> None:
-    if name == "onnx":
-        pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
     file = tmp_path / f"net.{name}"
     done = CliRunner().invoke(app, ["export", str(finished.path), "--to", name, "--output", str(file), "--json"])
     assert done.exit_code == 0, done.stderr
@@ -309,8 +304,7 @@ def test_a_file_that_is_not_its_source_is_deleted(
 @pytest.mark.parametrize(
     ("name", "library", "line"),
     [
-        ("onnx", "onnx", "pip install '.[onnx]'"),
-        ("onnx", "onnxruntime", "pip install '.[onnx]'"),
+        ("onnx", "onnxruntime", "pip install --upgrade synevo"),
         ("tflite", "tensorflow", "pip install '.[tflite]'"),
         ("tflite-int8", "ai_edge_litert", "pip install '.[tflite]'"),
     ],

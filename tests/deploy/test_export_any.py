@@ -167,7 +167,6 @@ INTERFACES = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_network_of_any_kind_is_exported_compared_verified_and_loaded(name: str, runs: dict[str, RunDir]) -> None:
-    pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
     run, problem = runs[name], KINDS[name][1]()
     exports = run.path / "exports"
     inputs = problem.task.inputs(jax.tree.map(jnp.asarray, problem.test[np.arange(5)]))

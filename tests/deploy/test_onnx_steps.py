@@ -69,7 +69,6 @@ def arrays(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_gives_in_onnx_runtime_what_it_gives_in_jax(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
     from synevo.deploy.formats import onnx
 
     reloaded = in_memory(Of(STEPS[name]), *arrays(2))
@@ -104,7 +103,6 @@ class Scaled(nnx.Module):
 
 
 def test_sizes_are_free_where_the_code_runs_at_others(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
     from synevo.deploy.formats import onnx
 
     random = np.random.default_rng(0)
@@ -132,7 +130,6 @@ def test_a_dense_layer_leaves_no_size_free() -> None:
 
 
 def test_a_step_without_a_rule_is_named_with_its_line() -> None:
-    pytest.importorskip("onnxruntime", reason="needs synevo[onnx]")
     from synevo.deploy.formats import onnx
 
     with pytest.raises(ExportError, match=r"fft \(test_onnx_steps\.py:\d+\) cannot be written as ONNX"):

@@ -98,7 +98,7 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="safetensors, stablehlo, onnx, tflite, tflite-int8, c or c-int8.",
+            help="safetensors, stablehlo, onnx, onnx-int8, tflite, tflite-int8, c or c-int8.",
             show_default=False,
         ),
     ] = "",

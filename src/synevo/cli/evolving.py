@@ -32,7 +32,7 @@ TensorBoard = Annotated[
 ]
 
 
-@plan_options("data", "task", "ancestor", "seed")
+@plan_options("data", "task", "ancestor", "seed", "evolution.engine")
 def train_ancestor(
     *,
     run: Annotated[
@@ -77,7 +77,7 @@ def train_ancestor(
     working.take_ancestors(plans, origin, seeded=seeded, tensorboard=tensorboard)
 
 
-@plan_options("data", "task", "ancestor", "seed")
+@plan_options("data", "task", "ancestor", "seed", "evolution.engine")
 def adopt(
     *,
     run: Annotated[
@@ -127,7 +127,7 @@ def evolve(
     working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor)
 
 
-@plan_options("data.data_dir")
+@plan_options("data.data_dir", "evolution.engine")
 def compact(
     *,
     runs: Runs = None,
@@ -136,8 +136,14 @@ def compact(
         typer.Option(min=1, help="Which generation g [default: the best within the budget].", show_default=False),
     ] = None,
     round_to: Annotated[
-        int, typer.Option(min=1, help="Keep dead filters until each layer has a multiple of these.")
-    ] = 1,
+        str,
+        typer.Option(
+            metavar="auto|none|N",
+            help="Keep dead filters until each layer has a multiple of N; auto: try 4, 8 and 16, and keep what runs "
+            "fastest in the engine; none: cut them all.",
+            autocompletion=lambda incomplete: [w for w in ("auto", "none", "4", "8", "16") if w.startswith(incomplete)],
+        ),
+    ] = "auto",
     options: Options,
     ancestor: Ancestor = None,
 ) -> None:

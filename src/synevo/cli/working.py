@@ -7,6 +7,7 @@ import functools
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from synevo.cli.changes import require_no_fewer, what_changed
 from synevo.cli.live.progress import follow
@@ -23,7 +24,7 @@ from synevo.plan.fields import Plan
 from synevo.report.numerals import number, times
 from synevo.report.recipe import origin
 from synevo.report.summary import compacted
-from synevo.report.verdict import speed_in_words
+from synevo.report.verdict import engine_of, speed_in_words
 from synevo.runs.rundir import RunDir
 
 
@@ -69,11 +70,12 @@ def _train(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, te
     """Train the ancestors that are not trained yet, each from the weights of its plan."""
 
     def train(target: RunDir) -> Iterator[Happening]:
+        from synevo.deploy.engines.stopwatch import EngineStopwatch
         from synevo.runs import stages
 
         plan = plans[target]
         plan = _saved_plan(target, plan, asked=asked) if target.exists() else plan
-        return stages.train_ancestor(target, plan, expect=expect)
+        return stages.train_ancestor(target, plan, expect=expect, stopwatch=EngineStopwatch(plan.evolution.engine))
 
     _start(plans, train, tensorboard=tensorboard)
 
@@ -146,10 +148,12 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
     lineage = target.load_lineage()
     require_no_fewer(target, lineage, before, plan)
     record = _recorder(target, wanted=tensorboard)
+    from synevo.deploy.engines.stopwatch import EngineStopwatch
     from synevo.runs import stages
 
     try:
-        happenings = record(stages.evolve(target, plan, ancestor=ancestor))
+        stopwatch = EngineStopwatch(plan.evolution.engine)
+        happenings = record(stages.evolve(target, plan, ancestor=ancestor, stopwatch=stopwatch))
         grown = follow(happenings, console(stderr=True), generations=plan.evolution.generations, lineage=lineage)
     finally:
         for line in what_changed(target, before):
@@ -179,27 +183,50 @@ def _say_where_it_ends(target: RunDir, lineage: Lineage, plan: Plan, state: str,
 
 
 def compact(
-    paths: list[Path] | None, generation: int | None, *, round_to: int, options: Options, ancestor: str | None
+    paths: list[Path] | None, generation: int | None, *, round_to: str, options: Options, ancestor: str | None
 ) -> None:
-    """Compact the runs at these paths, or the latest, one after the other; raise RunError if a path is no run."""
+    """Compact the runs at these paths, or the latest, one after the other.
+
+    Raises:
+        PlanError: if `round_to` is neither auto, none, nor a number.
+        RunError: if a path is no run.
+    """
+    multiple = _multiple(round_to)
     in_turn(
         open_runs(paths),
-        lambda target: _compact(target, generation, round_to=round_to, options=options, ancestor=ancestor),
+        lambda target: _compact(target, generation, round_to=multiple, options=options, ancestor=ancestor),
     )
 
 
-def _compact(target: RunDir, generation: int | None, *, round_to: int, options: Options, ancestor: str | None) -> None:
+def _multiple(text: str) -> int | None:
+    """Return the multiple that widths are rounded to: 1 for none, None for auto."""
+    if text in ("auto", "none"):
+        return None if text == "auto" else 1
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise PlanError(
+        f"--round-to {text}: this is no width.", remedy="Write auto, none, or a number of filters such as 4, 8 or 16."
+    )
+
+
+def _compact(
+    target: RunDir, generation: int | None, *, round_to: int | None, options: Options, ancestor: str | None
+) -> None:
     """Compact one run and print the result."""
     plan = change(target.load_plan(), options=options)
+    from synevo.deploy.engines.stopwatch import EngineStopwatch
     from synevo.runs import compacting
 
-    documents = compacting.compact(target, plan, generation=generation, round_to=round_to, ancestor=ancestor)
+    stopwatch = EngineStopwatch(plan.evolution.engine)
+    documents = compacting.compact(
+        target, plan, generation=generation, round_to=round_to, ancestor=ancestor, stopwatch=stopwatch
+    )
     chosen, proof = documents["architecture"]["generation"], documents["proof"]
     units = documents["architecture"]["units"]
     if units["alive"] == units["all"]:
         say(f"Nothing was removed: all {units['all']} units of generation {chosen} live. It is written whole.")
     say(f"Generation {chosen} is compacted and proven: {target.compact_folder(chosen)}")
-    for line in _achieved(target, chosen):
+    for line in (*_achieved(target, chosen), *_widths(documents)):
         say(line)
     say(
         f"The outputs differ by at most {proof['max_difference']:.1e} on {proof['examples']} real and "
@@ -226,7 +253,20 @@ def _achieved(target: RunDir, generation: int) -> list[str]:
         f"{speed_in_words(latency['ancestor'][batch], latency['compact'][batch])} at batch {batch}"
         for batch in latency["ancestor"]
     ]
-    return [f"{'; '.join(sizes)}.", f"In JAX on this machine: {', '.join(speeds)}."]
+    return [f"{'; '.join(sizes)}.", f"In {engine_of(made['measures'])} on this machine: {', '.join(speeds)}."]
+
+
+def _widths(documents: Mapping[str, Any]) -> list[str]:
+    """Return in words which widths were tried, and which were kept."""
+    tried, kept = documents["measures"]["widths"], documents["architecture"]["round_to"]
+    if not tried:
+        return []
+    shares = {one["round_to"]: one["share"] for one in tried}
+    beside = ", ".join(
+        f"{share:.2f} with multiples of {multiple}" for multiple, share in shares.items() if multiple > 1
+    )
+    chosen = "as they are" if kept == 1 else f"multiples of {kept}, dead filters as padding"
+    return [f"Widths: {chosen}. Time relative to the widths as they are: {beside}. --round-to chooses others."]
 
 
 def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:

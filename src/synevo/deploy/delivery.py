@@ -50,7 +50,8 @@ class Format:
 FORMATS: dict[str, Format] = {
     "safetensors": Format("safetensors", "safetensors", "synevo", rebuilt=True, resizable=True),
     "stablehlo": Format("stablehlo", "stablehlo", "JAX and flatbuffers", resizable=True),
-    "onnx": Format("onnx", "onnx", "any ONNX runtime (opset 18)", extra="onnx", resizable=True),
+    "onnx": Format("onnx", "onnx", "any ONNX runtime (opset 18)", resizable=True),
+    "onnx-int8": Format("onnx_int8", "int8.onnx", "any ONNX runtime (opset 18)", agreement=0.95),
     "tflite": Format("tflite", "tflite", "any LiteRT or TFLite interpreter", extra="tflite"),
     "tflite-int8": Format(
         "tflite_int8", "int8.tflite", "any LiteRT or TFLite interpreter", extra="tflite", agreement=0.95
@@ -104,7 +105,7 @@ def deliver(reloaded: Reloaded, problem: Problem, name: str, path: Path) -> Deli
     require_format(reloaded, name)
     require_place(path)
     format_ = FORMATS[name]
-    module = _module(name, format_)
+    module = module_of(name)
     open_ended = with_free_sizes(reloaded) if format_.resizable else reloaded
     path.parent.mkdir(parents=True, exist_ok=True)
     if open_ended.free is not None:
@@ -166,7 +167,9 @@ def require_place(path: Path) -> None:
         )
 
 
-def _module(name: str, format_: Format) -> Any:
+def module_of(name: str) -> Any:
+    """Return the module that writes and opens a format; raise ExportError if its software is not installed."""
+    format_ = FORMATS[name]
     try:
         return importlib.import_module(f"synevo.deploy.formats.{format_.module}")
     except ImportError as error:

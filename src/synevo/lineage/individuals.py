@@ -107,7 +107,8 @@ class Individual:
     generations: see `Lineage.parents_of`). The environment kept k^`pressure` where the plan keeps k.
     `expected_synapses` is the expected number of surviving synapses, `sampled_synapses` the number sampled, both before
     unviable parts were trimmed. `learning_rate` is that of the last attempt, None after a training of the
-    user's own. Latencies are in milliseconds. `adoption` is that of an ancestor that was trained elsewhere.
+    user's own. Latencies are in milliseconds, measured in `engine`, which older versions did not write: they measured
+    in JAX. `adoption` is that of an ancestor that was trained elsewhere.
     """
 
     generation: int
@@ -124,6 +125,7 @@ class Individual:
     number: int = 1
     pressure: float = 1.0
     adoption: Adoption | None = None
+    engine: str | None = None
 
     @property
     def name(self) -> str:

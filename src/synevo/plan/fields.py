@@ -27,6 +27,8 @@ Scope = Literal["layer", "network"]
 
 Mating = Literal["sum", "product"]
 
+EngineName = Literal["auto", "onnxruntime", "litert", "c", "jax"]
+
 HeredityName = Literal[
     "cluster", "synapse", "magnitude", "taylor", "removal", "sensitivity", "random", "shuffled", "scratch"
 ]
@@ -224,7 +226,10 @@ class EvolutionPlan(Section):
         None, gt=0, description="stop once the weights take so few kilobytes (1024 bytes)"
     )
     target_latency: Annotated[float | None, Option("--target-latency")] = Field(
-        None, gt=0, description="stop once an image takes so few milliseconds"
+        None, gt=0, description="stop once an image takes so few milliseconds in the engine"
+    )
+    engine: Annotated[EngineName, Option("--engine")] = Field(
+        "auto", description="what measures latency; auto: the fastest installed that takes the network"
     )
 
 

@@ -188,6 +188,7 @@ def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> 
         "epochs": individual.epochs,
         "learning_rate": individual.learning_rate,
         "latency_ms": individual.latency_ms,
+        "engine": individual.engine,
         "expected_synapses": individual.expected_synapses,
         "sampled_synapses": individual.sampled_synapses,
         "problem": individual.problem,

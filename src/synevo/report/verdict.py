@@ -76,9 +76,21 @@ def speed_in_words(before: Summary, after: Summary) -> str:
     return f"{ratio:.1f}× faster" if ratio >= 1 else f"{1 / ratio:.1f}× slower"
 
 
+def engines(generations: list[Summary]) -> str:
+    """Return what measured the latencies of individuals, from their rows; older versions measured in JAX."""
+    return "; ".join(dict.fromkeys(row.get("engine") or "JAX" for row in generations if row["latency_ms"]))
+
+
 def engine(summary: Summary) -> str:
-    """Return what computed the times of a run, such as `JAX 0.10.2 on a CPU`."""
-    machine = summary["machine"]
+    """Return what measured the times of a run's compacted network, such as `ONNX Runtime 1.23.2, 1 thread`."""
+    return engine_of(summary["compact"]["measures"], summary["machine"])
+
+
+def engine_of(measures: Summary, machine: Summary | None = None) -> str:
+    """Return what measured times; older versions did not write it, and measured in JAX on the run's `machine`."""
+    if "engine" in measures:
+        return str(measures["engine"]["words"])
+    machine = machine or measures.get("machine") or {}
     version = (machine.get("libraries") or {}).get("jax", "")
     device = machine.get("backend") or "an unknown device"
     return f"JAX {version}".strip() + f" on {f'a {device.upper()}' if machine.get('backend') else device}"

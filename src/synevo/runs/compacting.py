@@ -1,6 +1,11 @@
-"""Compacting a generation of a run: the network is proven, timed beside its ancestor, and written."""
+"""Compacting a generation of a run: the network is proven, timed beside its ancestor, and written.
+
+Engines compute filters in groups of 4, 8 or 16, and a layer of 13 may take longer than one of 16. So widths are tried:
+as they are, and with dead filters as padding, which compute exactly nothing. The fastest are kept.
+"""
 
 from dataclasses import asdict
+from math import prod
 from typing import Any
 
 import jax
@@ -18,10 +23,19 @@ from synevo.genetics.organism import Organism
 from synevo.model.arguments import structure_of
 from synevo.plan.fields import Plan
 from synevo.runs import sameness
-from synevo.runs.organisms import Context, load_organism, measure, prepare, to_tensors
+from synevo.runs.organisms import IN_JAX, Context, Stopwatch, batches, load_organism, measure, prepare, to_tensors
 from synevo.runs.rundir import ARCHITECTURE_FORMAT, RunDir
 from synevo.training.evaluation import outputs_of
 from synevo.wiring.cutting import round_up
+
+WIDTHS = (1, 4, 8, 16)
+"""The multiples that are tried for the width of each layer."""
+
+CLEARLY = 0.97
+"""The share of the time without padding below which padding is worth it: less is noise, and padding takes room."""
+
+TRIED = 30
+"""The rounds of timing in which widths are tried."""
 
 PROVEN = 1000
 """The number of test examples for the proof of a compacted network."""
@@ -31,15 +45,22 @@ SHOWN_IMAGES = 24
 
 
 def compact(
-    run: RunDir, plan: Plan, *, generation: int | None = None, round_to: int = 1, ancestor: str | None = None
+    run: RunDir,
+    plan: Plan,
+    *,
+    generation: int | None = None,
+    round_to: int | None = 1,
+    ancestor: str | None = None,
+    stopwatch: Stopwatch = IN_JAX,
 ) -> dict[str, Any]:
     """Compact a generation (by default the best one), prove it, time it beside its ancestor, and write it.
 
-    Each layer keeps a multiple of `round_to` filters, dead ones included, or all of the ancestor's. `ancestor` is the
-    name of its factory, where that has moved. Return the documents that were written: `architecture`, `proof`,
-    `measures`.
+    Each layer keeps a multiple of `round_to` filters, dead ones included, or all of the ancestor's; where `round_to` is
+    None, that of `WIDTHS` which runs fastest. `ancestor` is the name of its factory, where that has
+    moved. `stopwatch` measures times. Return the documents that were written: `architecture`, `proof`, `measures`.
 
     Raises:
+        ExportError: if the stopwatch cannot run the networks.
         RunError: if the run has no ancestor yet, another process writes it, or its files are damaged.
         CompactionError: if there is nothing to remove.
         ProofError: if the small network does not compute the same as the large one.
@@ -53,12 +74,15 @@ def compact(
         context = prepare(plan, ancestor)
         organism, first = (load_organism(run, context.species, number) for number in (generation, 1))
         _check_removed(run, organism, generation, asked=best is None)
+        tried: list[dict[str, Any]] = []
+        if round_to is None:
+            round_to, tried = fastest(context, organism, stopwatch)
         organism = rounded(organism, round_to)
         networks = {"ancestor": first.network, "masked": organism.whole, "compact": organism.network}
         documents = {
             "architecture": {**architecture(context, organism, generation), "round_to": round_to},
             "proof": asdict(prove(context, organism)),
-            "measures": measure(context, networks),
+            "measures": {**measure(context, networks, stopwatch), "widths": tried},
         }
         weights, _ = to_tensors(organism)
         said = predictions(context, first, organism)
@@ -70,6 +94,36 @@ def rounded(organism: Organism, multiple: int) -> Organism:
     """Return an organism that keeps dead units until the width of each layer is a multiple of `multiple`."""
     units = round_up(organism.species.anatomy.wiring, organism.units, multiple)
     return Organism.left(organism.species, organism.whole, organism.masks, units)
+
+
+def fastest(context: Context, organism: Organism, stopwatch: Stopwatch) -> tuple[int, list[dict[str, Any]]]:
+    """Return the multiple in `WIDTHS` with which an organism runs fastest, and the times of each that was tried.
+
+    Times are compared by their geometric mean over the sizes of batches. One is left out where it changes nothing.
+    """
+    padded: dict[int, Organism] = {}
+    for multiple in WIDTHS:
+        wider = rounded(organism, multiple)
+        if all((wider.units != other.units).any() for other in padded.values()):
+            padded[multiple] = wider
+    if len(padded) == 1:
+        return 1, []
+    networks = {str(multiple): one.network for multiple, one in padded.items()}
+    found = {batch: stopwatch.time(context, networks, batch, rounds=TRIED).timings for batch in batches(context)}
+    shares = {
+        multiple: prod(times[str(multiple)].median / times["1"].median for times in found.values()) ** (1 / len(found))
+        for multiple in padded
+    }
+    best = min(shares, key=lambda multiple: shares[multiple])
+    tried = [
+        {
+            "round_to": multiple,
+            "share": shares[multiple],
+            "latency_ms": {str(batch): asdict(times[str(multiple)]) for batch, times in found.items()},
+        }
+        for multiple in padded
+    ]
+    return best if shares[best] <= CLEARLY else 1, tried
 
 
 def _check_removed(run: RunDir, organism: Organism, generation: int, *, asked: bool) -> None:
@@ -125,9 +179,7 @@ def architecture(context: Context, organism: Organism, generation: int) -> dict[
         "format": ARCHITECTURE_FORMAT,
         "synevo": __version__,
         "generation": generation,
-        "ancestor": context.plan.ancestor.name,
-        "task": context.plan.task.name,
-        **_interface(context),
+        **interface(context),
         "arrays": {name: list(array.shape) for name, array in organism.network.arrays.items()},
         "units": {"all": len(organism.units), "alive": int(organism.units.sum())},
         "groups": wiring.groups_left(organism.units),
@@ -155,15 +207,24 @@ def _program(organism: Organism) -> dict[str, Any]:
     return {"program": sameness.describe(organism.network, inputs)}
 
 
-def _interface(context: Context) -> dict[str, Any]:
-    """Return the form of a network's input: the images and their normalisation, or each argument's shape and dtype."""
+def interface(context: Context) -> dict[str, Any]:
+    """Return what the networks of a run are: their ancestor, their task, and the form of their input.
+
+    The form is that of images and their normalisation, or each argument's shape and dtype.
+    """
+    named = {"ancestor": context.plan.ancestor.name, "task": context.plan.task.name}
     dataset = context.dataset
     if dataset is None:
         inputs = context.species.anatomy.inputs
         leaves, structure = jax.tree.leaves(inputs), structure_of(inputs)
         arguments = [{"shape": list(leaf.shape[1:]), "dtype": str(leaf.dtype)} for leaf in leaves]
-        return {"arguments": arguments} | ({} if structure is None else {"structure": structure}) | _made_with(context)
-    return {
+        return (
+            named
+            | {"arguments": arguments}
+            | ({} if structure is None else {"structure": structure})
+            | _made_with(context)
+        )
+    return named | {
         "input": {
             "shape": dataset.shape,
             "mean": dataset.mean,

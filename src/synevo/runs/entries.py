@@ -87,6 +87,7 @@ _OPEN_ENDED = {
     *("format", "preset", "data.data_dir", "data.memory", "data.disk_cache"),
     *("evolution.generations", "evolution.max_drop", "evolution.finest"),
     *("evolution.target_synapses", "evolution.target_macs", "evolution.target_kb", "evolution.target_latency"),
+    "evolution.engine",
 }
 
 # The parts of the plan that the ancestor depends on; the others may change until there is an offspring.

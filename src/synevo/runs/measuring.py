@@ -31,9 +31,22 @@ def describe() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": devices[0].device_kind,
         "devices": len(devices),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": threads(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def threads() -> int:
+    """Return the number of threads that this process may run at once."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def jax_engine(used: int) -> dict[str, Any]:
+    """Return JAX as the engine of a timing with so many threads: its name, in words, and the threads."""
+    on_cpu = jax.default_backend() == "cpu"
+    counted = f", {used} thread{'s' if used > 1 else ''}" if on_cpu else ""
+    words = f"JAX {version('jax')} on a {jax.default_backend().upper()}{counted}"
+    return {"name": "jax", "words": words, "threads": used if on_cpu else None}
 
 
 @dataclass(frozen=True)

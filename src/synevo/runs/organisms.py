@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from synevo.lineage.doubts import Basis
 from synevo.model.network import Inputs, Network, build, call
 from synevo.plan.fields import Plan
 from synevo.runs import measuring
-from synevo.runs.measuring import describe
+from synevo.runs.measuring import Timing, describe
 from synevo.runs.rundir import RunDir
 from synevo.tasks.classification import classification
 from synevo.tasks.task import Batch, Problem, at_once, first
@@ -235,16 +235,54 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
     return Organism(species, species.template.like(arrays, groups=groups), bits, units)
 
 
-def measure(context: Context, networks: Mapping[str, Network]) -> dict[str, Any]:
-    """Return each network's latency in ms by batch size (median, quartiles, rounds), and the machine."""
+class Times(NamedTuple):
+    """The timing of each network, and the `engine` that ran them: its name, in words, and its threads."""
+
+    timings: dict[str, Timing]
+    engine: dict[str, Any]
+
+
+class Stopwatch(Protocol):
+    """What measures the latency of networks: an engine."""
+
+    def require(self, context: Context) -> None:
+        """Raise ExportError if the engine cannot run networks of this kind."""
+        ...
+
+    def time(self, context: Context, networks: Mapping[str, Network], batch: int, *, rounds: int) -> Times:
+        """Return the times of networks on one batch of validation examples, in turns; ExportError where one fails."""
+        ...
+
+
+class InJax:
+    """Measures latency in JAX as it runs here, with all of its threads."""
+
+    def require(self, context: Context) -> None:
+        """Do nothing: JAX runs every network."""
+
+    def time(self, context: Context, networks: Mapping[str, Network], batch: int, *, rounds: int) -> Times:
+        """Return the times of networks on one batch of validation examples, in turns."""
+        inputs = jax.tree.map(
+            lambda array: jnp.asarray(np.resize(array, (batch, *array.shape[1:]))), context.inputs(batch)
+        )
+        contestants = {name: partial(call, network, *inputs) for name, network in networks.items()}
+        return Times(measuring.race(contestants, rounds=rounds), measuring.jax_engine(measuring.threads()))
+
+
+IN_JAX = InJax()
+
+
+def batches(context: Context) -> list[int]:
+    """Return the sizes of the batches that are timed, the smallest first."""
+    return sorted({at_once(context.problem.test, most) for most in LATENCY_BATCHES})
+
+
+def measure(context: Context, networks: Mapping[str, Network], stopwatch: Stopwatch = IN_JAX) -> dict[str, Any]:
+    """Return each network's latency in ms by batch size (median, quartiles, rounds), the engine, and the machine."""
     rows: dict[str, Any] = {name: {} for name in networks}
-    for batch in sorted({at_once(context.problem.test, most) for most in LATENCY_BATCHES}):
-        for name, timing in measuring.race(calls(context, networks, batch), rounds=50).items():
+    engine: dict[str, Any] = {}
+    for batch in batches(context):
+        timings, engine = stopwatch.time(context, networks, batch, rounds=50)
+        for name, timing in timings.items():
             rows[name][str(batch)] = asdict(timing)
-    return {"latency_ms": rows, "machine": describe()}
-
-
-def calls(context: Context, networks: Mapping[str, Network], batch: int) -> dict[str, Callable[[], Any]]:
-    """Return a compiled call of each network on one batch of validation examples."""
-    inputs = jax.tree.map(lambda array: jnp.asarray(np.resize(array, (batch, *array.shape[1:]))), context.inputs(batch))
-    return {name: partial(call, network, *inputs) for name, network in networks.items()}
+    return {"latency_ms": rows, "engine": engine, "machine": describe()}

@@ -14,7 +14,7 @@ from typing import Any
 from synevo import evolution, keys
 from synevo.adoption.adopting import adopted
 from synevo.data.findings import as_table, in_words
-from synevo.errors import DivergenceError, RunError
+from synevo.errors import DivergenceError, ExportError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.organism import Organism
@@ -22,13 +22,22 @@ from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
 from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
-from synevo.lineage.individuals import Adoption, Lineage
+from synevo.lineage.individuals import Adoption, Individual, Lineage
 from synevo.plan.fields import Plan
-from synevo.runs import checkpoints, measuring, trusted
+from synevo.runs import checkpoints, trusted
 from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
 from synevo.runs.measuring import describe
-from synevo.runs.organisms import Context, basis_of, calls, load_organism, prepare, resolve, to_tensors
+from synevo.runs.organisms import (
+    IN_JAX,
+    Context,
+    Stopwatch,
+    basis_of,
+    load_organism,
+    prepare,
+    resolve,
+    to_tensors,
+)
 from synevo.runs.rundir import RunDir
 from synevo.training.fit import rehearse
 
@@ -39,12 +48,16 @@ CHECKPOINT_WITHIN = 60.0
 """The least time between two checkpoints within an epoch, in seconds."""
 
 
-def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> Iterator[Happening]:
+def train_ancestor(
+    run: RunDir, plan: Plan, *, expect: Path | None = None, stopwatch: Stopwatch = IN_JAX
+) -> Iterator[Happening]:
     """Train generation 1 of a new run, or go on training it; do nothing if it is trained.
 
     It starts from the plan's weights, if there are any. Their outputs are compared with those in a file to `expect`.
+    `stopwatch` measures its latency.
 
     Raises:
+        ExportError: if the stopwatch cannot run networks of this kind.
         AdoptionError: if the weights cannot be read, do not fit the network, or give other outputs.
         DivergenceError: if the ancestor could not be trained.
         TrainingError: if an optimiser or an augmentation of the user's own cannot be used.
@@ -56,6 +69,7 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
     if not run.exists() or plan != run.load_plan():  # that one is resolved, by the version that began the run
         plan = resolve(plan)
     context = prepare(plan)  # before anything is written, so that an error leaves no run
+    stopwatch.require(context)
     species, task = context.species, context.problem.task
     network, adoption = adopted(
         species.template,
@@ -75,7 +89,7 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
         run.save_plan(plan)
         run.save_machine({**describe(), **_data_of(context)})
         yield Found(in_words(context.problem[1:], context.dataset.findings if context.dataset else None))
-        archive = RunArchive(run, context, basis_of(context), adoption=adoption)
+        archive = RunArchive(run, context, basis_of(context), adoption=adoption, stopwatch=stopwatch)
         yield from archive.doubted()
         resume = archive.resumption(Conception(1, 1, 1.0))
         events = evolution.trained_ancestor(
@@ -117,12 +131,16 @@ def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening
         yield from (Doubted(one.text) for one in doubts(run.load_lineage(), plan, basis))
 
 
-def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[Happening]:
+def evolve(
+    run: RunDir, plan: Plan, *, ancestor: str | None = None, stopwatch: Stopwatch = IN_JAX
+) -> Iterator[Happening]:
     """Evolve a run from its youngest generation to the plan's last one.
 
-    `ancestor` is the name of the ancestor's factory, where that has moved; the plan keeps its own.
+    `ancestor` is the name of the ancestor's factory, where that has moved; the plan keeps its own. `stopwatch` measures
+    the latencies of offspring.
 
     Raises:
+        ExportError: if the stopwatch cannot run networks of this kind.
         RunError: if there is no ancestor yet, the lineage has another plan, or a file is damaged.
     """
     with run.writing():
@@ -140,7 +158,9 @@ def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[
             yield Doubted(asked)
         basis = basis_in(run.entries())
         said = {one.kind for one in doubts(lineage, plan, basis)}
-        archive = RunArchive(run, prepare(plan, ancestor), basis, said=said)
+        context = prepare(plan, ancestor)
+        stopwatch.require(context)
+        archive = RunArchive(run, context, basis, said=said, stopwatch=stopwatch)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
         events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
         yield from archive.follow(events)
@@ -165,6 +185,7 @@ class RunArchive:
     basis: Basis | None
     said: set[str] = field(default_factory=set)
     adoption: Adoption | None = None
+    stopwatch: Stopwatch = IN_JAX
     began: float = field(default_factory=time.monotonic)
 
     def lineage(self) -> Lineage:
@@ -191,13 +212,20 @@ class RunArchive:
             )
         weights, bits = ({}, {}) if birth.organism is None else to_tensors(birth.organism)
         if birth.organism is not None:
-            timing = measuring.race(calls(self.context, {"": birth.organism.network}, 1), rounds=20)
-            individual = replace(individual, latency_ms={"1": timing[""].median})
+            individual = self._timed(individual, birth.organism)
         _save_changed(self.run, self.context.plan)
         self.run.save_individual(individual, self.context.plan, weights=weights, masks=bits, basis=self.basis)
         checkpoints.clear(self.run.training_folder)
         self.began = time.monotonic()
         return Birth(individual, birth.organism)
+
+    def _timed(self, individual: Individual, organism: Organism) -> Individual:
+        """Return an individual with its latency; without one where its engine failed, so that no training is lost."""
+        try:
+            timings, engine = self.stopwatch.time(self.context, {"": organism.network}, 1, rounds=20)
+        except ExportError:
+            return individual
+        return replace(individual, latency_ms={"1": timings[""].median}, engine=engine["words"])
 
     def doubted(self) -> Iterator[Doubted]:
         """Yield each doubt about the lineage so far that was not said before."""

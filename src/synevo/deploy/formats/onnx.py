@@ -62,12 +62,16 @@ def _info(leaf: Leaf) -> Any:
     )
 
 
-def open_file(path: Path) -> Callable[..., Any]:
+def open_file(path: Path, threads: int | None = None) -> Callable[..., Any]:
     """Return the model in a file, as a function from the arrays that it takes to those that it gives.
 
-    One array is given as it is, several as a list.
+    One array is given as it is, several as a list. It computes with so many threads, by default one a core.
     """
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # so that idle threads cost nobody time
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
     def run(*leaves: NDArray[Any]) -> Any:

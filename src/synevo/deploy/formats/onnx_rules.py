@@ -136,6 +136,17 @@ def _select(writer: Writer, step: Step) -> Tensor:
     return Tensor(writer.choice(writer.cast(which, np.bool_), second, first, dtype), order)
 
 
+def _largest(writer: Writer, step: Step) -> Tensor:
+    """Write the larger of two; beside zero it is a rectifier, which runtimes compute within a convolution."""
+    order = writer.order_of(step)
+    known = [writer.graph.known(operand) for operand in step.operands]
+    zero = [value is not None and np.issubdtype(value.dtype, np.floating) and not value.any() for value in known]
+    for place, other in ((0, 1), (1, 0)):
+        if zero[place] and len(writer.graph.shape(step.operands[other])) == len(writer.graph.shapes[step.results[0]]):
+            return Tensor(writer.node("Relu", writer.ordered(step.operands[other], order)), order)
+    return Tensor(writer.node("Max", *(writer.ordered(operand, order) for operand in step.operands)), order)
+
+
 def _clamp(writer: Writer, low: str, x: str, high: str) -> str:
     return writer.node("Min", writer.node("Max", x, low), high)
 
@@ -147,7 +158,6 @@ _NAMED = {
     "mul": "Mul",
     "div": "Div",
     "pow": "Pow",
-    "max": "Max",
     "min": "Min",
     "neg": "Neg",
     "abs": "Abs",
@@ -196,6 +206,7 @@ RULES: dict[str, Rule] = {
     "rem": _elementwise(lambda writer, a, b: writer.node("Mod", a, b, fmod=1)),
     "is_finite": _elementwise(_is_finite),
     "round": _round,
+    "max": _largest,
     "select_n": _select,
     "clamp": _elementwise(_clamp),
     "integer_pow": _integer_pow,

@@ -76,12 +76,13 @@ def _operand(graph: Graph, values: dict[int, Any], operand: Operand) -> Any:
     return values[operand]
 
 
-def open_file(path: Path) -> Callable[..., Any]:
+def open_file(path: Path, threads: int | None = None) -> Callable[..., Any]:
     """Return the model in a file, as a function from the arrays that it takes to those that it gives.
 
-    One array is given as it is, several as a list. Logits in whole numbers are converted to floats.
+    One array is given as it is, several as a list. Logits in whole numbers are converted to floats. It computes with so
+    many threads, by default with one.
     """
-    interpreter = Interpreter(model_path=str(path))
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     given, wanted = (
         sorted(details, key=lambda one: _place(one["name"]))

@@ -121,8 +121,8 @@ def _render(template: str, **context: Any) -> str:
     environment.filters["moved_score"] = lambda spread, summary: numerals.moved(
         spread, partial(scores.write, name=summary["score"]["name"])
     )
-    names = ("speed_in_words", "engine", "subject", "verdict")
-    environment.globals |= {name: getattr(verdict, name) for name in names}
+    said = ("speed_in_words", "engine", "engines", "subject", "verdict")
+    environment.globals |= {name: getattr(verdict, name) for name in said}
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)

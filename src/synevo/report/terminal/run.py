@@ -10,7 +10,7 @@ from synevo.report import scores
 from synevo.report.numerals import duration, hundredths, number, percent, ratio, size, times, whole
 from synevo.report.terminal.tables import BRIEF, Fitted, count, pair
 from synevo.report.variation import SHARES, SIBLINGS
-from synevo.report.verdict import best_of, engine, outcome, reductions, speed_in_words, subject
+from synevo.report.verdict import best_of, engine, engines, outcome, reductions, speed_in_words, subject
 
 Summary = dict[str, Any]
 
@@ -52,7 +52,7 @@ def _headline(summary: Summary) -> Text:
 
 _LINEAGE_CAPTION = (
     "* best within the budget. syn ×, clu ×: synaptic and cluster efficiency, every layer counted; (family): without "
-    "the classifier, as the papers count. ms: latency at batch 1."
+    "the classifier, as the papers count."
 )
 
 
@@ -65,7 +65,7 @@ def lineage_table(generations: list[Summary], best: int | None, score: str = sco
         ("gen", *splits(score), *counts, *(["parents"] if mated else [])),
         gives_up=("(family)", "ms", "time", "kernels", BRIEF, "clu ×"),
         title="Lineage",
-        caption="\n".join([_LINEAGE_CAPTION, *problems[-1:]]),
+        caption="\n".join([_LINEAGE_CAPTION + _measured(generations), *problems[-1:]]),
     )
     for row in generations:
         is_best = bool(row["generation"] == best and row["chosen"])
@@ -86,6 +86,12 @@ def lineage_table(generations: list[Summary], best: int | None, score: str = sco
             style="bold" if is_best else ("" if row["within_budget"] and _lives_on(row) else "dim"),
         )
     return table
+
+
+def _measured(generations: list[Summary]) -> str:
+    """Return what the column of milliseconds is, where there is one."""
+    found = engines(generations)
+    return f" ms: latency at batch 1 in {found}." if found else ""
 
 
 def _lives_on(row: Summary) -> bool:

@@ -47,8 +47,9 @@ def open_file(path: Path, flags: Sequence[str] = FLAGS) -> Runner | None:
     def run(pixels: NDArray[np.uint8]) -> NDArray[Any]:
         pixels = np.ascontiguousarray(pixels)
         logits = np.empty((len(pixels), outputs), np.float32)
+        given, wanted = pixels.ctypes.data, logits.ctypes.data
         for image in range(len(pixels)):
-            function(pixels[image:].ctypes.data, logits[image:].ctypes.data)
+            function(given + image * pixels.strides[0], wanted + image * logits.strides[0])
         return logits
 
     return run

@@ -1,0 +1,198 @@
+"""Engines run a network as its source runs, say their name beside each figure, and lose no training when they fail."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from synevo.cli.app import app
+from synevo.deploy.engines import cores, forms, stopwatch
+from synevo.deploy.engines.forms import ENGINES, FORMS, open_form
+from synevo.deploy.engines.stopwatch import EngineStopwatch
+from synevo.deploy.reload import reload
+from synevo.errors import ExportError
+from synevo.genetics.archive import Birth
+from synevo.runs import compacting, organisms
+from synevo.runs.measuring import Timing
+from synevo.runs.organisms import Context, Times
+from synevo.runs.rundir import RunDir
+from synevo.runs.stages import RunArchive
+from synevo.runs.verification import verify_numbers
+from synevo.tasks.task import first
+
+pytestmark = pytest.mark.slow
+
+TENSORFLOW = pytest.mark.filterwarnings("default")  # TensorFlow's own
+
+
+@pytest.fixture(scope="module")
+def context(finished: RunDir) -> Context:
+    return organisms.prepare(finished.load_plan())
+
+
+@pytest.fixture
+def copied(finished: RunDir, tmp_path: Path) -> RunDir:
+    """The finished run, to be changed."""
+    shutil.copytree(finished.path, tmp_path / "run")
+    return RunDir(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=TENSORFLOW) for name in FORMS])
+def test_an_engine_says_of_every_image_what_jax_says(name: str, finished: RunDir, context: Context) -> None:
+    if (missing := ENGINES[FORMS[name].engine].missing) is not None:
+        pytest.skip(f"needs synevo[tflite]: {missing}" if "tensorflow" in missing else missing)
+    reloaded = reload(finished.path)
+    images = np.asarray(first(context.problem.test, 64)["image"])
+    calibration = [np.asarray(first(context.problem.train, 100)["image"])]
+    opened = open_form(name, reloaded, threads=1, calibration=calibration)
+    expected = np.asarray(reloaded.logits(reloaded.network, jnp.asarray(images)))
+    found = np.asarray(opened.run(images))
+    if FORMS[name].whole_numbers:
+        assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.9
+    else:
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert (opened.size is None) == (name == "jax")
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    for name in names:
+        monkeypatch.setitem(ENGINES, name, replace(ENGINES[name], packages=("no_such_package",)))
+
+
+def test_the_fastest_engine_that_is_installed_is_taken_and_named(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = {"": context.species.template}
+    assert EngineStopwatch().time(context, networks, 1, rounds=2).engine["words"].startswith("ONNX Runtime ")
+    without(monkeypatch, "onnxruntime", "litert")
+    compiled = EngineStopwatch().time(context, networks, 1, rounds=2).engine
+    assert compiled["name"] == ("c" if shutil.which("cc") else "jax")
+    monkeypatch.setattr(stopwatch, "MOST_IN_C", 0)
+    found = EngineStopwatch().time(context, networks, 1, rounds=2)
+    assert found.engine["words"].startswith("JAX ")
+    assert found.timings[""].median > 0
+
+
+def test_an_engine_that_does_not_take_the_network_is_passed_over_unless_it_was_named(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, *_: Any, **__: Any) -> None:
+        raise ExportError(f"{name} does not.", remedy="")
+
+    monkeypatch.setattr(stopwatch, "open_form", refuse)
+    EngineStopwatch().require(context)
+    assert EngineStopwatch().time(context, {"": context.species.template}, 1, rounds=2).engine["name"] == "jax"
+    with pytest.raises(ExportError, match="onnx does not"):
+        EngineStopwatch("onnxruntime").require(context)
+
+
+def test_an_engine_that_is_not_installed_is_refused_with_what_it_lacks(
+    copied: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "litert")
+    done = CliRunner().invoke(app, ["compact", str(copied.path), "--engine", "litert"])
+    assert done.exit_code == 2
+    assert "TFLite: no_such_package not installed: pip install 'synevo[tflite]'." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_training_is_not_lost_because_its_engine_failed(copied: RunDir, context: Context) -> None:
+    class Failing:
+        def require(self, context: Context) -> None: ...
+
+        def time(self, *_: Any, **__: Any) -> Times:
+            raise ExportError("It is out of memory.", remedy="")
+
+    lineage = copied.load_lineage()
+    archive = RunArchive(copied, context, None, stopwatch=Failing())
+    organism = organisms.load_organism(copied, context.species, 2)
+    archive.keep(Birth(replace(lineage.last, number=2), organism))
+    assert copied.load_lineage().last.name == "g02-2"
+    assert copied.load_lineage().last.latency_ms is None
+
+
+@pytest.mark.skipif(not cores.can_confine(), reason="this system holds no process to some of its cores")
+def test_a_timing_on_one_thread_has_one_core_and_gives_the_others_back() -> None:
+    before = os.sched_getaffinity(0)
+    with cores.confined(1):
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_engine_is_named_beside_every_figure(copied: RunDir) -> None:
+    words = forms.about("onnxruntime", 1)["words"]
+    done = CliRunner().invoke(app, ["compact", str(copied.path), "--engine", "onnxruntime", "--round-to", "none"])
+    assert done.exit_code == 0, done.stderr
+    assert f"In {words} on this machine: " in done.stdout
+    assert copied.load_compact(2)[1]["measures"]["engine"]["words"] == words
+    report = CliRunner().invoke(app, ["report", str(copied.path)]).stdout
+    assert f"ms: median (quartiles) of {words}" in " ".join(report.split())
+
+
+# Widths
+
+
+class Scripted:
+    """An engine in which a layer of so many filters takes a given time: widths of multiples of 8 are fast."""
+
+    def require(self, context: Context) -> None: ...
+
+    def time(self, _: Context, networks: Any, __: int, *, rounds: int) -> Times:
+        def took(network: Any) -> float:
+            widths = [array.shape[-1] for name, array in network.arrays.items() if name.endswith("kernel")]
+            return sum(width * (1 if width % 8 == 0 else 9) for width in widths)
+
+        timings = {name: Timing(took(one), took(one), took(one), rounds) for name, one in networks.items()}
+        return Times(timings, {"name": "c", "words": "a script", "threads": 1})
+
+
+def test_the_widths_that_run_fastest_are_kept_and_compute_the_same(copied: RunDir) -> None:
+    plan = copied.load_plan()
+    bare = compacting.compact(copied, plan, stopwatch=Scripted())
+    padded = compacting.compact(copied, plan, round_to=None, stopwatch=Scripted())
+    tried = {one["round_to"]: one["share"] for one in padded["measures"]["widths"]}
+    assert padded["architecture"]["round_to"] == min(tried, key=tried.__getitem__) > 1
+    assert bare["architecture"]["round_to"] == 1
+    assert tried[1] == 1
+    assert padded["architecture"]["units"]["alive"] > bare["architecture"]["units"]["alive"]
+    assert padded["proof"]["max_difference"] <= 1e-4
+    again = [check for check in verify_numbers(copied) if check.subject.startswith("compacted")]
+    assert again
+    assert all(check.holds for check in again)
+
+
+class Indifferent(Scripted):
+    """An engine in which all widths take the same time but for noise."""
+
+    def time(self, _: Context, networks: Any, __: int, *, rounds: int) -> Times:
+        timings = {name: Timing(1 - 0.001 * place, 1, 1, rounds) for place, name in enumerate(networks)}
+        return Times(timings, {"name": "c", "words": "a script", "threads": 1})
+
+
+def test_padding_that_gains_nothing_is_left_out(finished: RunDir, context: Context) -> None:
+    organism = organisms.load_organism(finished, context.species, 2)
+    multiple, tried = compacting.fastest(context, organism, Indifferent())
+    assert multiple == 1
+    assert len(tried) > 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "8.5"])
+def test_a_width_that_is_none_is_refused(text: str, finished: RunDir) -> None:
+    done = CliRunner().invoke(app, ["compact", str(finished.path), f"--round-to={text}"])
+    assert done.exit_code == 2
+    assert "Write auto, none, or a number of filters" in done.stderr
+
+
+def test_automatic_widths_are_tried_by_default_and_said(copied: RunDir) -> None:
+    done = CliRunner().invoke(app, ["compact", str(copied.path)])
+    assert done.exit_code == 0, done.stderr
+    kept = json.loads((copied.compact_folder(2) / "architecture.json").read_text())["round_to"]
+    assert kept in compacting.WIDTHS
+    assert f"Widths: {'as they are' if kept == 1 else f'multiples of {kept}'}" in done.stdout
