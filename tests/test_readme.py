@@ -15,6 +15,7 @@ import typer
 from synevo.cli.app import app
 from synevo.cli.guiding import TOPICS
 from synevo.deploy.delivery import FORMATS
+from synevo.deploy.engines.forms import FORMS
 from synevo.plan.compose import compose, describe
 from synevo.plan.fields import HeredityName
 from synevo.plan.presets import preset_names, preset_records, preset_table
@@ -62,6 +63,7 @@ def parse(line: str) -> None:
     compose(preset=parsed.get("preset"), sets=parsed.get("sets") or ())
     assert parsed.get("heredity") in {None, *get_args(HeredityName)}
     assert parsed.get("to") in {None, "", *FORMATS}
+    assert {*(parsed.get("forms") or "jax").split(",")} <= {*FORMS}
     assert name != "guide" or parsed["topic"] in {None, "TOPIC", *TOPICS}
 
 

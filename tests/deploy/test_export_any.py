@@ -226,6 +226,18 @@ def test_what_a_file_takes_is_said_by_the_command(runs: dict[str, RunDir], tmp_p
     assert "lower is better" in said
 
 
+def test_a_bench_leaves_out_what_a_network_of_another_kind_cannot_be(runs: dict[str, RunDir]) -> None:
+    words = ["bench", str(runs["pairs"].path), "--forms", "jax,onnx,onnx-int8,c", "--rounds", "2", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["benches"]
+    assert {row["form"] for row in found["rows"]} == {"jax", "onnx"}
+    assert found["score"] == {"name": "error", "better": "lower"}
+    assert all(row["score"] == pytest.approx(row["source_score"], rel=1e-5) for row in found["rows"])
+    assert {one["form"]: one["network"] for one in found["left_out"]} == {"onnx-int8": "all", "c": "all"}
+    assert "is for images of classes alone" in found["left_out"][0]["reason"]
+
+
 def test_whole_numbers_are_for_images_alone(runs: dict[str, RunDir], tmp_path: Path) -> None:
     words = ["export", str(runs["tokens"].path), "--to", "tflite-int8", "--output", str(tmp_path / "out")]
     done = CliRunner().invoke(app, words)

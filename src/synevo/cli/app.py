@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compact": evolving.compact,
     "predict": deploying.predict,
     "export": deploying.export,
+    "bench": deploying.bench,
     "report": looking.report,
     "runs": looking.runs,
     "watch": looking.watch,

@@ -1,4 +1,4 @@
-"""The commands that put a compacted network to use: predict, export.
+"""The commands that put a compacted network to use: predict, export, bench.
 
 They are plain functions; `synevo.cli.app` makes commands of them.
 """
@@ -147,6 +147,79 @@ def export(
         _say_of_images(found)
     else:
         _say_of_arrays(done.contract, found)
+
+
+def bench(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Run directories, one after the other; the latest run where none is given.",
+            show_default=False,
+            autocompletion=complete_run,
+        ),
+    ] = None,
+    forms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM[,FORM…]",
+            help="Only these forms of the network: jax, stablehlo, onnx, onnx-int8, tflite, tflite-int8, c, c-int8.",
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="The threads of each engine, and the cores of all.")] = 1,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds of timing, in which all networks take turns.")] = 30,
+    ancestor: Ancestor = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; each run is one of `benches`.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row for each network in each form as CSV.")] = False,
+) -> None:
+    """Measure the compacted network beside its ancestor in every form: size, score, time, what became of the saving."""
+    from synevo.cli.opening import open_runs
+    from synevo.deploy.engines import bench as benches
+    from synevo.runs.documents import save_bench
+
+    if as_json and as_csv:
+        raise PlanError("--json and --csv both print to stdout.", remedy="Give one of them.")
+    wanted = _forms(forms)
+    made = []
+    for run in open_runs(runs):
+        found = benches.bench(
+            run,
+            threads=threads,
+            rounds=rounds,
+            forms=wanted,
+            ancestor=ancestor,
+            tell=lambda what: say(f"{run.name}: {what}", err=True),  # noqa: B023
+        )
+        save_bench(run, found)
+        made.append(found)
+    if as_json:
+        say(json.dumps({"benches": made}, indent=2))
+    elif as_csv:
+        from synevo.report.sheet import write_bench
+
+        say(write_bench(made), nl=False)
+    else:
+        from synevo.report.terminal.bench import bench_table
+
+        for found in made:
+            console().print(bench_table(found))
+
+
+def _forms(text: str | None) -> list[str]:
+    """Return the forms in a text, or all; raise PlanError if there is none of such a name."""
+    from synevo.deploy.engines.forms import FORMS
+
+    wanted = list(FORMS) if text is None else [part.strip() for part in text.split(",")]
+    for name in wanted:
+        if name not in FORMS:
+            raise PlanError(
+                f"--forms {text}: there is no form {name!r}.{did_you_mean(name, FORMS)}",
+                remedy=f"Forms: {', '.join(FORMS)}.",
+            )
+    return list(dict.fromkeys(wanted))
 
 
 def _say_of_images(found: Any) -> None:

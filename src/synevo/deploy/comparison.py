@@ -73,32 +73,59 @@ class Comparison:
         return all(one.relative <= self.tolerance for one in self.outputs)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What an exported network gave beside its source: differences an output, both scores, examples in the same class.
+
+    `differences` are pairs of the largest difference and the largest value; `alike` is None without classes.
+    """
+
+    differences: list[tuple[float, float]]
+    score: float
+    source_score: float
+    alike: float | None
+
+
+class Reference:
+    """A network's own answers in JAX, with which its exported forms are compared; compiled once."""
+
+    def __init__(self, reloaded: Reloaded, task: Task) -> None:
+        self.reloaded, self.task = reloaded, task
+        self.source = _source(reloaded)
+        self._score = jax.jit(task.score)
+        self._classifies = _classifies(reloaded, task)
+
+    def beside(self, exported: Runner, examples: Examples) -> Found:
+        """Return what an exported network gives for examples, beside its source; errors as in `compare`."""
+        totals: list[Any] = [0.0, 0.0]
+        differences, alike = [], 0.0
+        for begin in range(0, len(examples), BATCH):
+            batch = examples[np.arange(begin, min(begin + BATCH, len(examples)))]
+            leaves = leaves_of(self.reloaded, self.task, batch)
+            expected = self.source(*leaves)
+            found = _like(expected, exported, leaves)
+            differences.append(_differences(found, expected))
+            for place, outputs in enumerate((found, expected)):
+                totals[place] += _sum(self._score, outputs, batch)
+            if self._classifies:
+                alike += _alike(found, expected)
+        scores = [float(self.task.overall(total / len(examples))) for total in totals]
+        pairs = [(float(one), float(other)) for one, other in np.max(differences, axis=0)]
+        return Found(pairs, scores[0], scores[1], alike / len(examples) if self._classifies else None)
+
+
 def compare(reloaded: Reloaded, task: Task, examples: Examples, exported: Runner) -> Comparison:
     """Run an exported network and its source on examples, and compare their outputs, scores and times.
 
     Raises:
         ExportError: where the exported network does not run, or gives arrays of other shapes.
     """
-    source = _source(reloaded)
-    classifies = _classifies(reloaded, task)
-    score = jax.jit(task.score)
-    totals: list[Any] = [0.0, 0.0]
-    differences, alike = [], 0.0
-    for begin in range(0, len(examples), BATCH):
-        batch = examples[np.arange(begin, min(begin + BATCH, len(examples)))]
-        leaves = leaves_of(reloaded, task, batch)
-        expected = source(*leaves)
-        found = _like(expected, exported, leaves)
-        differences.append(_differences(found, expected))
-        for place, outputs in enumerate((found, expected)):
-            totals[place] += _sum(score, outputs, batch)
-        if classifies:
-            alike += _alike(found, expected)
-    scores = [float(task.overall(total / len(examples))) for total in totals]
-    differences += _at_another_size(reloaded, task, examples, exported)
+    reference = Reference(reloaded, task)
+    found = reference.beside(exported, examples)
+    differences = [found.differences, *_at_another_size(reloaded, task, examples, exported)]
     names = [leaf.name for leaf in wanted(reloaded)]
     one = leaves_of(reloaded, task, first(examples, 1))
-    timings = measuring.race({"exported": lambda: exported(*one), "source": lambda: source(*one)}, rounds=50)
+    timings = measuring.race({"exported": lambda: exported(*one), "source": lambda: reference.source(*one)}, rounds=50)
     return Comparison(
         len(examples),
         tuple(
@@ -106,9 +133,9 @@ def compare(reloaded: Reloaded, task: Task, examples: Examples, exported: Runner
         ),
         task.name,
         task.better,
-        scores[0],
-        scores[1],
-        alike / len(examples) if classifies else None,
+        found.score,
+        found.source_score,
+        found.alike,
         timings["exported"].median,
         timings["source"].median,
         max(TOLERANCE, ROUNDINGS * traced(reloaded, 2).precision),

@@ -24,6 +24,18 @@ def hundredths(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.2f}"
 
 
+def milliseconds(value: float | None) -> str:
+    """Write milliseconds with three significant digits."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.0f}" if value >= _KILO else f"{value:.3g}"
+
+
+def whole_percent(value: float | None) -> str:
+    """Write a fraction in per cent, without decimals and with its unit."""
+    return UNKNOWN if value is None else f"{100 * value:.0f} %"
+
+
 def times(whole: float | None, part: float | None) -> str:
     """Write `whole` divided by `part`, with one decimal and the sign ×."""
     return UNKNOWN if not whole or not part else f"{whole / part:.1f}×"

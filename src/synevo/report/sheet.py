@@ -27,6 +27,27 @@ def write_levels(groups: list[dict[str, Any]], quantities: list[str]) -> str:
     )
 
 
+def write_bench(found: list[dict[str, Any]]) -> str:
+    """Write the benches of runs as CSV, a row for each network in each form."""
+    rows = []
+    for one in found:
+        shares = {form["form"]: form for form in one["forms"]}
+        for row in one["rows"]:
+            flat = {"run": one["run"], "generation": one["generation"], "round_to": one["round_to"], **row}
+            for batch, timing in flat.pop("latency_ms").items():
+                flat |= {f"ms_at_batch_{batch}_{name}": timing[name] for name in ("median", "lower", "upper")}
+            if row["network"] == "compact":
+                form = shares[row["form"]]
+                flat |= {f"faster_at_batch_{batch}": times for batch, times in form["faster"].items()}
+                flat |= {
+                    f"{kind}_share_at_batch_{batch}": value
+                    for batch, kinds in form["share"].items()
+                    for kind, value in kinds.items()
+                }
+            rows.append(flat)
+    return write_rows(rows)
+
+
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """Return a budget or a level with a column for each mean, deviation, lowest and highest value."""
     flat: dict[str, Any] = {}

@@ -18,6 +18,7 @@ from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, 
 from synevo.plan.examples import BUILT_IN_TASKS, CLASSIFICATION
 from synevo.plan.fields import Plan
 from synevo.report import family, outcomes, recipe, survival, variation
+from synevo.runs.documents import load_bench
 from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir
 
@@ -78,6 +79,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "variation": variation.vary([rows]),
         "layers": _layers(lineage, best),
         "compact": compact,
+        "bench": found.attempt("bench", lambda: load_bench(run, compact["generation"]) if compact else None),
         "machine": found.attempt("machine", run.load_machine, {}),
         "floor": _floor(lineage, plan),
         "cost": _cost(entries),

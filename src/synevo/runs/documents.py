@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synevo.errors import damaged
-from synevo.files.writing import canonical, hash_of, read, read_json
+from synevo.files.writing import canonical, hash_of, read, read_json, write_json
 from synevo.runs.rundir import RunDir
 
 _ENDING = ".json"
@@ -106,3 +106,29 @@ def _interface(about: Any) -> tuple[Any, ...]:
     listed = about.get("inputs", about.get("arguments"))
     dtypes = [one.get("dtype") for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else None
     return inputs.get("mean"), inputs.get("deviation"), about.get("classes"), dtypes
+
+
+def hash_of_compacted(run: RunDir, generation: int) -> str:
+    """Return the hash of the weights of a compacted network, which tells whether figures are of this one."""
+    hashes: dict[str, str] = read_json(run.compact_folder(generation) / "hashes.json")
+    return hashes["weights.safetensors"]
+
+
+def save_bench(run: RunDir, found: Mapping[str, Any]) -> Path:
+    """Write what `synevo bench` measured of a compacted network into its run, and return the path."""
+    path = run.path / "bench" / f"g{found['generation']:02d}.json"
+    write_json(path, found)
+    return path
+
+
+def load_bench(run: RunDir, generation: int) -> dict[str, Any] | None:
+    """Return what `synevo bench` measured of a compacted generation; None if nothing, or if it was compacted anew.
+
+    Raises:
+        RunError: if the file is damaged.
+    """
+    path = run.path / "bench" / f"g{generation:02d}.json"
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    return found if found.get("weights") == hash_of_compacted(run, generation) else None

@@ -7,6 +7,7 @@
     training/                 the training in progress (Orbax), removed when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
     exports/                  files for other software, each with its contract as JSON
+    bench/g07.json            a compacted network in every engine, if that was asked for
     report/                   index.html, report.json
     tensorboard/              an event file, if one was asked for
 
@@ -54,6 +55,7 @@ ARCHITECTURE_FORMAT = 2
 
 _WEIGHTS, _MASKS, _PREDICTIONS = "weights.safetensors", "masks.safetensors", "predictions.safetensors"
 _OWN = {"plan.toml", "machine.json", "lineage.jsonl", "individuals", "training", "compact", "report", "tensorboard"}
+_OWN |= {"bench"}
 """What a run writes for itself; exports/ is for others."""
 
 _COMPACTED = re.compile(r"\.?g(\d+)(?:\.before)?")

@@ -112,7 +112,8 @@ def open_form(
     """
     form = FORMS[name]
     if (missing := ENGINES[form.engine].missing) is not None:
-        raise ExportError(f"{form.title}: {missing}.", remedy="Choose another engine, or install it.")
+        title = ENGINES[form.engine].title
+        raise ExportError(f"{title} cannot be used: {missing}.", remedy="Choose another engine, or install it.")
     if form.format is None:
         return Opened(_in_jax(reloaded), None)
     require_format(reloaded, form.format)

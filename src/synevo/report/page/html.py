@@ -102,14 +102,24 @@ def render_comparison(comparison: Row) -> str:
 def _render(template: str, **context: Any) -> str:
     """Fill a template with the context, the style sheet, the script, and the functions that write numbers."""
     folder = resources.files("synevo.report.page") / "templates"
-    names = ("layout.html", "parts.html", "run.html", "comparison.html")
+    names = ("layout.html", "parts.html", "run.html", "bench.html", "comparison.html")
     loader = jinja2.DictLoader({name: (folder / name).read_text("utf-8") for name in names})
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
         name: getattr(numerals, name)
-        for name in ("percent", "ratio", "number", "whole", "hundredths", "duration", "size")
+        for name in (
+            "percent",
+            "ratio",
+            "number",
+            "whole",
+            "hundredths",
+            "duration",
+            "size",
+            "milliseconds",
+            "whole_percent",
+        )
     }
     environment.filters["label"] = label_of
     environment.filters["budget"] = lambda value, summary: scores.budget(value, summary["score"]["name"])

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from synevo.lineage.individuals import label_of
 from synevo.report import scores
-from synevo.report.numerals import duration, hundredths, number, percent, ratio, size, times, whole
+from synevo.report.numerals import duration, milliseconds, number, percent, ratio, size, times, whole
 from synevo.report.terminal.tables import BRIEF, Fitted, count, pair
 from synevo.report.variation import SHARES, SIBLINGS
 from synevo.report.verdict import best_of, engine, engines, outcome, reductions, speed_in_words, subject
@@ -80,7 +80,7 @@ def lineage_table(generations: list[Summary], best: int | None, score: str = sco
             ratio(row["cluster_efficiency"]),
             ratio(row["family_cluster_efficiency"]),
             count(row["multiply_adds"]),
-            hundredths((row["latency_ms"] or {}).get("1")),
+            milliseconds((row["latency_ms"] or {}).get("1")),
             duration(row["seconds"]),
             *([", ".join(label_of(parent) for parent in row["parents"])] if mated else []),
             style="bold" if is_best else ("" if row["within_budget"] and _lives_on(row) else "dim"),
@@ -134,14 +134,17 @@ def _compact_table(summary: Summary) -> Fitted:
     said = []
     for batch in compact["latency_ms"]["ancestor"]:
         rows = {name: compact["measures"]["latency_ms"][name][batch] for name in ("ancestor", "masked", "compact")}
-        cells = [
-            (f"{row['median']:.2f} ({row['lower']:.2f}–{row['upper']:.2f})", f"{row['median']:.2f}")
-            for row in rows.values()
-        ]
+        cells = [spread_of(row) for row in rows.values()]
         table.add(f"ms at batch {batch}", *cells, "")
         said.append(f"{speed_in_words(rows['ancestor'], rows['compact'])} at batch {batch}")
     table.caption = f"ms: median (quartiles) of {engine(summary)}: {', '.join(said)}.\n{_proven(compact['proof'])}"
     return table
+
+
+def spread_of(timing: Summary) -> tuple[str, str]:
+    """Return a timing in words: the median with its quartiles, and briefly the median alone."""
+    median, lower, upper = (milliseconds(timing[name]) for name in ("median", "lower", "upper"))
+    return f"{median} ({lower}–{upper})", median
 
 
 def _proven(proof: Summary) -> str:
