@@ -99,7 +99,7 @@ def test_an_engine_that_is_not_installed_is_refused_with_what_it_lacks(
     without(monkeypatch, "litert")
     done = CliRunner().invoke(app, ["compact", str(copied.path), "--engine", "litert"])
     assert done.exit_code == 2
-    assert "LiteRT cannot be used: no_such_package not installed: pip install 'synevo[tflite]'." in done.stderr
+    assert "LiteRT cannot be used: no_such_package not installed: pip install '.[tflite]'." in done.stderr
     assert "Traceback" not in done.stderr
 
 

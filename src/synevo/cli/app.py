@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from synevo.cli import deploying, evolving, guiding, looking, plans, stopping
+from synevo.cli import deploying, doctoring, evolving, guiding, looking, plans, stopping
 from synevo.cli.options import add_plan_options, without_plan_options
 from synevo.cli.screens import say, write_anything
 from synevo.errors import AdoptionError, SynevoError
@@ -38,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": looking.verify,
     "fields": plans.fields,
     "presets": plans.presets,
+    "doctor": doctoring.doctor,
     "guide": guiding.guide,
 }
 

@@ -40,10 +40,14 @@ def decoded(source: Source) -> Splits:
 
 def cache_file(source: Source) -> Path:
     """Return the path of the file for the images of a source; another `stamp` gives another path."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "synevo"
-    folder = Path(os.environ.get("SYNEVO_CACHE") or caches).expanduser() / "datasets"
     key = hash_of(os.fsencode(f"{CACHE_FORMAT}\n{source.stamp() if source.stamp else None}"))
-    return folder / f"{source.name.replace('/', '-').replace(':', '-')[:_LONGEST]}-{key[:20]}.arrays"
+    return folder() / f"{source.name.replace('/', '-').replace(':', '-')[:_LONGEST]}-{key[:20]}.arrays"
+
+
+def folder() -> Path:
+    """Return the folder of the cache."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "synevo"
+    return Path(os.environ.get("SYNEVO_CACHE") or caches).expanduser() / "datasets"
 
 
 def kept_on_disk(source: Source, splits: Splits) -> Splits:

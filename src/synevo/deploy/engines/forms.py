@@ -57,9 +57,7 @@ ENGINES: dict[str, Engine] = {
     "onnxruntime": Engine(
         "ONNX Runtime", "onnx", ("onnx", "onnxruntime"), "onnxruntime", "pip install --upgrade synevo"
     ),
-    "litert": Engine(
-        "LiteRT", "tflite", ("tensorflow", "ai_edge_litert"), "ai-edge-litert", "pip install 'synevo[tflite]'"
-    ),
+    "litert": Engine("LiteRT", "tflite", ("tensorflow", "ai_edge_litert"), "ai-edge-litert", "pip install '.[tflite]'"),
     "c": Engine("C", "c", threaded=False),
     "jax": Engine("JAX", "jax"),
 }
