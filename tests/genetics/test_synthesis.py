@@ -197,6 +197,58 @@ def test_a_cluster_lives_or_dies_whole(tiny: Specimen, kind: str) -> None:
         assert {True, False} == {fate for fates in clusters.values() for fate in fates}
 
 
+def filters_drawn(tiny: Specimen, multiple: int, seeds: int, keep: float = 0.6) -> dict[str, np.ndarray]:
+    """Which filters survive in each of many offspring [offspring, filters], where all their synapses do."""
+    weights = {name: np.asarray(tiny.network.parameters[name]) for name in CHANNELS}
+    parent = {name: np.ones(array.shape, bool) for name, array in weights.items()}
+    environment = Environment(keep, 1.0, "network", "network", multiple)
+    encoding = EncodingPlan(cluster="filter", cluster_sharpness=2.0)
+    drawn = [
+        synthesise(
+            keys.root(seed), tiny.wiring, Worth(weights), parent, encoding_plan=encoding, environment=environment
+        ).masks
+        for seed in range(seeds)
+    ]
+    return {
+        name: np.array([masks[name].any(axis=tuple(range(masks[name].ndim - 1))) for masks in drawn])
+        for name in list(CHANNELS)[:-1]
+    }
+
+
+@pytest.mark.parametrize("multiple", [2, 3])
+def test_filters_live_and_die_in_groups_of_like_strength_and_one_group_of_a_layer_stays(
+    tiny: Specimen, multiple: int
+) -> None:
+    found = filters_drawn(tiny, multiple, 60)
+    for name, filters in found.items():
+        strengths = oracle.encode_clusters(
+            oracle.Layer(
+                np.asarray(tiny.network.parameters[name], float),
+                np.ones(tiny.network.parameters[name].shape, bool),
+                CHANNELS[name],
+                "filter",
+            ),
+            truncation=1.0,
+            sharpness=2.0,
+            name="max",
+        )
+        ranked = sorted(range(filters.shape[1]), key=lambda place: -strengths[place,])
+        groups = [ranked[start : start + multiple] for start in range(0, len(ranked), multiple)]
+        assert filters[:, groups[0]].all()
+        for group in groups:
+            assert (filters[:, group] == filters[:, group[:1]]).all()
+        assert not filters[:, groups[-1]].all()
+
+
+def test_as_many_filters_survive_in_groups_as_without(tiny: Specimen) -> None:
+    """The share of the filters that may die which lives, over many offspring, is the environment's."""
+    drawn = filters_drawn(tiny, 2, 300)
+    mortal = np.concatenate([filters[:, ~filters.all(axis=0)] for filters in drawn.values()], axis=1)
+    share, groups = mortal.mean(), mortal.shape[1] / 2
+    assert mortal.shape[1] == (6 - 2) + (8 - 2) + (12 - 2)
+    assert abs(share - 0.6) < 5 * np.sqrt(0.6 * 0.4 / (300 * groups))
+
+
 @pytest.mark.parametrize("environment", [ENVIRONMENT, SHARED], ids=["layer", "network"])
 def test_an_offspring_holds_no_synapse_that_its_parent_does_not(
     tiny: Specimen, parent: Masks, environment: Environment

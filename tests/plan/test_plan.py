@@ -295,6 +295,8 @@ def test_a_mean_and_a_deviation_are_one_number_or_a_list_and_come_back_from_a_fi
         (["data.mean=123.675", "data.deviation=1"], "data.mean = 123.675: it is in units of pixels scaled to 0 … 1;"),
         (["data.mean=0.5", "data.deviation=58.4"], "data.deviation = 58.4: it is in units of pixels scaled to 0 … 1;"),
         (["data.mean=-0.1", "data.deviation=1"], "data.mean = -0.1: "),
+        (["environment.multiple=1,8"], "environment.multiple makes groups of filters: add --cluster filter"),
+        (["environment.multiple=0", "encoding.cluster=filter"], "environment.multiple = 0"),
         (["data.mean=grey", "data.deviation=1"], "data.mean = 'grey': "),
         (["data.mean=0", "data.deviation=1", "data.normalise=none"], "add --set data.normalise=scale"),
         (["data.mean=0", "data.deviation=1", "data.normalise=standardise"], "add --set data.normalise=scale"),

@@ -61,6 +61,26 @@ def select(probabilities: Sequence[Array], weights: Sequence[Array], expected: A
     return [part.reshape(p.shape) for part, p in zip(jnp.split(survival, ends), probabilities, strict=True)]
 
 
+def grouped(probabilities: Array, mortal: Array, multiple: int) -> tuple[Array, Array, Array]:
+    """Group the mortal clusters of a layer by `multiple`, those of like probability together, the likeliest first.
+
+    Returns the mean probability of each cluster's group, the place of the group's first member, which is drawn for all,
+    and which clusters are of the first group. Arrays are of one shape; places are those of the array when it is flat.
+    """
+    places, can = jnp.arange(mortal.size), mortal.ravel()
+    order = jnp.argsort(jnp.where(can, -probabilities.ravel(), jnp.inf), stable=True)
+    group = jnp.zeros_like(places).at[order].set(places // multiple)
+    first = jax.ops.segment_min(jnp.where(can, places, mortal.size), group, mortal.size)[group]
+    totals = jax.ops.segment_sum(jnp.where(can, probabilities.ravel(), 0), group, mortal.size)
+    members = jnp.maximum(jax.ops.segment_sum(can.astype(totals.dtype), group, mortal.size), 1)
+    mean = jnp.where(can, (totals / members)[group], probabilities.ravel())
+    return (
+        mean.reshape(mortal.shape),
+        jnp.where(can, first, places).reshape(mortal.shape),
+        (can & (group == 0)).reshape(mortal.shape),
+    )
+
+
 def _expected(factor: float, probabilities: Sequence[Array], weights: Sequence[Array]) -> Array:
     terms = [
         jnp.sum(jnp.where(p > 0, m * jnp.minimum(1, factor * jnp.where(p > 0, p, 1)), 0))

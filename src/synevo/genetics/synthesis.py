@@ -20,7 +20,7 @@ from jax import Array
 
 from synevo.genetics import encoding
 from synevo.genetics.clusters import clusters, ties, value_clusters
-from synevo.genetics.environment import select, soften
+from synevo.genetics.environment import grouped, select, soften
 from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.keys import derive
 from synevo.plan.fields import EncodingPlan, Environment, Scope
@@ -89,7 +89,8 @@ def synthesise(
 
     Arrays of synapses are by layer name and in the layers' shapes. The offspring's masks have the parent's shapes and
     are a subset of the parent's. If clusters were measured, filters that can never be removed survive. Filters of units
-    that the wiring keeps always survive.
+    that the wiring keeps always survive. If filters live and die in groups (`Environment.multiple`), at least one group
+    of each layer survives, or what it has of permanent ones.
     """
     kinds = [clusters(layer, encoding_plan.cluster) for layer in wiring.layers]
     tied = ties(wiring, encoding_plan.cluster)
@@ -122,7 +123,10 @@ def synthesise(
     with jax.enable_x64(True):
         keep = environment.keep_clusters, environment.keep_synapses
         scopes = environment.cluster_scope, environment.synapse_scope
-        sampled, expected = _sample(keys, layers, known, keep, layout=layout, plan=encoding_plan, scopes=scopes)
+        multiple = environment.multiple if encoding_plan.cluster == "filter" else 1
+        sampled, expected = _sample(
+            keys, layers, known, keep, layout=layout, plan=encoding_plan, scopes=scopes, multiple=multiple
+        )
         drawn = {
             layer.name: from_units(layer, np.asarray(mask), masks[layer.name].shape)
             for layer, mask in zip(wiring.layers, sampled, strict=True)
@@ -130,7 +134,7 @@ def synthesise(
         return Sample(drawn, float(expected))
 
 
-@partial(jax.jit, static_argnames=("layout", "plan", "scopes"))
+@partial(jax.jit, static_argnames=("layout", "plan", "scopes", "multiple"))
 def _sample(
     keys: tuple[Array, Array, Array],
     layers: list[_Layer],
@@ -140,6 +144,7 @@ def _sample(
     layout: _Layout,
     plan: EncodingPlan,
     scopes: tuple[Scope, Scope],
+    multiple: int,
 ) -> tuple[list[Array], Array]:
     """Sample masks [inputs, outputs, places] of every layer; also return the expected number of surviving synapses."""
     heredity = HEREDITIES[plan.heredity]
@@ -156,6 +161,13 @@ def _sample(
     mortal = [own & ~one for own, one in zip(living, spared, strict=True)]
     sharing = _scopes(len(known), scopes[0])
     of_clusters = _encode_clusters(gathered, [tie.gains for tie in known], mortal, sharing, plan, sharpen)
+    leaders: list[Array] | None = None
+    if multiple > 1:
+        herds = [grouped(p, can, multiple) for p, can in zip(of_clusters, mortal, strict=True)]
+        of_clusters, leaders = [mean for mean, _, _ in herds], [first for _, first, _ in herds]
+        stay = [best & ~one.any() for (_, _, best), one in zip(herds, spared, strict=True)]
+        spared = [one | kept for one, kept in zip(spared, stay, strict=True)]
+        mortal = [can & ~kept for can, kept in zip(mortal, stay, strict=True)]
     of_synapses = _encode_synapses(layers, _scopes(len(layers), scopes[1]), plan, sharpen)
 
     def spread(clusters: list[Array], number: int) -> Array:
@@ -169,8 +181,10 @@ def _sample(
         ones = [mortal[t].astype(jnp.float64) for t in members]
         survival = press([of_clusters[t] for t in members], ones, keep_clusters * _total(ones))
         for t, p in zip(members, survival, strict=True):
-            survive[t] = jnp.where(spared[t], 1.0, p)
+            survive[t] = jnp.where(spared[t], 1.0, p if leaders is None else p.ravel()[leaders[t]])
     drawn = _draw(keys[0], survive)
+    if leaders is not None:
+        drawn = [one.ravel()[first] for one, first in zip(drawn, leaders, strict=True)]
     live_on = [layer.alive.astype(jnp.float64) for layer in layers]
     for group in _scopes(len(layers), scopes[1]):
         members = [i for i in group if i not in layout.whole]

@@ -127,6 +127,7 @@ class Environment(NamedTuple):
     keep_synapses: float
     cluster_scope: Scope = "layer"
     synapse_scope: Scope = "layer"
+    multiple: int = 1
 
     def under(self, pressure: float) -> "Environment":
         """Return the environment that keeps k^pressure where this one keeps the share k."""
@@ -154,6 +155,9 @@ class EnvironmentPlan(Section):
     )
     synapse_scope: OneOrMany[Scope] = Field(
         "layer", description="one F_s for each layer, or one for all; or a list by generation"
+    )
+    multiple: OneOrMany[Count] = Field(
+        1, description="filters live or die in groups of so many, of like strength: 8 suits most hardware; or a list"
     )
 
     def of(self, generation: int) -> Environment:
@@ -279,6 +283,15 @@ class Plan(Section):
                 f"{self.evolution.population}: the parents are the best of one generation; "
                 f"make it as large with --population {self.evolution.parents}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_of_filters(self) -> "Plan":
+        groups = any(
+            self.environment.of(generation).multiple > 1 for generation in range(2, self.environment.changes + 2)
+        )
+        if groups and self.encoding.cluster != "filter":
+            raise ValueError("environment.multiple makes groups of filters: add --cluster filter")
         return self
 
     @model_validator(mode="after")
