@@ -1,5 +1,6 @@
 """Exports: every file is run by the software that it is for, and says what its source says, to any number of images."""
 
+import gzip
 import json
 import os
 import shutil
@@ -270,6 +271,34 @@ def test_an_exported_safetensors_file_loads_as_a_module_and_its_json_is_missed(
     (tmp_path / "net.safetensors.json").unlink()
     with pytest.raises(Exception, match="comes without its architecture"):
         load(tmp_path / "net.safetensors")
+
+
+def test_a_packed_file_loads_alike_and_says_what_dense_ones_take(finished: RunDir, tmp_path: Path) -> None:
+    shutil.copytree(finished.path, tmp_path / "run")
+    words = ["export", str(tmp_path / "run"), "--to", "safetensors", "--packed"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    file = tmp_path / "run/exports/g02.packed.safetensors"
+    contract = json.loads(file.with_name(f"{file.name}.json").read_text())
+    assert f"{file.stat().st_size:,} bytes;" in done.stdout
+    assert (
+        f"Dense it takes {contract['dense_bytes']:,} bytes, and {contract['dense_gzip_bytes']:,} gzipped."
+        in done.stdout
+    )
+    dense = safetensors.write(reload(finished.path))
+    assert contract["dense_bytes"] == len(dense)
+    assert contract["dense_gzip_bytes"] == len(gzip.compress(dense))
+    assert file.stat().st_size <= len(dense) + 128
+    own, packed = reload(finished.path), reload(file, ancestor="specimens:Pipeline")
+    assert all(np.array_equal(own.network.arrays[name], packed.network.arrays[name]) for name in own.network.arrays)
+    checked = CliRunner().invoke(app, ["verify", "--quick", str(tmp_path / "run")])
+    assert checked.exit_code == 0, checked.stdout
+
+
+def test_only_safetensors_are_packed(finished: RunDir) -> None:
+    done = CliRunner().invoke(app, ["export", str(finished.path), "--to", "onnx", "--packed"])
+    assert done.exit_code == 2
+    assert "--packed is for safetensors, not for onnx" in done.stderr
 
 
 def test_without_output_the_file_is_put_into_the_run(finished: RunDir, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save
 
 from synevo.errors import RunError
-from synevo.files.tensors import pack_masks, pack_tensors, unpack_masks, unpack_tensors
+from synevo.files.tensors import pack_living, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 
 FLOATS = ["float16", "float32", "float64", "bfloat16", "float4_e2m1fn", "float8_e3m4", "float8_e4m3", "float8_e5m2"]
 FLOATS += ["float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"]
@@ -36,6 +36,52 @@ def test_an_array_of_any_dtype_and_shape_comes_back_from_a_file(dtype: str, shap
     assert found["one/kernel"].shape == shape
     assert found["one/kernel"].tobytes() == array.tobytes()
     np.testing.assert_array_equal(found["b"], beside)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (9, 40)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3b11fnuz", "int32", "bool", "complex128"])
+def test_an_array_comes_back_from_a_packed_file_to_the_bit(dtype: str, shape: tuple[int, ...]) -> None:
+    sparse = of(dtype, shape)
+    sparse.reshape(-1)[::2] = 0
+    arrays = {"one/kernel": sparse, "dense": np.arange(1, 4, dtype=np.float32), "zero": np.array([0.0, -0.0] * 9)}
+    found = unpack_tensors(PATH, pack_living(arrays))
+    assert set(found) == set(arrays)
+    for name, array in arrays.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        assert found[name].tobytes() == array.tobytes()
+
+
+def test_a_packed_file_has_a_bit_an_element_and_the_living_ones() -> None:
+    sparse = np.zeros((80, 100), np.float32)
+    sparse.reshape(-1)[::40] = 1.5
+    content = pack_living({"a": sparse})
+    assert 8000 / 8 + 200 * 4 <= len(content) <= 8000 / 8 + 200 * 4 + 250
+    assert len(pack_tensors({"a": sparse})) > 4 * 8000
+    assert pack_living({"a": sparse, "b": sparse[:3]}) == pack_living({"a": sparse, "b": sparse[:3]})
+
+
+def packed(shape: list[int], bits: np.ndarray, values: np.ndarray) -> bytes:
+    said = json.dumps({"shapes": {"a": shape}, "dtypes": {}})
+    return bytes(save({"a": values, "a:living": bits}, metadata={"packed": said}))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        packed([2**40, 2**20], np.ones(1, np.uint8), np.ones(1, np.float32)),
+        packed([8], np.array([255], np.uint8), np.ones(7, np.float32)),
+        packed([-8], np.array([255], np.uint8), np.ones(8, np.float32)),
+        packed([8], np.array([-1], np.int8), np.ones(8, np.float32)),
+        packed([8], np.array([255], np.uint8), np.ones((8, 1), np.float32)),
+        save({"a": np.ones(8, np.float32)}, metadata={"packed": '{"shapes": {"a": [8]}, "dtypes": {}}'}),
+        save({"a": np.ones(8, np.float32)}, metadata={"packed": '{"shapes": {}}'}),
+        save({"a": np.ones(8, np.float32)}, metadata={"packed": "[1]"}),
+    ],
+    ids=["a bomb", "a value less", "below zero", "signed bits", "two axes", "no bits", "no dtypes", "a list"],
+)
+def test_a_packed_file_whose_parts_do_not_fit_is_damaged(content: bytes) -> None:
+    with pytest.raises(RunError, match="is damaged"):
+        unpack_tensors(PATH, content)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

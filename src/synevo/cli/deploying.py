@@ -110,6 +110,10 @@ def export(
         int | None,
         typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
+    packed: Annotated[
+        bool,
+        typer.Option("--packed", help="With --to safetensors: a bit a synapse, and the living values alone."),
+    ] = False,
     options: Options,
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -127,20 +131,28 @@ def export(
             f"There is no format {to!r}.{did_you_mean(to, FORMATS)}" if to else "No format was named.",
             remedy=f"Choose one with --to: {', '.join(FORMATS)}.",
         )
+    if packed and to != "safetensors":
+        raise PlanError(
+            f"--packed is for safetensors, not for {to}.", remedy="Add --to safetensors, or leave --packed out."
+        )
     target = latest() if run is None else RunDir(run)
     plan = change(target.load_plan(), options=options)
     number = best_compacted(target) if generation is None else generation
-    path = output or target.path / "exports" / f"g{number:02d}.{FORMATS[to].ending}"
+    ending = f"packed.{FORMATS[to].ending}" if packed else FORMATS[to].ending
+    path = output or target.path / "exports" / f"g{number:02d}.{ending}"
     reloaded = reload(target.path, generation=number, ancestor=ancestor)
     require_format(reloaded, to)  # before the data are read
     require_place(path)
-    done = deliver(reloaded, problem_of(plan), to, path)
+    done = deliver(reloaded, problem_of(plan), to, path, packed=packed)
+    beside = {name: done.contract[name] for name in ("dense_bytes", "dense_gzip_bytes") if name in done.contract}
     found = done.comparison
     if as_json:
         said = {"checked": False} if found is None else table(found, of_images=reloaded.of_images)
-        say(json.dumps({"file": str(path), "bytes": done.size, **said}, indent=2))
+        say(json.dumps({"file": str(path), "bytes": done.size, **beside, **said}, indent=2))
         return
     say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
+    if packed:
+        say(f"Dense it takes {beside['dense_bytes']:,} bytes, and {beside['dense_gzip_bytes']:,} gzipped.")
     if found is None:
         say("Not checked: this machine has no C compiler (cc). Install one and export again, or check it elsewhere.")
     elif reloaded.of_images:

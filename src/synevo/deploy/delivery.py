@@ -4,6 +4,7 @@ A file appears under its name only after it has given for real test examples wha
 describes its inputs, its outputs, and the result of the comparison.
 """
 
+import gzip
 import importlib
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -92,10 +93,11 @@ def require_format(reloaded: Reloaded, name: str) -> None:
         )
 
 
-def deliver(reloaded: Reloaded, problem: Problem, name: str, path: Path) -> Delivered:
+def deliver(reloaded: Reloaded, problem: Problem, name: str, path: Path, *, packed: bool = False) -> Delivered:
     """Write a network to `path` in the format `name`, and its description to `path`.json, after comparing it.
 
-    Sizes beside the number of examples are left free where the network's code and the format allow it.
+    A safetensors file may be `packed`; then the description says what it would take dense, and gzipped. Sizes beside
+    the number of examples are left free where the network's code and the format allow it.
     Without the compiler that a C file needs, there is no comparison.
 
     Raises:
@@ -110,24 +112,27 @@ def deliver(reloaded: Reloaded, problem: Problem, name: str, path: Path) -> Deli
     path.parent.mkdir(parents=True, exist_ok=True)
     if open_ended.free is not None:
         try:
-            return _deliver(open_ended, problem, name, module, path)
+            return _deliver(open_ended, problem, name, module, path, packed=packed)
         except ExportError:  # at the sizes of the training, there may be a way
             pass
-    return _deliver(replace(reloaded, free=None), problem, name, module, path)
+    return _deliver(replace(reloaded, free=None), problem, name, module, path, packed=packed)
 
 
-def _deliver(reloaded: Reloaded, problem: Problem, name: str, module: Any, path: Path) -> Delivered:
+def _deliver(reloaded: Reloaded, problem: Problem, name: str, module: Any, path: Path, *, packed: bool) -> Delivered:
     """Write a network and its description after comparing it, with the sizes that it has; errors as in `deliver`."""
     format_, task = FORMATS[name], problem.task
     coarse = format_.agreement < 1
     calibration = leaves_of(reloaded, task, first(problem.train, CALIBRATING)) if coarse else []
-    content = module.write(reloaded, *calibration)
+    content = module.write(reloaded, packed=True) if packed else module.write(reloaded, *calibration)
     contract = _contract(reloaded, format_, name, content)
     if coarse:
         contract["output"] |= module.describe(content)
         contract = seal(contract)
     if hasattr(module, "costs"):
         contract["costs"] = module.costs(content)
+    if packed:
+        dense = module.write(reloaded)
+        contract["dense_bytes"], contract["dense_gzip_bytes"] = len(dense), len(gzip.compress(dense, mtime=0))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         unproven = Path(scratch) / path.name
         write(unproven, content)

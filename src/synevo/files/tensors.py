@@ -1,9 +1,14 @@
 """Tensors in safetensors files; a boolean mask takes one bit an element.
 
 Reading a file executes no code from it. A file that cannot be read is reported as damaged.
+
+An array of many zeros can be packed: `name:living` has one bit an element, `name` the elements whose bit is set, in
+their order, and the metadata entry `packed` the shapes. Elements that are zero in every bit are left out, so that what
+is read is what was written.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +22,12 @@ from synevo.errors import damaged
 
 Tensors = dict[str, NDArray[Any]]
 
-_DTYPES = "dtypes"
+_DTYPES, _PACKED = "dtypes", "packed"
+
+_LIVING = ":living"
+
+_ENTRY = 128
+"""The bytes that a packed array adds to the header of a file, about."""
 
 _NATIVE: dict[str, Any] = {
     "BOOL": np.bool_,
@@ -57,15 +67,55 @@ def pack_tensors(tensors: Tensors) -> bytes:
     return bytes(save(stored, metadata={_DTYPES: json.dumps(foreign)} if foreign else None))
 
 
+def pack_living(tensors: Tensors) -> bytes:
+    """Return the content of a safetensors file with these arrays, packed where that takes less room.
+
+    All that is said about them is in one metadata entry, because safetensors writes several in a random order.
+    """
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    foreign = {name: arrays[name].dtype.name for name in sorted(arrays) if arrays[name].dtype.name not in _WRITTEN}
+    shapes: dict[str, list[int]] = {}
+    stored: Tensors = {}
+    for name, array in arrays.items():
+        flat = array.reshape(-1)
+        living = flat[:, None].view(np.uint8).any(axis=1) if flat.size else np.zeros(0, bool)
+        if _ENTRY + -(-flat.size // 8) + living.sum() * flat.itemsize < array.nbytes:
+            shapes[name], flat = list(array.shape), flat[living]
+            stored[name + _LIVING] = np.packbits(living)
+        kept = flat if name in shapes else array
+        stored[name] = kept[..., None].view(np.uint8) if name in foreign else kept
+    return bytes(save(stored, metadata={_PACKED: json.dumps({"shapes": shapes, _DTYPES: foreign})}))
+
+
+def _unpacked(stored: Tensors, shapes: dict[str, list[int]]) -> Tensors:
+    """Return arrays with zeros where they were left out; KeyError or ValueError where the parts do not fit."""
+    found = {name: array for name, array in stored.items() if name.removesuffix(_LIVING) not in shapes}
+    for name, shape in shapes.items():
+        bits, values = stored[name + _LIVING], stored[name]
+        size = math.prod(shape)
+        if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),) or values.ndim != 1:
+            raise ValueError(f"the packed parts of {name} do not fit its shape {shape}")
+        living = np.unpackbits(bits, count=size).astype(bool)
+        if living.sum() != len(values):
+            raise ValueError(f"{name} has {len(values)} values for {living.sum()} places")
+        whole = np.zeros(size, values.dtype)
+        whole[living] = values
+        found[name] = whole.reshape(shape)
+    return found
+
+
 def unpack_tensors(path: Path, content: bytes) -> Tensors:
-    """Return the arrays in a safetensors `content`.
+    """Return the arrays in a safetensors `content`, also those that are packed.
 
     Raises:
         RunError: if the content is no safetensors file; `path` is named in the message.
     """
     try:
-        foreign = json.loads(metadata_of(content).get(_DTYPES, "{}"))
-        return {name: _array(foreign.get(name), **one) for name, one in deserialize(content)}  # type: ignore[no-untyped-call]
+        metadata = metadata_of(content)
+        packed = json.loads(metadata.get(_PACKED, "{}"))
+        foreign = packed[_DTYPES] if packed else json.loads(metadata.get(_DTYPES, "{}"))
+        stored = {name: _array(foreign.get(name), **one) for name, one in deserialize(content)}  # type: ignore[no-untyped-call]
+        return _unpacked(stored, packed["shapes"]) if packed else stored
     except (SafetensorError, TypeError, AttributeError, KeyError, ValueError) as error:
         raise damaged(path, str(error)) from None
 

@@ -1,4 +1,7 @@
-"""safetensors holds the weights alone; the architecture is in the JSON beside them, and `synevo.load` reads both."""
+"""safetensors holds the weights alone; the architecture is in the JSON beside them, and `synevo.load` reads both.
+
+A packed file has a bit a synapse and the living values (`synevo.files.tensors`); `synevo.load` reads it, too.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +13,13 @@ import numpy as np
 
 from synevo.deploy.interface import answers
 from synevo.deploy.reload import Ancestor, Reloaded, reload
-from synevo.files.tensors import pack_tensors
+from synevo.files.tensors import pack_living, pack_tensors
 
 
-def write(reloaded: Reloaded) -> bytes:
-    """Return the content of a safetensors file with the network's arrays by name."""
-    return pack_tensors({name: np.asarray(array) for name, array in reloaded.network.arrays.items()})
+def write(reloaded: Reloaded, *, packed: bool = False) -> bytes:
+    """Return the content of a safetensors file with the network's arrays by name, dense or packed."""
+    arrays = {name: np.asarray(array) for name, array in reloaded.network.arrays.items()}
+    return pack_living(arrays) if packed else pack_tensors(arrays)
 
 
 def open_file(path: Path, ancestor: Ancestor | None = None) -> Callable[..., Any]:
