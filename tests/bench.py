@@ -22,16 +22,19 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_formats import bench_at_equal_accuracy, bench_formats
+from bench_formats import bench_at_equal_accuracy
 from flax import nnx
+from rich.console import Console
 
 from synevo import keys
 from synevo.data.datasets import Dataset
+from synevo.deploy.engines.bench import bench
 from synevo.genetics import synthesis
 from synevo.genetics.heredity import by_size
 from synevo.genetics.organism import Organism, Species
 from synevo.model.network import build
 from synevo.plan.fields import EncodingPlan, Environment, TrainingPlan
+from synevo.report.terminal.bench import bench_table
 from synevo.runs import measuring, organisms
 from synevo.runs.measuring import Timing, describe
 from synevo.runs.rundir import RunDir
@@ -59,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(options.run[0]) if options.run else evolve_demo(Path(folder) / "demo")
         bench_training(run)
-        bench_formats(run)
+        Console(width=160).print(bench_table(bench(run, threads=1, rounds=50)))
     bench_synthesis()
 
 

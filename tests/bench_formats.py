@@ -1,8 +1,7 @@
-"""How much of the saved multiply-adds becomes time where networks run: JAX, StableHLO and ONNX Runtime.
+"""What several lineages of one ancestor reach within a budget, side by side where networks run.
 
-Part of `bench.py`. The ancestor and the best generation of a run are written in each format, opened again, and take
-turns on the same images; the ratio of times stands beside the ratio of multiply-adds. Or, at equal accuracy, what
-several lineages of one ancestor reach within a budget.
+Part of `bench.py`; `synevo bench` measures one run in every form. Each network is written, opened again, and takes
+turns with the others on the same images.
 """
 
 import importlib
@@ -23,38 +22,6 @@ from synevo.runs.rundir import RunDir
 
 BATCHES = (1, 256)
 ROUNDS = 50
-FORMATS = {"StableHLO": "stablehlo", "ONNX Runtime": "onnx", "TFLite": "tflite"}
-
-
-def bench_formats(run: RunDir) -> None:
-    """Latency of the ancestor and the best generation in every format that is installed, at each batch size."""
-    context = organisms.prepare(plan := run.load_plan())
-    assert context.dataset is not None, "only images are timed"
-    best = run.load_lineage().best(plan.evolution.max_drop)
-    assert best is not None, "the run has no ancestor yet"
-    networks = {"ancestor": reloaded(run, context, 1), "compact": reloaded(run, context, best.generation)}
-    costs = [sum(layer["multiply_adds"] for layer in one.architecture["layers"]) for one in networks.values()]
-    print(f"\nRunning, {run.name}, generation {best.generation} beside its ancestor: {costs[0] / costs[1]:.1f} times")
-    print(f"  fewer multiply-adds; 3 rounds of warm-up, {ROUNDS} counted, in turns")
-    runners = {"JAX": {name: in_jax(one) for name, one in networks.items()}}
-    with tempfile.TemporaryDirectory() as folder:
-        for title, name in FORMATS.items():
-            try:
-                module = importlib.import_module(f"synevo.deploy.formats.{name}")
-            except ImportError as error:
-                print(f"  {title}: {error.name} is not installed")
-                continue
-            runners[title] = {who: opened(module, one, Path(folder) / f"{who}.{name}") for who, one in networks.items()}
-    for batch in BATCHES:
-        pixels = np.resize(context.dataset.test.pixels, (batch, *context.dataset.shape))
-        for title, pair in runners.items():
-            calls = {who: partial(runner, pixels) for who, runner in pair.items()}
-            timings = measuring.race(calls, rounds=ROUNDS)
-            ratio = timings["ancestor"].median / timings["compact"].median
-            print(
-                f"  {title:14s} batch {batch:3d}: ancestor {spread(timings['ancestor'])}, "
-                f"compact {spread(timings['compact'])} ms: {ratio:.1f} times faster"
-            )
 
 
 def bench_at_equal_accuracy(runs: list[RunDir], max_drop: float) -> None:

@@ -49,7 +49,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     synevo(*START, where=home)
     synevo("evolve", where=home)
-    synevo("compact", where=home)
+    synevo("compact", "--round-to", "none", where=home)
     return home
 
 

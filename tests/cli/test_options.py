@@ -23,9 +23,9 @@ NAMES = {
             "--parents",
         ),
         *("--adaptive", "--constant", "--target-synapses", "--target-macs", "--target-kb", "--target-latency"),
-        *("--heredity", "--data-dir"),
+        *("--heredity", "--data-dir", "--engine"),
     },
-    "compact": {"--data-dir"},
+    "compact": {"--data-dir", "--engine", "--round-to"},
     "export": {"--data-dir"},
 }
 """The options that these commands had before they were fields of the plan."""

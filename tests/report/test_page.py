@@ -135,7 +135,7 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (REAL / "mnist").is_dir():
         pytest.skip("TFDS_DATA_DIR names no folder that holds mnist")
     home = tmp_path_factory.mktemp("mnist")
-    commands = [START, ["evolve", "run"], ["compact", "run"], ["report", "run", "--html"]]
+    commands = [START, ["evolve", "run"], ["compact", "run", "--round-to", "none"], ["report", "run", "--html"]]
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-c", IN_TURN],

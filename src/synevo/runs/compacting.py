@@ -31,7 +31,7 @@ from synevo.wiring.cutting import round_up
 WIDTHS = (1, 4, 8, 16)
 """The multiples that are tried for the width of each layer."""
 
-CLEARLY = 0.97
+CLEARLY = 0.95
 """The share of the time without padding below which padding is worth it: less is noise, and padding takes room."""
 
 TRIED = 30
