@@ -94,6 +94,13 @@ def test_the_bench_is_kept_shown_on_the_page_and_gone_with_the_network(
     (table,) = (part.partition("</table>")[0] for part in page.split('<table id="bench">')[1:])
     assert table.count("<tr>") == 1 + len(found["rows"])
     again = RunDir(tmp_path / "run")
+    kept = again.path / "bench/g02.json"
+    whole = kept.read_text()
+    kept.write_text(whole.replace('"median"', '"mean"', 1))
+    damaged = json.loads(CliRunner().invoke(app, words).stdout)["summaries"][0]
+    assert damaged["bench"] is None
+    assert [gap["part"] for gap in damaged["missing"]] == ["bench"]
+    kept.write_text(whole)
     compacting.compact(again, again.load_plan(), round_to=8)
     assert load_bench(again, 2) is None
     page = CliRunner().invoke(app, ["report", str(again.path), "--output", str(tmp_path / "after")])

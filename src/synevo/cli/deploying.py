@@ -156,9 +156,9 @@ def export(
     if found is None:
         say("Not checked: this machine has no C compiler (cc). Install one and export again, or check it elsewhere.")
     elif reloaded.of_images:
-        _say_of_images(found)
+        _say_of_images(found, to)
     else:
-        _say_of_arrays(done.contract, found)
+        _say_of_arrays(done.contract, found, to)
 
 
 def bench(
@@ -234,20 +234,18 @@ def _forms(text: str | None) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def _say_of_images(found: Any) -> None:
+def _say_of_images(found: Any, to: str) -> None:
     agreement = found.top1_agreement or 0.0
     say(
         f"On {found.examples:,} test images its logits differ from the source's by at most "
         f"{found.worst.max_difference:.1e} (largest {found.worst.largest:.1f}); top-1 agreement "
         f"{100 * agreement:.2f} %."
     )
-    say(
-        f"It classifies {100 * found.score:.2f} % of them right (its source {100 * found.source_score:.2f} %), "
-        f"{_times(found)}."
-    )
+    say(f"It classifies {100 * found.score:.2f} % of them right (its source {100 * found.source_score:.2f} %).")
+    say(_times(found, to))
 
 
-def _say_of_arrays(contract: Mapping[str, Any], found: Any) -> None:
+def _say_of_arrays(contract: Mapping[str, Any], found: Any, to: str) -> None:
     for verb, part in (("takes", "inputs"), ("gives", "outputs")):
         leaves = [f"{one['name']} {one['dtype']} [{', '.join(map(str, one['shape']))}]" for one in contract[part]]
         say(f"It {verb} {'; '.join(leaves)}.")
@@ -263,11 +261,16 @@ def _say_of_arrays(contract: Mapping[str, Any], found: Any) -> None:
         scores.write(value, found.score_name) + scores.unit(found.score_name)
         for value in (found.score, found.source_score)
     ]
-    say(f"Its {found.score_name} is {said[0]} (its source {said[1]}; {found.better} is better), {_times(found)}.")
+    say(f"Its {found.score_name} is {said[0]} (its source {said[1]}; {found.better} is better).")
+    say(_times(found, to))
 
 
-def _times(found: Any) -> str:
-    return f"and takes {found.latency_ms:.3f} ms at batch 1 (its source in JAX {found.source_latency_ms:.3f} ms)"
+def _times(found: Any, to: str) -> str:
+    from synevo.deploy.engines.forms import ENGINES, FORMS
+
+    engine = ENGINES[FORMS[to].engine if to in FORMS else "jax"].title
+    took, source = f"{found.latency_ms:.3f} ms at batch 1 in {engine}", f"{found.source_latency_ms:.3f} ms"
+    return f"It takes {took} (its source in JAX {source})."
 
 
 def _named(classes: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from synevo.errors import damaged
 from synevo.files.writing import canonical, hash_of, read, read_json, write_json
@@ -48,6 +48,63 @@ class _Machine(BaseModel):
     threads: int | None = None
     xla_flags: str = ""
     data: _Data | None = None
+
+
+class _Timing(BaseModel):
+    """A timing in milliseconds."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+class _BenchRow(BaseModel):
+    """A form of one network in what `synevo bench` measured."""
+
+    form: str
+    title: str
+    network: str
+    engine: str
+    threads: int | None
+    bytes: int | None
+    score: float
+    max_difference: float
+    living_multiply_adds: int
+    stored_multiply_adds: int
+    latency_ms: dict[str, _Timing]
+
+
+class _BenchForm(BaseModel):
+    """What became of the saving in a form, by batch."""
+
+    form: str
+    faster: dict[str, float]
+    share: dict[str, dict[str, float | None]]
+
+
+class _BenchLeftOut(BaseModel):
+    """A form that was left out."""
+
+    title: str
+    network: str
+    reason: str
+
+
+class _Bench(BaseModel):
+    """What a report shows of the file that `synevo bench` keeps."""
+
+    weights: str
+    batches: tuple[int, ...]
+    rows: tuple[_BenchRow, ...]
+    forms: tuple[_BenchForm, ...]
+    left_out: tuple[_BenchLeftOut, ...]
+
+    @model_validator(mode="after")
+    def _every_batch_is_timed(self) -> "_Bench":
+        batches, forms = set(map(str, self.batches)), {one.form for one in self.forms}
+        if any(set(row.latency_ms) != batches or row.form not in forms for row in self.rows):
+            raise ValueError("a row lacks the times of a batch, or its form")
+        return self
 
 
 def require_machine(run: RunDir) -> None:
@@ -130,5 +187,10 @@ def load_bench(run: RunDir, generation: int) -> dict[str, Any] | None:
     path = run.path / "bench" / f"g{generation:02d}.json"
     if not path.is_file():
         return None
-    found = read_json(path)
-    return found if found.get("weights") == hash_of_compacted(run, generation) else None
+    found: dict[str, Any] = read_json(path)
+    try:
+        weights = _Bench.model_validate(found).weights
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise damaged(path, f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+    return found if weights == hash_of_compacted(run, generation) else None

@@ -144,11 +144,12 @@ def about(name: str, threads: int) -> dict[str, Any]:
     engine = ENGINES[name]
     used = threads if engine.threaded else 1
     counted = f"{used} thread{'s' if used > 1 else ''}"
-    return {"name": name, "words": f"{engine.title} {version_of(name)}, {counted}", "threads": used}
+    words = " ".join(filter(None, (engine.title, version_of(name))))
+    return {"name": name, "words": f"{words}, {counted}", "threads": used}
 
 
 def version_of(name: str) -> str:
-    """Return the version of an engine; for C that of the compiler, and its flags."""
+    """Return the version of an engine, "" if it is unknown; for C that of the compiler, and its flags."""
     if name == "c":
         return f"({COMPILER} {_compiler_version()}, {' '.join(flag for flag in FLAGS if flag.startswith('-O'))})"
     try:
