@@ -32,7 +32,7 @@ WIDTHS = (1, 4, 8, 16)
 """The multiples that are tried for the width of each layer."""
 
 CLEARLY = 0.95
-"""The share of the time without padding below which padding is worth it: less is noise, and padding takes room."""
+"""The share of a time below which another is clearly less: more is noise, and padding takes room."""
 
 TRIED = 30
 """The rounds of timing in which widths are tried."""
@@ -99,7 +99,8 @@ def rounded(organism: Organism, multiple: int) -> Organism:
 def fastest(context: Context, organism: Organism, stopwatch: Stopwatch) -> tuple[int, list[dict[str, Any]]]:
     """Return the multiple in `WIDTHS` with which an organism runs fastest, and the times of each that was tried.
 
-    Times are compared by their geometric mean over the sizes of batches. One is left out where it changes nothing.
+    Times are compared by their geometric mean over the sizes of batches; of those that take about as long as the
+    fastest, it is the smallest. One is left out where it changes nothing.
     """
     padded: dict[int, Organism] = {}
     for multiple in WIDTHS:
@@ -114,7 +115,7 @@ def fastest(context: Context, organism: Organism, stopwatch: Stopwatch) -> tuple
         multiple: prod(times[str(multiple)].median / times["1"].median for times in found.values()) ** (1 / len(found))
         for multiple in padded
     }
-    best = min(shares, key=lambda multiple: shares[multiple])
+    best = min(multiple for multiple, share in shares.items() if CLEARLY * share <= min(shares.values()))
     tried = [
         {
             "round_to": multiple,
@@ -123,7 +124,7 @@ def fastest(context: Context, organism: Organism, stopwatch: Stopwatch) -> tuple
         }
         for multiple in padded
     ]
-    return best if shares[best] <= CLEARLY else 1, tried
+    return best, tried
 
 
 def _check_removed(run: RunDir, organism: Organism, generation: int, *, asked: bool) -> None:
