@@ -19,7 +19,7 @@ from synevo.runs.rundir import RunDir
 
 pytestmark = pytest.mark.slow
 
-FORMS = "jax,stablehlo,onnx,onnx-int8,c"
+FORMS = "jax,onnx,onnx-int8,c"
 
 
 @pytest.fixture(scope="module")

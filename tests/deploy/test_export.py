@@ -152,6 +152,7 @@ def test_an_onnx_file_turns_the_axes_of_a_convolutional_network_once_each_way() 
     assert operations.count("Transpose") == 2
     assert operations.count("MaxPool") == 1
     assert operations.count("AveragePool") == 2
+    assert operations.count("Relu") == 4
     (given,) = model.graph.input
     assert given.name == "pixels"
     assert given.type.tensor_type.shape.dim[0].dim_param == "n"
@@ -236,6 +237,19 @@ def test_whole_numbers_classify_as_floats_do(name: str, finished: RunDir, data: 
     output = json.loads((tmp_path / "a.tflite.json").read_text())["output"]
     assert output["dtype"] == "int8"
     assert output["scale"] == interpreter.get_output_details()[0]["quantization"][0]
+
+
+def test_whole_numbers_in_onnx_classify_as_floats_do(finished: RunDir, data: Problem, tmp_path: Path) -> None:
+    import onnx as onnx_library
+
+    done = delivery.deliver(reload(finished.path), data, "onnx-int8", tmp_path / "a.onnx")
+    assert done.comparison is not None
+    assert done.comparison.examples == len(data.test)
+    assert done.comparison.top1_agreement >= 0.95
+    graph = onnx_library.load(tmp_path / "a.onnx").graph
+    whole = [array for array in graph.initializer if array.data_type == onnx_library.TensorProto.INT8]
+    assert len(whole) >= sum(name.endswith("kernel") for name in reload(finished.path).network.arrays)
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in graph.node}
 
 
 # The command

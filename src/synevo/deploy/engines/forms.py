@@ -92,7 +92,10 @@ FORMS: dict[str, Form] = {
 
 @dataclass(frozen=True)
 class Opened:
-    """A form of a network that its engine runs, from the arrays that a file takes; `size` is that of its file."""
+    """A form of a network that its engine runs, from the arrays that a file takes.
+
+    `size` is that of its file in bytes; of a C file, that of the compiled library.
+    """
 
     run: Runner
     size: int | None
@@ -122,7 +125,8 @@ def open_form(
         with tempfile.TemporaryDirectory(prefix="synevo-engine-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / f"network.{FORMATS[form.format].ending}"
             path.write_bytes(content)
-            return Opened(module.open_file(path, **told), len(content))
+            run = module.open_file(path, **told)
+            return Opened(run, getattr(run, "size", len(content)))
     except SynevoError:
         raise
     except Exception as error:  # whatever the software of the format raises

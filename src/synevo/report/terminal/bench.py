@@ -15,7 +15,7 @@ Bench = dict[str, Any]
 CAPTION = (
     "ms: median (quartiles), all networks in turns. ×: times faster than the ancestor in this form. Became time: share "
     "of the saved multiply-adds, of stored arrays and of living synapses, by which the time fell. Difference: the "
-    "largest of an output from the same network in JAX. Bytes: of the file; of C, the source."
+    "largest of an output from the same network in JAX. Bytes: of the file; of C, the compiled library."
 )
 
 
@@ -25,21 +25,19 @@ def bench_table(found: Bench) -> RenderableType:
     by = f" at batch {' / '.join(batches)}"
     table = Fitted(
         (
-            *("form", "network", "bytes", f"test{scores.unit(score)}", "difference"),
+            *("form: network", "bytes", f"test{scores.unit(score)}", "difference"),
             *(f"ms at batch {batch}" for batch in batches),
             *("threads", "living", "stored", "×", "stored became time", "living became time"),
         ),
-        names={"form"},
-        gives_up=(BRIEF, "threads", "difference", "bytes", "living"),
+        names={"form: network"},
+        gives_up=(BRIEF, "threads", "difference", "bytes", "living", "stored", "living became time"),
         title=f"{found['run']}, generation {found['generation']}: multiply-adds and time{by}",
         caption=CAPTION,
     )
     last = {row["form"]: place for place, row in enumerate(found["rows"])}
-    shown = ""
     for place, row in enumerate(found["rows"]):
         table.add(
-            "" if row["title"] == shown else row["title"],
-            row["network"],
+            f"{row['title']}: {row['network']}",
             size(row["bytes"]),
             scores.write(row["score"], score),
             f"{row['max_difference']:.1e}",
@@ -50,7 +48,6 @@ def bench_table(found: Bench) -> RenderableType:
             *(_became(found, row, batches) if row["network"] == "compact" else ("", "", "")),
             style="bold" if row["network"] == "compact" else "",
         )
-        shown = row["title"]
         if place == last[row["form"]]:
             table.rule()
     engines = "; ".join(dict.fromkeys(row["engine"] for row in found["rows"]))

@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,29 @@ from synevo.errors import ExportError
 COMPILER = "cc"
 FLAGS = ("-std=c99", "-O2")
 
-Runner = Callable[[NDArray[np.uint8]], NDArray[Any]]
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled network: a function from pixels [n, height, width, channels] to logits [n, classes].
+
+    `size` is that of the shared library in bytes.
+    """
+
+    function: Any
+    outputs: int
+    size: int
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the logits, one image a call of the function."""
+        pixels = np.ascontiguousarray(pixels)
+        logits = np.empty((len(pixels), self.outputs), np.float32)
+        given, wanted = pixels.ctypes.data, logits.ctypes.data
+        for image in range(len(pixels)):
+            self.function(given + image * pixels.strides[0], wanted + image * logits.strides[0])
+        return logits
 
 
-def open_file(path: Path, flags: Sequence[str] = FLAGS) -> Runner | None:
+def open_file(path: Path, flags: Sequence[str] = FLAGS) -> Compiled | None:
     """Return the network in a C file, as a function from pixels [n, height, width, channels] to logits [n, classes].
 
     It is compiled to a shared library in a temporary folder. Without a compiler on this machine, return None.
@@ -41,18 +61,9 @@ def open_file(path: Path, flags: Sequence[str] = FLAGS) -> Runner | None:
                 f"The C compiler does not accept {path.name}: {said}",
                 remedy="Export to another format, such as onnx, and please report the model.",
             )
-        function = getattr(ctypes.CDLL(str(library)), name)
+        function, size = getattr(ctypes.CDLL(str(library)), name), library.stat().st_size
     function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
-
-    def run(pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        pixels = np.ascontiguousarray(pixels)
-        logits = np.empty((len(pixels), outputs), np.float32)
-        given, wanted = pixels.ctypes.data, logits.ctypes.data
-        for image in range(len(pixels)):
-            function(given + image * pixels.strides[0], wanted + image * logits.strides[0])
-        return logits
-
-    return run
+    return Compiled(function, outputs, size)
 
 
 def costs(content: bytes) -> dict[str, int]:
