@@ -92,7 +92,7 @@ def __getattr__(name: str) -> Any:
 
 def _prepare_jax() -> None:
     """Set the environment of JAX before it is imported: quiet logs, and a cache of compiled programs."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors arrive as exceptions
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     with contextlib.suppress(RuntimeError):  # a user without a home directory has no cache
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synevo" / "xla"
