@@ -85,9 +85,11 @@ def prepare(plan: Plan, ancestor: str | None = None) -> Context:
     dataset, described = _read(plan)
     problem = _problem(plan, dataset, described)
     if dataset is not None:
-        make = partial(make, dataset.shape, len(dataset.classes))
+        make = ancestors.taking(make, dataset.shape, len(dataset.classes))
     elif described is not None:
-        make = partial(make, described.shape, described.outputs)
+        make = ancestors.taking(make, described.shape, described.outputs)
+    else:
+        make = ancestors.taking(make)
     allowance(plan.evolution.max_drop, 1.0, problem.task.name)  # a budget that does not suit the score is refused
     batch = first(problem.train, 2)
     _check_moved(plan, batch)
