@@ -30,6 +30,7 @@ from synevo.tasks.task import Problem
 from synevo.training.evaluation import evaluate
 from synevo.training.fit import State
 from synevo.training.keep_dead import keep_dead
+from synevo.training.teaching import Lessons
 from synevo.wiring import cutting
 from synevo.wiring.signal import trim
 from synevo.wiring.units import PERMANENT
@@ -88,7 +89,7 @@ class Life:
                 digits,
                 plan,
                 Conception(generation, number, pressure),
-                inheritance or FromAncestor(digits.train),
+                inheritance or FromAncestor(Lessons(digits.train)),
                 spent=spent,
                 resume=resume,
             )
@@ -619,7 +620,7 @@ def test_in_memory_too_the_best_of_a_generation_are_the_parents_of_the_next(
         assert birth.individual.parents == tuple(parents)
         conception = Conception(3, birth.individual.number, 1.0)
         alone = evolution.offspring(
-            keys.root(SEED), parents, digits, plan, conception, FromAncestor(digits.train), spent=2
+            keys.root(SEED), parents, digits, plan, conception, FromAncestor(Lessons(digits.train)), spent=2
         )
         assert same(next(event for event in alone if isinstance(event, Birth)).organism, birth.organism)
 

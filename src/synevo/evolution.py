@@ -31,13 +31,10 @@ from synevo.lineage.course import Conception, choose_parents, next_conception
 from synevo.lineage.individuals import Individual, Scores
 from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
-from synevo.tasks.classification import moved
-from synevo.tasks.distillation import distilled
-from synevo.tasks.task import Examples, Problem, Task, at_once, first
+from synevo.tasks.task import Problem, at_once, first
 from synevo.training.evaluation import evaluate
 from synevo.training.fit import State, fit, start
-from synevo.training.own import augmented
-from synevo.training.teaching import taught_by
+from synevo.training.teaching import Lessons, as_trained, taught_by
 from synevo.wiring.cutting import uncut_arrays
 
 PROVEN = 128
@@ -51,11 +48,11 @@ PAUSE = 100
 class FromAncestor:
     """The data of the ancestor that every offspring uses beside its genes, where the plan asks for it.
 
-    `train` are the training examples, with the ancestor's answers where the plan distils. `rewound` is the ancestor's
+    `lessons` are the training examples, with the ancestor's answers where the plan distils. `rewound` is the ancestor's
     network after an early epoch.
     """
 
-    train: Examples
+    lessons: Lessons
     rewound: Network | None = None
 
 
@@ -126,18 +123,16 @@ def from_ancestor(key: Array, grown: Organism, problem: Problem, plan: Plan) -> 
 
     To rewind, the first epochs of the ancestor are trained again, equal to the bit; its last epoch needs no training.
     """
-    train = problem.train
-    if plan.training.distillation:
-        train = taught_by(grown.network, problem.task, train)
+    lessons = taught_by(grown.network, problem.task, problem.train, plan.training)
     if plan.evolution.rewind is None:
-        return FromAncestor(train)
+        return FromAncestor(lessons)
     if plan.evolution.rewind == plan.ancestor_training.epochs:
-        return FromAncestor(train, grown.network)
+        return FromAncestor(lessons, grown.network)
     rewound = grown.species.template
     if plan.evolution.rewind:
         events = (event for event in trained_ancestor(key, grown.species, problem, plan) if isinstance(event, Training))
         rewound = next(event.state.network for event in events if event.state.epoch == plan.evolution.rewind)
-    return FromAncestor(train, rewound)
+    return FromAncestor(lessons, rewound)
 
 
 def offspring(
@@ -178,7 +173,7 @@ def offspring(
         ),
     )
     training = scaled(plan.training, child.efficiency, spent=0 if heredity.inherited else spent)
-    growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.train)
+    growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.lessons)
     yield from _grow(own_key, child, growing, resume=resume)
 
 
@@ -294,13 +289,13 @@ class _Growing:
     training: TrainingPlan
     retries: int
     parents: tuple[str, ...] = ()
-    train: Examples | None = None
+    lessons: Lessons | None = None
 
 
 def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumption | None) -> Iterator[Event]:
     """Train an individual; if that diverges, try again with a quarter of the learning rate, up to `retries` times."""
     conception, task = growing.conception, growing.problem.task
-    living, examples = organism.living, growing.train or growing.problem.train
+    examples, teacher = growing.lessons or Lessons(growing.problem.train)
     reason = ""
     begun = resume.attempt if resume else 0
     for attempt in range(begun, max(begun, growing.retries) + 1):
@@ -310,9 +305,10 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
         if resume is not None and resume.attempt == attempt:
             state = _resumed(state, resume, conception)
         try:
-            seen = _as_trained(task, gentler)
-            own_key = derive(key, "training", attempt)
-            for after in fit(own_key, state, seen, examples, gentler, masks=living, pause=PAUSE):
+            seen, own_key = as_trained(task, gentler), derive(key, "training", attempt)
+            for after in fit(
+                own_key, state, seen, examples, gentler, masks=organism.living, teacher=teacher, pause=PAUSE
+            ):
                 yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:
@@ -338,14 +334,6 @@ def _resumed(state: State, resume: Resumption, conception: Conception) -> State:
             remedy="Give the optimiser or the model back its code; or remove the folder training of the run, and this "
             "training begins anew.",
         ) from None
-
-
-def _as_trained(task: Task, plan: TrainingPlan) -> Task:
-    """Return the task for one training: with augmentation and the ancestor's answers, as the plan asks."""
-    task = augmented(moved(task, shift=plan.shift, flip=plan.flip), plan)
-    if not plan.distillation:
-        return task
-    return distilled(task, share=plan.distillation, temperature=plan.temperature)
 
 
 def scaled(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> TrainingPlan:

@@ -70,10 +70,11 @@ class _Recipe:
 
 
 class _Constants(NamedTuple):
-    """The arrays that are constant during an epoch: the living synapses, and the key of its augmentation."""
+    """What is constant during an epoch: the living synapses, the key of its augmentation, and a teacher to ask."""
 
     masks: Mapping[str, Array]
     key: Array
+    teacher: Network | None
 
 
 def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
@@ -111,13 +112,15 @@ def fit(
     plan: TrainingPlan,
     *,
     masks: Mapping[str, Any],
+    teacher: Network | None = None,
     scanned: bool | None = None,
     pause: int | None = None,
 ) -> Iterator[State]:
     """Train from `state` to the plan's last epoch; yield the state after each epoch. Resuming from any state is exact.
 
     `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive. The next
-    step reuses the memory of the state before it: copy what is to be kept. With `scanned`, an epoch of examples in
+    step reuses the memory of the state before it: copy what is to be kept. A `teacher` answers augmented batches of a
+    distilled task, whose examples are then taught nothing but `ASKED`. With `scanned`, an epoch of examples in
     memory is one compiled program; by default the backend decides. Other epochs also yield the state within them, every
     `pause` steps.
 
@@ -135,7 +138,7 @@ def fit(
         epoch_key = derive(key, "epoch", epoch)
         order = jax.random.permutation(derive(epoch_key, "order"), len(examples))
         places = order[: recipe.steps * size].reshape(recipe.steps, size)
-        constants = _Constants(alive, derive(epoch_key, "augmentation"))
+        constants = _Constants(alive, derive(epoch_key, "augmentation"), teacher)
         if scanned and not state.step:
             state = _scanned(recipe, state, constants, source, places)
         else:
@@ -223,6 +226,8 @@ def _step(
     """Take step `number` of an epoch, on a batch; return the network and optimiser after it, and its loss."""
     task, key = recipe.task, jax.random.fold_in(constants.key, number)
     batch = task.augment(derive(key, "augment"), batch)
+    if constants.teacher is not None:
+        batch = batch._replace(answers=constants.teacher(*task.inputs(batch)))
 
     def loss_of(parameters: Arrays) -> tuple[Array, Network]:
         candidate = replace(network, parameters=parameters)
