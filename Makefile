@@ -13,7 +13,7 @@ ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:
 CASES := 3000
 # Tests compile thousands of small programs and run each a few times: compiling without optimisation halves their time.
 PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
-  $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+  $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench shapes fuzz clean
