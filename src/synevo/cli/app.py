@@ -14,7 +14,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,6 +22,7 @@ from synevo.cli import deploying, evolving, guiding, looking, plans, stopping
 from synevo.cli.options import add_plan_options, without_plan_options
 from synevo.cli.screens import say, write_anything
 from synevo.errors import AdoptionError, SynevoError
+from synevo.files.caches import of_programs
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train-ancestor": evolving.train_ancestor,
@@ -38,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fields": plans.fields,
     "presets": plans.presets,
     "guide": guiding.guide,
+    "cache": guiding.cache,
 }
 
 _ROOM, _LIMIT = "Make room or give access", "Raise the limit with `ulimit`"
@@ -95,8 +96,7 @@ def _prepare_jax() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     with contextlib.suppress(RuntimeError):  # a user without a home directory has no cache
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synevo" / "xla"
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(of_programs()))
 
 
 def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:

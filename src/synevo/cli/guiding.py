@@ -1,6 +1,6 @@
-"""The command that shows the guide: pages of Markdown that ship with synevo. It loads no JAX.
+"""The commands about synevo itself: guide, the pages of Markdown that ship with it, and cache. They load no JAX.
 
-It is a plain function; `synevo.cli.app` makes a command of it.
+They are plain functions; `synevo.cli.app` makes commands of them.
 """
 
 from importlib import resources
@@ -10,6 +10,7 @@ import typer
 
 from synevo.cli.screens import say
 from synevo.errors import PlanError, did_you_mean
+from synevo.report.numerals import size
 
 TOPICS = (
     "adopt",
@@ -55,6 +56,21 @@ def guide(
     from rich.markdown import Markdown
 
     screen.print(Markdown(text))
+
+
+def cache(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove what the caches hold; runs are no part of them.")
+    ] = False,
+) -> None:
+    """Say where the caches are and how large they are, or clear them: decoded images, and compiled programs."""
+    from synevo.files import caches
+
+    for one in caches.clear() if clear else caches.caches():
+        count = f"{len(one.files):,} file{'' if len(one.files) == 1 else 's'}"
+        say(f"{one.folder}: {one.what}, {count}, {size(one.size)}{', removed' if clear else ''}")
+    if not clear:
+        say("All of it is made again when it is missing. To remove it: synevo cache --clear", err=True)
 
 
 def page(topic: str) -> str:
