@@ -40,21 +40,29 @@ def predict(
         int | None,
         typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Take the negatives: dark on bright, where training was bright on dark.")
+    ] = False,
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Answer with the compacted network: the most probable classes of images, or FILE-outputs.npz for arrays."""
-    from synevo.deploy.classification import classify
+    from synevo.deploy.classification import classify, doubt, training_brightness
     from synevo.deploy.reload import reload
 
     reloaded = reload(run, generation=generation, ancestor=ancestor)
     if not reloaded.of_images:
+        if invert:
+            raise PlanError("--invert is for images, and this network takes arrays.", remedy="Leave it out.")
         _answer(run, reloaded, images, as_json=as_json)
         return
-    verdicts = classify(reloaded, images, top=top)
+    verdicts = classify(reloaded, images, top=top, invert=invert)
+    if warning := doubt(reloaded, verdicts, invert=invert):
+        say(f"Warning: {warning}", err=True)
     if as_json:
         found = [asdict(verdict) | {"classes": _named(verdict.classes)} for verdict in verdicts]
-        say(json.dumps({"run": str(run), "generation": reloaded.generation, "images": found}, indent=2))
+        about = {"generation": reloaded.generation, "training_brightness": training_brightness(reloaded)}
+        say(json.dumps({"run": str(run), **about, "images": found}, indent=2))
         return
     from rich.table import Table
 

@@ -11,6 +11,7 @@ from synevo import __version__, keys
 from synevo.compaction import in_memory, proof
 from synevo.data import datasets
 from synevo.data.images import Images
+from synevo.data.moments import brightness
 from synevo.errors import CompactionError, RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics import census
@@ -170,6 +171,7 @@ def _interface(context: Context) -> dict[str, Any]:
             "deviation": dataset.deviation,
             "source_shape": datasets.native_shape(context.plan.data),
             "fit": context.plan.data.fit,
+            "brightness": brightness(dataset.train.pixels),
         },
         "classes": dataset.classes,
     }

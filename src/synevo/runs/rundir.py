@@ -25,7 +25,7 @@ from typing import Any
 
 import tomli_w
 
-from synevo.errors import RunError, damaged, did_you_mean
+from synevo.errors import NEWER, RunError, damaged, did_you_mean
 from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 from synevo.files.writing import (
     hash_of,
@@ -112,7 +112,7 @@ class RunDir:
         if isinstance(version, int) and version > FORMAT:
             raise RunError(
                 f"{self.path} was made by a newer synevo (format {version}; this one reads up to {FORMAT}).",
-                remedy="Upgrade with `pip install --upgrade synevo`.",
+                remedy=NEWER,
             )
         return validate(table)
 

@@ -22,6 +22,7 @@ from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
 from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
+from synevo.lineage.hints import of_batches, of_few_images
 from synevo.lineage.individuals import Adoption, Lineage
 from synevo.plan.fields import Plan
 from synevo.runs import checkpoints, measuring, trusted
@@ -64,6 +65,8 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
         expect=expect,
         prepare=(lambda pixels: task.inputs({"image": pixels})[0]) if context.dataset else None,
     )
+    basis, train = basis_of(context), len(context.problem.train)
+    early = [*doubts(Lineage(), plan, basis), *of_batches(plan, train)]
     for training in (plan.ancestor_training, plan.training):
         rehearse(context.species.template, context.problem.task, context.problem.train, training)
     with run.writing():
@@ -75,8 +78,11 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
         run.save_plan(plan)
         run.save_machine({**describe(), **_data_of(context)})
         yield Found(in_words(context.problem[1:], context.dataset.findings if context.dataset else None))
-        archive = RunArchive(run, context, basis_of(context), adoption=adoption)
-        yield from archive.doubted()
+        if hint := of_few_images(plan, train) if context.dataset else "":
+            yield Found(hint)
+        yield from (Doubted(one.text) for one in early)
+        said = {one.kind for one in early}
+        archive = RunArchive(run, context, basis, said=said, adoption=adoption)
         resume = archive.resumption(Conception(1, 1, 1.0))
         events = evolution.trained_ancestor(
             keys.root(plan.seed), species, context.problem, plan, network=network, resume=resume
