@@ -582,7 +582,7 @@ def test_watching_a_run_ends_when_nobody_works_on_it(tmp_path: Path) -> None:
 
 
 def test_the_shell_completes_the_names_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from synevo.cli.looking import complete_run
+    from synevo.cli.values import complete_run
 
     make_run(tmp_path / "runs/alpha")
     make_run(tmp_path / "runs/beta")

@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from synevo.cli.looking import Ancestor, complete_run
+from synevo.cli.looking import Ancestor
 from synevo.cli.options import Options, plan_options
 from synevo.cli.screens import console, say
+from synevo.cli.values import FORMATS as NAMES
+from synevo.cli.values import complete_run, one_of
 from synevo.errors import PlanError, did_you_mean
 from synevo.report import scores
 
@@ -22,6 +24,7 @@ def predict(
     run: Annotated[
         Path,
         typer.Argument(
+            metavar="RUN",
             help="Run directory, a folder compact/gNN, or an exported .safetensors file.",
             show_default=False,
             autocompletion=complete_run,
@@ -30,15 +33,15 @@ def predict(
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Image files to classify; for another task, .npz or .npy files of what the network takes.",
             show_default=False,
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="How many classes of each image to print.")] = 3,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes of each image to print.")] = 3,
     generation: Annotated[
         int | None,
-        typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
+        typer.Option(metavar="G", min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
     invert: Annotated[
         bool, typer.Option("--invert", help="Take the negatives: dark on bright, where training was bright on dark.")
@@ -98,7 +101,10 @@ def export(
     run: Annotated[
         Path | None,
         typer.Argument(
-            help="Run directory; the latest run where none is given.", show_default=False, autocompletion=complete_run
+            metavar="RUN",
+            help="Run directory; the latest run where none is given.",
+            show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     to: Annotated[
@@ -106,8 +112,9 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="safetensors, stablehlo, onnx, tflite, tflite-int8, c or c-int8.",
+            help=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}.",
             show_default=False,
+            autocompletion=one_of(NAMES),
         ),
     ] = "",
     output: Annotated[
@@ -116,7 +123,7 @@ def export(
     ] = None,
     generation: Annotated[
         int | None,
-        typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
+        typer.Option(metavar="G", min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
     options: Options,
     ancestor: Ancestor = None,

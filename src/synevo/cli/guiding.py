@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from synevo.cli.screens import say
+from synevo.cli.values import one_of
 from synevo.errors import PlanError, did_you_mean
 from synevo.report.numerals import size
 
@@ -30,15 +31,15 @@ TOPICS = (
 """The pages of the guide, in the order in which a user meets them; each is `synevo/guide/TOPIC.md`."""
 
 
-def complete_topic(incomplete: str) -> list[str]:
-    """Return the topics that begin with `incomplete`, for the shell's completion."""
-    return [topic for topic in TOPICS if topic.startswith(incomplete)]
-
-
 def guide(
     topic: Annotated[
         str | None,
-        typer.Argument(help="A page; without one, all are listed.", show_default=False, autocompletion=complete_topic),
+        typer.Argument(
+            metavar="TOPIC",
+            help="A page; without one, all are listed.",
+            show_default=False,
+            autocompletion=one_of(TOPICS),
+        ),
     ] = None,
 ) -> None:
     """Show a page of the guide, or list its topics."""
