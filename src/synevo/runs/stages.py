@@ -21,10 +21,10 @@ from synevo.genetics.organism import Organism
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
-from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
+from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening, Within
 from synevo.lineage.hints import of_batches, of_few_images
 from synevo.lineage.individuals import Adoption, Lineage
-from synevo.plan.fields import Plan
+from synevo.plan.fields import Plan, TrainingPlan
 from synevo.runs import checkpoints, measuring, trusted
 from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
@@ -205,6 +205,10 @@ class RunArchive:
         self.began = time.monotonic()
         return Birth(individual, birth.organism)
 
+    def _training(self, event: Training) -> TrainingPlan:
+        plan = self.context.plan
+        return plan.ancestor_training if event.generation == 1 else plan.training
+
     def doubted(self) -> Iterator[Doubted]:
         """Yield each doubt about the lineage so far that was not said before."""
         for one in doubts(self.lineage(), self.context.plan, self.basis):
@@ -224,10 +228,13 @@ class RunArchive:
                 if now - saved > (CHECKPOINT_WITHIN if within else CHECKPOINT_EVERY):
                     checkpoints.save(self.run.training_folder, event)
                     saved = time.monotonic()
-                if within:
-                    continue
                 state, examples = event.state, len(self.context.problem.train)
                 seconds = now - max(epoch_began, self.began)
+                if within:
+                    steps = examples // min(self._training(event).batch_size, examples)
+                    begun = (state.epoch + 1, event.epochs, state.step, steps, seconds)
+                    yield Within(event.generation, event.number, *begun)
+                    continue
                 yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
             else:
                 yield Grown(event.individual, self.lineage())
