@@ -124,7 +124,7 @@ class _Curves:
             path.unlink()
 
     def _open(self, now: float) -> None:
-        """Write what a file begins with: its version, an event of a start, so that TensorBoard begins anew, the plan."""
+        """Write what a file begins with: its version, a start, at which TensorBoard begins anew, and the plan."""
         from tensorboardX.proto.event_pb2 import Event, SessionLog  # noqa: PLC0415
 
         start = SessionLog(status=SessionLog.START)

@@ -338,9 +338,11 @@ def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
     return weights, documents
 
 
-def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
-    """Write the page of a report and its numbers, and return the path of the page."""
+def save_report(folder: Path, page: str, summary: Mapping[str, Any], card: bytes | None = None) -> Path:
+    """Write the page of a report, its numbers and its card, if there is one; return the path of the page."""
     write_json(folder / "report.json", summary)
+    if card is not None:
+        write(folder / "card.png", card)
     write(folder / "index.html", page.encode("utf-8", "replace"))
     return folder / "index.html"
 
