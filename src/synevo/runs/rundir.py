@@ -255,7 +255,7 @@ class RunDir:
     def load_predictions(self, generation: int) -> Tensors | None:
         """Return the predictions of ancestor and compacted network for the test images.
 
-        None if an older version compacted it, or the task is not one of images and classes.
+        None if an older version compacted it, or the task has no answers to look at.
 
         Raises:
             RunError: if they are missing or damaged.

@@ -23,6 +23,7 @@ from synevo.report.page import card, figures, several
 from synevo.report.page.columns import anatomy
 from synevo.report.page.figures import Row, draw
 from synevo.report.page.looks import absent, first_filters, heat_maps, kernel_sheets, outcome_pictures
+from synevo.report.page.samples import samples
 from synevo.report.page.tree import tree
 from synevo.runs.rundir import RunDir
 
@@ -140,8 +141,8 @@ def _render(template: str, **context: Any) -> str:
     environment.filters["moved_score"] = lambda spread, summary: numerals.moved(
         spread, partial(scores.write, name=summary["score"]["name"])
     )
-    names = ("speed_in_words", "engine", "spent", "subject", "verdict")
-    environment.globals |= {name: getattr(verdict, name) for name in names}
+    told = ("speed_in_words", "engine", "spent", "subject", "verdict")
+    environment.globals |= {name: getattr(verdict, name) for name in told}
     environment.globals |= {"folded": budgets.folded}
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
@@ -228,6 +229,7 @@ _SECTIONS: dict[str, Section] = {
     "kernels": kernel_sheets,
     "filters": first_filters,
     "outcomes": outcome_pictures,
+    "samples": samples,
     "proof": _proof,
     "cost": _cost,
 }
