@@ -69,6 +69,28 @@ addEventListener("load", () => {
   seen.confusion = truths.map((row) => shown(row.querySelectorAll("td")));
   const unnamed = document.querySelectorAll("img:not([alt]), button:empty, section:not([aria-labelledby])");
   seen.unnamed = unnamed.length;
+  const press = (element, key) => element.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  const said = () => document.getElementById("tip").textContent;
+  const shape = innerWidth > 600 ? ".wide" : ".narrow";
+  const reached = document.querySelector(`.switch .choice:not([hidden]) ${shape} [tabindex="0"]`);
+  if (reached) {
+    reached.focus();
+    seen.keys = [said()];
+    press(reached, "ArrowRight");
+    seen.keys.push(said(), document.activeElement.getAttribute("aria-label"));
+    press(document.activeElement, "ArrowLeft");
+    seen.keys.push(document.activeElement === reached);
+  }
+  if (heat) {
+    heat.focus();
+    press(heat, "ArrowDown");
+    seen.cell = said();
+    press(heat, "Escape");
+    seen.closed = document.getElementById("tip").hidden;
+  }
+  const radios = document.querySelectorAll(".switch input");
+  if (radios.length) radios[1].click();
+  seen.choices = [...document.querySelectorAll(".switch .choice")].map((choice) => choice.offsetHeight > 40);
   document.getElementById("tip").textContent = "";
   document.body.dataset.seen = JSON.stringify(seen);
 });
@@ -176,6 +198,10 @@ def test_the_page_opens_whole_and_asks_for_nothing(place: Path, tmp_path: Path, 
     assert seen["images"]
     assert seen["hover"] == "generation 3, filter 3: extinct"
     assert seen["mark"].startswith("generation 1: 1.00×, test 98.00 %")
+    assert seen["keys"] == ["generation 1: 1.00×, test 98.00 %", *["generation 2: 1.83×, test 97.00 %"] * 2, True]
+    assert seen["cell"] == "generation 2, filter 0: 100 % of its synapses alive"
+    assert seen["closed"]
+    assert seen["choices"] == [False, True, False, False], "the second axis was chosen"
 
 
 def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tmp_path: Path) -> None:

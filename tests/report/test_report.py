@@ -546,8 +546,16 @@ def test_the_page_leads_with_the_verdict_and_what_people_share_and_ends_with_the
     page = page_of(run)
     order = ("headline", "network", "survival", "curves", "outcomes", "lineage", "kernels", "cost", "proof", "record")
     assert re.findall(r'<section id="(\w+)"', page) == list(order)
-    assert "the best uses 33 % of the budget" in page, "one of three points"
+    assert "on validation, which decides, the best uses 33 % of the budget" in page, "one of three points"
     assert '<h1 class="within">' in page
+    summary = summarise(run)
+    worse = [
+        {**row, "test_score": row["test_score"] - 0.03 * (row["generation"] - 1)} for row in summary["generations"]
+    ]
+    page = render_page(run, {**summary, "generations": worse})
+    assert "the best uses 33 % of the budget, on test more than all of it" in page
+    assert '<h1 class="spent">' in page, "what the headline says is not within the budget"
+    page = page_of(run)
     assert page.count("<fieldset>") == 1, "one plot, and a switch of its axis"
     assert re.findall(r'<input type="radio"[^>]*> ([\w -]+)</label>', page) == list(KINDS.values())
     record = page[page.index('<section id="record"') :]

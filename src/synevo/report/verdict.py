@@ -62,14 +62,18 @@ def verdict(summary: Summary) -> str:
     return ", ".join(filter(None, [*reductions(summary)[:2], outcome(summary)]))
 
 
-def spent(summary: Summary) -> float | None:
-    """Return the share of the budget that the best network uses, on validation; None where there is no budget."""
-    best, floor = best_of(summary), summary["floor"]
-    before = summary["generations"][0]["validation_score"] if summary["generations"] else None
-    if best is None or floor is None or before is None or before == floor:
+def spent(summary: Summary, split: str = "validation") -> float | None:
+    """Return the share of the budget that the best network uses on a split; None where there is no budget.
+
+    Decisions look at validation. On `test` it may use more than all of it.
+    """
+    best, floor, first = best_of(summary), summary["floor"], summary["generations"][:1]
+    if best is None or floor is None or floor == first[0]["validation_score"]:
         return None
-    used: float = (before - best["validation_score"]) / (before - floor)
-    return max(0.0, used)
+    before, after = first[0][f"{split}_score"], best[f"{split}_score"]
+    if before is None or after is None:
+        return None
+    return max(0.0, (before - after) / (first[0]["validation_score"] - floor))
 
 
 def leader(summaries: Sequence[Summary]) -> int | None:

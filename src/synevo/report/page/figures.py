@@ -310,6 +310,6 @@ def spread(groups: list[Row], score: Row, kind: str, width: int) -> Spec:
     names = [group["name"] for group in groups]
     spec = curve({"generations": [], "family": [], "floor": None, "best": None, "score": score}, kind, width)
     spec["layer"] = layers
-    spec["encoding"]["color"]["legend"]["symbolOpacity"] = 1
+    spec["encoding"]["color"]["legend"] |= {"symbolOpacity": 1, "columns": 4 if width > NARROW else 1}
     spec["encoding"]["color"]["scale"] = {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]}
     return spec

@@ -8,6 +8,7 @@ from typing import Any
 
 from synevo.lineage.course import BYTES
 from synevo.report import scores
+from synevo.report.numerals import brief
 from synevo.report.page.figures import INK, MUTED, NARROW, OTHERS, OURS, SOFT, Row, Spec, title
 
 QUANTITIES = {
@@ -74,12 +75,17 @@ def pareto(comparison: Row, quantity: str, width: int) -> Spec:
                 "title": f"test {title(name)}",
                 "axis": {"tickCount": 6},
             },
-            "color": {"scale": {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]}, "legend": _LEGEND},
+            "color": {
+                "scale": {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]},
+                "legend": _LEGEND if width > NARROW else _ALONE,
+            },
         },
     }
 
 
-_LEGEND = {"orient": "top", "offset": 10, "columns": 2, "symbolOpacity": 1}
+_LEGEND = {"orient": "top", "offset": 10, "columns": 4, "symbolOpacity": 1}
+_ALONE = {**_LEGEND, "columns": 1}
+"""The legend of a wide and of a narrow page."""
 
 
 def _points(comparison: Row, quantity: str) -> list[Row]:
@@ -171,7 +177,7 @@ def parallel(comparison: Row, width: int) -> Spec:
         heights = _heights(values)
         for run, value in zip(comparison["runs"], values, strict=True):
             if value is not None:
-                text = f"{run}: {label} {value if isinstance(value, str) else f'{value:.4g}'}"
+                text = f"{run}: {label} {_written(value)}"
                 lines.append({"x": place, "y": heights[value], "run": run, "group": of_runs[run], "text": text})
         ends += [{"x": place, "y": height, "text": _brief(value)} for value, height in _told(heights)]
     labels = "[" + ", ".join(f"'{_plain(label)}'" for label, _ in axes) + "]"
@@ -179,7 +185,7 @@ def parallel(comparison: Row, width: int) -> Spec:
         "field": "group",
         "type": "nominal",
         "scale": {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]},
-        "legend": _LEGEND,
+        "legend": _LEGEND if width > NARROW else _ALONE,
     }
     position = {"x": {"field": "x"}, "y": {"field": "y"}}
     return {
@@ -247,7 +253,7 @@ def _axes(comparison: Row) -> list[tuple[str, list[Any]]]:
         if field == "test_score":
             label = f"test {name}"  # noqa: PLW2901
             values = [None if value is None else scores.factor(name) * value for value in values]
-        axes.append((label, values))
+        axes.append((label, [_value(value) for value in values]))
     return [(label, values) for label, values in axes if any(value is not None for value in values)]
 
 
@@ -278,8 +284,15 @@ def _told(heights: dict[Any, float]) -> list[tuple[Any, float]]:
     return [ordered[0], ordered[-1]] if close else ordered
 
 
+def _written(value: float | str) -> str:
+    """Write a value of an axis: a large number in k, M and G."""
+    if isinstance(value, str):
+        return value
+    return brief(value) if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004 (a kilo)
+
+
 def _brief(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = _written(value)
     return text if len(text) <= 18 else f"{text[:17]}…"  # noqa: PLR2004 (letters between two axes)
 
 

@@ -1,4 +1,5 @@
 "use strict";
+const MARK = "[role='graphics-symbol'][aria-label]:not([aria-roledescription='axis'], [aria-roledescription='legend'])";
 const tip = document.getElementById("tip");
 const tell = (text, event) => {
   tip.textContent = text;
@@ -36,11 +37,10 @@ document.addEventListener("pointermove", (event) => {
   const target = event.target;
   if (!(target instanceof Element)) return;
   if (target.matches("img.heat")) return tell(heat(target, event), event);
-  const mark = target.closest("svg [role='graphics-symbol'][aria-label], [data-tip]");
+  const mark = target.closest(`svg ${MARK}, [data-tip]`);
   tell(mark ? mark.dataset.tip || mark.getAttribute("aria-label") : "", event);
 });
-const SYMBOL = "svg [role='graphics-symbol'][aria-label]";
-const marks = (svg) => [...svg.querySelectorAll("[role='graphics-symbol'][aria-label]")];
+const marks = (svg) => [...svg.querySelectorAll(MARK)];
 for (const svg of document.querySelectorAll("figure svg")) {
   marks(svg).forEach((mark, place) => mark.setAttribute("tabindex", place ? "-1" : "0"));
 }
@@ -58,7 +58,7 @@ const pointed = (image) => {
 };
 document.addEventListener("focusin", (event) => {
   if (event.target.matches("img.heat")) return tell(heat(event.target, pointed(event.target)), pointed(event.target));
-  const mark = event.target.closest(SYMBOL);
+  const mark = event.target.closest(`svg ${MARK}`);
   tell(mark ? mark.getAttribute("aria-label") : "", mark ? beside(mark) : event);
 });
 const STEPS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
@@ -67,7 +67,7 @@ document.addEventListener("keydown", (event) => {
   const step = STEPS[event.key];
   if (!step) return;
   const image = event.target.closest("img.heat");
-  const mark = event.target.closest(SYMBOL);
+  const mark = event.target.closest(`svg ${MARK}`);
   if (!image && !mark) return;
   event.preventDefault();
   if (image) {
