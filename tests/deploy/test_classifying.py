@@ -161,7 +161,7 @@ def test_an_image_is_inverted_before_zeros_are_put_around_it(network: Reloaded, 
 
 def test_images_whose_negatives_are_strange_too_are_no_reason_to_invert(network: Reloaded, tmp_path: Path) -> None:
     grey = classify(
-        expecting(network, brightness=[0.9, 0.01]), [save(tmp_path / "a.png", np.full((8, 8, 1), 127))], top=1
+        expecting(network, brightness=[0.9, 0.01]), [save(tmp_path / "a.png", np.full((8, 8, 1), 127, np.uint8))], top=1
     )
     said = doubt(expecting(network, brightness=[0.5, 0.001]), grey)
     assert said == "", "images that are all alike still differ a little"

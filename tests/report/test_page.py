@@ -204,6 +204,14 @@ def test_the_page_opens_whole_and_asks_for_nothing(place: Path, tmp_path: Path, 
     assert seen["choices"] == [False, True, False, False], "the second axis was chosen"
 
 
+def test_a_printed_page_has_at_most_four_sheets(place: Path, tmp_path: Path) -> None:
+    assert BROWSER is not None
+    sheets, size = tmp_path / "page.pdf", [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000"]
+    command = [BROWSER, *FLAGS, *size, f"--print-to-pdf={sheets}", (place / "index.html").as_uri()]
+    subprocess.run(command, capture_output=True, check=True, timeout=120, env={**os.environ, "HOME": str(tmp_path)})
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", sheets.read_bytes())) <= 4
+
+
 def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tmp_path: Path) -> None:
     plans = [
         compose(sets=[f"seed={seed}", f"encoding.cluster={kind}"]) for kind in ("kernel", "filter") for seed in (0, 1)

@@ -38,6 +38,7 @@ def predict(
             show_default=False,
         ),
     ],
+    *,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes of each image to print.")] = 3,
     generation: Annotated[
         int | None,
