@@ -74,14 +74,20 @@ Event = Training | Birth
 
 
 def evolve(
-    key: Array, ancestor: Organism, problem: Problem, plan: Plan, *, archive: Archive | None = None
+    key: Array,
+    ancestor: Organism,
+    problem: Problem,
+    plan: Plan,
+    *,
+    archive: Archive | None = None,
+    watch: Callable[[Event], object] = lambda _: None,
 ) -> Iterator[Event]:
     """Evolve a trained ancestor to the plan's last generation, or until the score falls below the plan's budget.
 
     Yields each epoch of training, and each individual as the archive keeps it. If the `archive` already has
     individuals, the lineage continues after them. The parents of every offspring are read from the archive, so a
     lineage that is resumed from disk equals one that never stopped. `key` is the key of the lineage
-    (`synevo.keys.root`).
+    (`synevo.keys.root`). `watch` is called with each whole epoch and each individual before it is yielded.
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -96,7 +102,10 @@ def evolve(
         parents = {parent.name: archive.organism(parent.name) for parent in chosen}
         spent, resume = max(parent.epochs for parent in chosen), archive.resumption(conception)
         for event in offspring(key, parents, problem, plan, conception, inheritance, spent=spent, resume=resume):
-            yield archive.keep(event) if isinstance(event, Birth) else event
+            happened = archive.keep(event) if isinstance(event, Birth) else event
+            if not (isinstance(happened, Training) and happened.state.step):
+                watch(happened)
+            yield happened
         conception = next_conception(archive.lineage(), plan)
 
 
@@ -301,7 +310,7 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
     for attempt in range(begun, max(begun, growing.retries) + 1):
         rate = growing.training.learning_rate / 4**attempt
         gentler = growing.training.model_copy(update={"learning_rate": rate})
-        state = start(_copy(organism.network), gentler, examples)
+        state = start(jax.tree.map(jnp.array, organism.network), gentler, examples)  # its memory is reused
         if resume is not None and resume.attempt == attempt:
             state = _resumed(state, resume, conception)
         try:
@@ -378,8 +387,3 @@ def score(organism: Organism, problem: Problem) -> Scores:
     task, network = problem.task, organism.network
     validation, test = (evaluate(network, task, split) for split in (problem.validation, problem.test))
     return Scores(validation, test, task.name, task.better)
-
-
-def _copy(network: Network) -> Network:
-    """Copy the arrays of a network, because the training step reuses the memory of its arguments."""
-    return jax.tree.map(jnp.array, network)

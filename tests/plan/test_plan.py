@@ -214,6 +214,16 @@ def test_a_plan_written_out_and_read_again_is_the_same() -> None:
     assert validate(plan.model_dump()) == plan
 
 
+def test_a_list_whose_items_are_refused_is_one_problem() -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=["data.mean=50,50,50", "data.deviation=1"])
+    assert error.value.problem.splitlines() == [
+        "data.mean.0 = '50': it is in units of pixels scaled to 0 … 1; divide a number for pixels of 0 … 255 by 255."
+    ]
+    with pytest.raises(PlanError, match="at least 1 item"):
+        compose(sets=["data.mean=[]", "data.deviation=1"])
+
+
 def test_every_field_has_a_meaning_and_a_value() -> None:
     meanings, values = describe(), flatten(compose())
     assert list(meanings) == list(values)

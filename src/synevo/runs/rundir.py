@@ -25,7 +25,7 @@ from typing import Any
 
 import tomli_w
 
-from synevo.errors import RunError, damaged, did_you_mean
+from synevo.errors import NEWER, RunError, damaged, did_you_mean
 from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 from synevo.files.writing import (
     hash_of,
@@ -112,7 +112,7 @@ class RunDir:
         if isinstance(version, int) and version > FORMAT:
             raise RunError(
                 f"{self.path} was made by a newer synevo (format {version}; this one reads up to {FORMAT}).",
-                remedy="Upgrade with `pip install --upgrade synevo`.",
+                remedy=NEWER,
             )
         return validate(table)
 
@@ -255,7 +255,7 @@ class RunDir:
     def load_predictions(self, generation: int) -> Tensors | None:
         """Return the predictions of ancestor and compacted network for the test images.
 
-        None if an older version compacted it, or the task is not one of images and classes.
+        None if an older version compacted it, or the task has no answers to look at.
 
         Raises:
             RunError: if they are missing or damaged.
@@ -338,9 +338,11 @@ def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
     return weights, documents
 
 
-def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
-    """Write the page of a report and its numbers, and return the path of the page."""
+def save_report(folder: Path, page: str, summary: Mapping[str, Any], card: bytes | None = None) -> Path:
+    """Write the page of a report, its numbers and its card, if there is one; return the path of the page."""
     write_json(folder / "report.json", summary)
+    if card is not None:
+        write(folder / "card.png", card)
     write(folder / "index.html", page.encode("utf-8", "replace"))
     return folder / "index.html"
 

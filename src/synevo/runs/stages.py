@@ -21,9 +21,10 @@ from synevo.genetics.organism import Organism
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
-from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
+from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening, Within
+from synevo.lineage.hints import of_batches, of_few_images
 from synevo.lineage.individuals import Adoption, Lineage
-from synevo.plan.fields import Plan
+from synevo.plan.fields import Plan, TrainingPlan
 from synevo.runs import checkpoints, measuring, trusted
 from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
@@ -64,6 +65,8 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
         expect=expect,
         prepare=(lambda pixels: task.inputs({"image": pixels})[0]) if context.dataset else None,
     )
+    basis, train = basis_of(context), len(context.problem.train)
+    early = [*doubts(Lineage(), plan, basis), *of_batches(plan, train)]
     for training in (plan.ancestor_training, plan.training):
         rehearse(context.species.template, context.problem.task, context.problem.train, training)
     with run.writing():
@@ -75,8 +78,11 @@ def train_ancestor(run: RunDir, plan: Plan, *, expect: Path | None = None) -> It
         run.save_plan(plan)
         run.save_machine({**describe(), **_data_of(context)})
         yield Found(in_words(context.problem[1:], context.dataset.findings if context.dataset else None))
-        archive = RunArchive(run, context, basis_of(context), adoption=adoption)
-        yield from archive.doubted()
+        if hint := of_few_images(plan, train) if context.dataset else "":
+            yield Found(hint)
+        yield from (Doubted(one.text) for one in early)
+        said = {one.kind for one in early}
+        archive = RunArchive(run, context, basis, said=said, adoption=adoption)
         resume = archive.resumption(Conception(1, 1, 1.0))
         events = evolution.trained_ancestor(
             keys.root(plan.seed), species, context.problem, plan, network=network, resume=resume
@@ -199,6 +205,10 @@ class RunArchive:
         self.began = time.monotonic()
         return Birth(individual, birth.organism)
 
+    def _training(self, event: Training) -> TrainingPlan:
+        plan = self.context.plan
+        return plan.ancestor_training if event.generation == 1 else plan.training
+
     def doubted(self) -> Iterator[Doubted]:
         """Yield each doubt about the lineage so far that was not said before."""
         for one in doubts(self.lineage(), self.context.plan, self.basis):
@@ -218,10 +228,13 @@ class RunArchive:
                 if now - saved > (CHECKPOINT_WITHIN if within else CHECKPOINT_EVERY):
                     checkpoints.save(self.run.training_folder, event)
                     saved = time.monotonic()
-                if within:
-                    continue
                 state, examples = event.state, len(self.context.problem.train)
                 seconds = now - max(epoch_began, self.began)
+                if within:
+                    steps = examples // min(self._training(event).batch_size, examples)
+                    begun = (state.epoch + 1, event.epochs, state.step, steps, seconds)
+                    yield Within(event.generation, event.number, *begun)
+                    continue
                 yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
             else:
                 yield Grown(event.individual, self.lineage())
