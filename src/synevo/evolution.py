@@ -171,7 +171,7 @@ def offspring(
         evolution=plan.evolution,
         protect=plan.evolution.protect,
         only=plan.evolution.only,
-        worth=lambda parent: heredity.worth(parent, problem.task, problem.train),
+        worth=lambda parent: heredity.worth(parent, problem.task, problem.train, plan.encoding.audit),
         weights=weights,
         inputs=problem.task.inputs(
             jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))

@@ -111,6 +111,14 @@ class EncodingPlan(Section):
         description="filters that can never be removed, as the classifier's, survive and are not counted as clusters",
     )
 
+    audit: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="share of the filters, the weakest by estimate, that the heredities removal and sensitivity really "
+        "remove, one at a time; 1: they measure everything so",
+    )
+
     @model_validator(mode="after")
     def _what_is_removed_is_a_filter(self) -> "EncodingPlan":
         if self.heredity in ("removal", "sensitivity") and self.cluster != "filter":
