@@ -28,6 +28,7 @@ from synevo.model.network import Arrays, Network
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.task import Batch, Examples, InMemory, Task, first
 from synevo.training import compiling, own
+from synevo.training.precision import in_bfloat16
 from synevo.training.reading import batches
 
 
@@ -224,9 +225,13 @@ def _step(
     task, key = recipe.task, jax.random.fold_in(constants.key, number)
     batch = task.augment(derive(key, "augment"), batch)
 
+    def train(candidate: Network, *inputs: Any) -> tuple[Any, Network]:
+        return candidate.train(derive(key, "dropout"), *inputs)
+
+    run = in_bfloat16(train) if recipe.plan.precision == "bfloat16" else train
+
     def loss_of(parameters: Arrays) -> tuple[Array, Network]:
-        candidate = replace(network, parameters=parameters)
-        outputs, updated = candidate.train(derive(key, "dropout"), *task.inputs(batch))
+        outputs, updated = run(replace(network, parameters=parameters), *task.inputs(batch))
         return task.loss(outputs, batch).mean(), updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(network.parameters)
