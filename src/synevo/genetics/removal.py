@@ -3,7 +3,7 @@
 The sizes of weights are a poor guide to which filters of a narrow layer can be removed, and none to which layer can
 lose one; this measure shows both. `measure` takes the filters out one at a time, each with a pass over the examples.
 `estimate` takes a few backward passes for all of them: the slopes of the outputs by the gates of the filters
-(`synevo.wiring.gates`) say how far the outputs of each example move without a filter, and the task says what it loses
+(`synevo.genetics.gates`) say how far the outputs of each example move without a filter, and the task says what it loses
 by that. Only what follows a filter is taken for linear, not the loss. `gains` estimates all filters and measures the
 weakest, of which some are going to die.
 """
@@ -17,10 +17,10 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from synevo.genetics.gates import Run, gated
 from synevo.genetics.organism import Organism
 from synevo.model.network import Arrays, Inputs, Network
 from synevo.tasks.task import Batch, Examples, Task, at_once, first
-from synevo.wiring.gates import Run, gated
 from synevo.wiring.masks import Masks
 from synevo.wiring.units import PERMANENT, Wiring
 
