@@ -56,6 +56,7 @@ class Heredity:
     - `sharpness` multiplies the plan's: at 0 all have the same chance, at infinity the strongest survive for certain.
     - `comparable`: worth compares across layers, so layers that share a factor share z.
     - `shuffled`: the number drawn in each layer is kept; their places are random.
+    - `measured`: the worth is measured on examples, which takes a while; it is kept with the parent.
     - `inherited`: without, an offspring starts from new weights and trains as long as its whole lineage did.
     """
 
@@ -64,6 +65,7 @@ class Heredity:
     sharpness: float = 1.0
     comparable: bool = False
     shuffled: bool = False
+    measured: bool = False
     inherited: bool = True
 
 
@@ -144,9 +146,9 @@ HEREDITIES: dict[HeredityName, Heredity] = {
     "cluster": Heredity(size),
     "synapse": Heredity(size, clustered=False),
     "magnitude": Heredity(size, sharpness=inf),
-    "taylor": Heredity(influence),
-    "removal": Heredity(removed),
-    "sensitivity": Heredity(sensitivity, comparable=True),
+    "taylor": Heredity(influence, measured=True),
+    "removal": Heredity(removed, measured=True),
+    "sensitivity": Heredity(sensitivity, comparable=True, measured=True),
     "random": Heredity(nothing, sharpness=0.0),
     "shuffled": Heredity(size, shuffled=True),
     "scratch": Heredity(size, inherited=False),

@@ -1,8 +1,10 @@
 """Organisms of a run: they are built from its plan and its files, and turned into arrays for files."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +18,9 @@ from synevo.data.problems import named
 from synevo.data.problems.described import Described, refuse, weights_of
 from synevo.data.problems.own import find_problem
 from synevo.errors import AncestorError, PlanError, RunError
-from synevo.files.tensors import Tensors
+from synevo.files.tensors import Tensors, pack_tensors, unpack_tensors
+from synevo.files.writing import hash_of, read, write
+from synevo.genetics.heredity import Worth
 from synevo.genetics.organism import Organism, Species
 from synevo.lineage.allowance import allowance
 from synevo.lineage.doubts import Basis
@@ -39,6 +43,11 @@ _ROUNDED = 0.02
 """How far from 1 the sum of probabilities may be: those of 16 bits are rounded."""
 
 _UNITS = ":units"
+
+_WORTH = "worth.safetensors"
+"""The file of what was measured of an individual. The lineage does not name it: without it, that is measured again."""
+
+_BASIS, _CHECK, _CLUSTERS, _SYNAPSES = ":basis", ":check", ":clusters", "synapses/"
 
 
 @dataclass(frozen=True)
@@ -233,6 +242,53 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
     arrays = {name: jnp.asarray(array) for name, array in weights.items()}
     groups = species.anatomy.wiring.groups_left(units)
     return Organism(species, species.template.like(arrays, groups=groups), bits, units)
+
+
+def save_worth(run: RunDir, name: str, basis: str, worth: Worth) -> None:
+    """Write what was measured on a `basis` of the individual with this name, or of a parent that it is the best of."""
+    tensors = {_SYNAPSES + array: np.asarray(values) for array, values in worth.synapses.items()}
+    if worth.clusters is not None:
+        tensors[_CLUSTERS] = worth.clusters
+    tensors[_BASIS] = _text(basis)
+    write(_worth_of(run, name), pack_tensors({**tensors, _CHECK: _text(_check(tensors))}))
+
+
+def load_worth(run: RunDir, name: str, basis: str) -> Worth | None:
+    """Return what was measured of an individual; None where that was not on this `basis`, or cannot be read."""
+    path = _worth_of(run, name)
+    try:
+        tensors = unpack_tensors(path, read(path))
+    except RunError:
+        return None
+    check = tensors.pop(_CHECK, None)
+    found = tensors.pop(_BASIS, None)
+    if check is None or found is None or not np.array_equal(found, _text(basis)):
+        return None
+    if not np.array_equal(check, _text(_check({**tensors, _BASIS: found}))):
+        return None
+    clusters = tensors.pop(_CLUSTERS, None)
+    synapses = {array.removeprefix(_SYNAPSES): jnp.asarray(values) for array, values in tensors.items()}
+    return Worth(synapses, clusters)
+
+
+def copy_worth(source: RunDir, run: RunDir, name: str) -> None:
+    """Take what was measured of an individual along to another run that has it."""
+    with suppress(RunError):  # it was never measured
+        write(_worth_of(run, name), read(_worth_of(source, name)))
+
+
+def _worth_of(run: RunDir, name: str) -> Path:
+    return run.path / "individuals" / name / _WORTH
+
+
+def _text(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def _check(tensors: Tensors) -> str:
+    """Return a hash of arrays, with their names, dtypes and shapes."""
+    parts = (f"{name} {one.dtype} {one.shape}".encode() + one.tobytes() for name, one in sorted(tensors.items()))
+    return hash_of(b"".join(parts))
 
 
 def measure(context: Context, networks: Mapping[str, Network]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ memory, so that an interrupted lineage and an uninterrupted one take the same pa
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from synevo.data.findings import as_table, in_words
 from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
+from synevo.genetics.heredity import Worth
 from synevo.genetics.organism import Organism
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
@@ -28,7 +29,18 @@ from synevo.runs import checkpoints, measuring, trusted
 from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
 from synevo.runs.measuring import describe
-from synevo.runs.organisms import Context, basis_of, calls, load_organism, prepare, resolve, to_tensors
+from synevo.runs.organisms import (
+    Context,
+    basis_of,
+    calls,
+    copy_worth,
+    load_organism,
+    load_worth,
+    prepare,
+    resolve,
+    save_worth,
+    to_tensors,
+)
 from synevo.runs.rundir import RunDir
 from synevo.training.fit import rehearse
 
@@ -113,6 +125,7 @@ def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening
         run.save_machine(source.load_machine() or describe())
         basis = basis_in(source.entries())
         run.save_individual(first.ancestor, plan, weights=weights, masks=bits, basis=basis)
+        copy_worth(source, run, first.ancestor.name)
         yield Grown(first.ancestor, run.load_lineage())
         yield from (Doubted(one.text) for one in doubts(run.load_lineage(), plan, basis))
 
@@ -198,6 +211,14 @@ class RunArchive:
         checkpoints.clear(self.run.training_folder)
         self.began = time.monotonic()
         return Birth(individual, birth.organism)
+
+    def recall(self, names: Sequence[str], basis: str) -> Worth | None:
+        """Return what was measured of a parent, in the folder of the best individual that it is made of."""
+        return load_worth(self.run, names[0], basis)
+
+    def remember(self, names: Sequence[str], basis: str, worth: Worth) -> None:
+        """Write what was measured of a parent, in place of what was measured before."""
+        save_worth(self.run, names[0], basis, worth)
 
     def doubted(self) -> Iterator[Doubted]:
         """Yield each doubt about the lineage so far that was not said before."""
