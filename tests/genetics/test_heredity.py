@@ -191,7 +191,7 @@ def test_the_sensitivity_to_a_synapse_is_how_far_the_outputs_move_when_it_dies(
     loss, blind = LOSSES[kind]
     task: Task = digits.task if loss is None else replace(digits.task, loss=loss)
     organism = alive(tiny, parent)
-    found = heredity.sensitivity(organism, task, digits.train).synapses
+    found = heredity.feel(organism, task, digits.train, together=1)
     signs = np.asarray(heredity.draw_signs(41, CLASSES), float)
     random = np.random.default_rng(0)
     apart = 0

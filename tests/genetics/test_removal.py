@@ -138,7 +138,7 @@ def test_what_measures_filters_is_refused_without_filters_as_clusters_with_the_o
     monkeypatch.setattr(heredity, "SENSED", 1)
     few = InMemory(first(digits.train, 4))
     kernels = [f"encoding.heredity={name}", "encoding.cluster=kernel"]
-    if HEREDITIES[name].worth(tiny.organism, digits.task, few).clusters is None:
+    if HEREDITIES[name].worth(tiny.organism, digits.task, few, 0.1).clusters is None:
         assert compose(sets=kernels).encoding.heredity == name
     else:
         with pytest.raises(PlanError, match=f"{name}.*--cluster filter"):

@@ -90,21 +90,21 @@ def made(wiring: Wiring) -> NDArray[np.int64]:
 
 def estimate(parent: Organism, task: Task, examples: Examples) -> NDArray[np.float64]:
     """Return the increase of the loss without each filter, as `gains` does, from a few backward passes."""
-    anatomy, network, alive, masks = parent.species.anatomy, parent.network, parent.units, parent.living
+    anatomy, network = parent.species.anatomy, parent.network
     inputs = task.inputs(jax.tree.map(jnp.asarray, first(examples, 1)))
-    run = gated(network, anatomy, alive, inputs)
+    run = gated(network, anatomy, parent.units, inputs)
     if run is None:
-        network, alive, masks = parent.whole, np.ones_like(alive), parent.masks
-        run = gated(network, anatomy, alive, inputs)
+        network = parent.whole
+        run = gated(network, anatomy, np.ones_like(parent.units), inputs)
     assert run is not None, "the ancestor contracts in its own order"
-    wiring = anatomy.wiring.restrict(alive)
+    wiring = anatomy.wiring.restrict(parent.units)
     units, found = made(wiring), np.zeros(wiring.units + len(wiring.derived))
     count = at_once(examples, min(BATCH, len(examples)))
     starts = range(0, min(EXAMPLES, len(examples)) // count * count, count)
     part = jax.jit(partial(_increases, run, task, units, len(found)))
     batches = (examples[np.arange(start, start + count)] for start in starts)
     parts = [part(network.arrays, batch, number) for number, batch in enumerate(batches)]
-    found[units] = np.mean(np.asarray(parts, np.float64), axis=0) / np.maximum(1, freed(wiring, masks)[units])
+    found[units] = np.mean(np.asarray(parts, np.float64), axis=0) / np.maximum(1, freed(wiring, parent.living)[units])
     return found
 
 
@@ -209,19 +209,25 @@ def _presence(wiring: Wiring, parts: tuple[int, ...]) -> Presence:
     return [{name: tuple(held[axis] for axis in axes) for name, axes in wiring.slots.items()} for held in holding]
 
 
+def without(wiring: Wiring, unit: int) -> Callable[[str, Array], Array]:
+    """Return a function of the name of an array and the array, which sets to zero what belongs to a unit."""
+    return partial(_zeroed, _presence(wiring, wiring.parts(unit)))
+
+
+def _zeroed(presence: Presence, name: str, array: Array) -> Array:
+    """Return an array with zeros at the places that hold all the parts of a unit; with all its parts for none."""
+    if not presence:
+        return array
+    gone = jnp.ones((1,) * array.ndim, bool)
+    for part in presence:
+        own = jnp.zeros((1,) * array.ndim, bool)
+        for axis, held in enumerate(part[name]):
+            own = own | held.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+        gone = gone & own
+    return array * (~gone).astype(array.dtype)
+
+
 @partial(jax.jit, static_argnums=1)
 def _loss(network: Network, task: Task, presence: Presence, batch: Batch) -> Array:
-    """Return the mean loss of a batch without what belongs to all the parts of a unit; with all of it for none."""
-
-    def masked(name: str, array: Array) -> Array:
-        if not presence:
-            return array
-        gone = jnp.ones((1,) * array.ndim, bool)
-        for part in presence:
-            own = jnp.zeros((1,) * array.ndim, bool)
-            for axis, held in enumerate(part[name]):
-                own = own | held.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
-            gone = gone & own
-        return array * (~gone).astype(array.dtype)
-
-    return task.loss(network.map(masked)(*task.inputs(batch)), batch).mean()
+    """Return the mean loss of a batch, without a unit that is present so."""
+    return task.loss(network.map(partial(_zeroed, presence))(*task.inputs(batch)), batch).mean()

@@ -24,7 +24,7 @@ from synevo.genetics.heredity import Worth
 from synevo.genetics.organism import Organism, Species
 from synevo.lineage.allowance import allowance
 from synevo.lineage.doubts import Basis
-from synevo.model.network import Inputs, Network, build, call
+from synevo.model.network import Inputs, Network, build, call, outline
 from synevo.plan.fields import Plan
 from synevo.runs import measuring
 from synevo.runs.measuring import describe
@@ -84,8 +84,11 @@ def resolve(plan: Plan) -> Plan:
     return plan.model_copy(update={"data": data})
 
 
-def prepare(plan: Plan, ancestor: str | None = None) -> Context:
+def prepare(plan: Plan, ancestor: str | None = None, *, initialised: bool = True) -> Context:
     """Load the examples of a plan and build its species, by the plan's ancestor or, where it has moved, by `ancestor`.
+
+    Without `initialised`, the untrained network of the species is shapes and dtypes alone: initialising a network
+    compiles a small program for each of its arrays.
 
     Raises:
         DataError, TaskError, PlanError, AncestorError: if the data, the task, the plan or the ancestor is unfit.
@@ -101,7 +104,8 @@ def prepare(plan: Plan, ancestor: str | None = None) -> Context:
     batch = first(problem.train, 2)
     _check_moved(plan, batch)
     inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
-    template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
+    key = keys.derive(keys.root(plan.seed), "initialisation")
+    template = build(make, inputs, key) if initialised else outline(make, inputs)
     species = Species(dissect(template, inputs), template).protecting(plan.evolution.protect, plan.evolution.only)
     if dataset is not None:
         _check_logits(template, inputs, len(dataset.classes))

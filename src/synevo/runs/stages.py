@@ -17,7 +17,7 @@ from synevo.data.findings import as_table, in_words
 from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
-from synevo.genetics.heredity import Worth
+from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.genetics.organism import Organism
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
@@ -153,10 +153,17 @@ def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[
             yield Doubted(asked)
         basis = basis_in(run.entries())
         said = {one.kind for one in doubts(lineage, plan, basis)}
-        archive = RunArchive(run, prepare(plan, ancestor), basis, said=said)
+        context = prepare(plan, ancestor, initialised=_starts_anew(plan))
+        archive = RunArchive(run, context, basis, said=said)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
         events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
         yield from archive.follow(events)
+
+
+def _starts_anew(plan: Plan) -> bool:
+    """Return whether offspring need the untrained network of the species, and not only what was trained."""
+    rewinds = plan.evolution.rewind not in (None, plan.ancestor_training.epochs)
+    return rewinds or not HEREDITIES[plan.encoding.heredity].inherited
 
 
 def _save_changed(run: RunDir, plan: Plan) -> None:
