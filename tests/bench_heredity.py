@@ -2,8 +2,8 @@
 
 For each network, trained on the digits for `--epochs` epochs: the seconds that the removal of its filters takes one by
 one (on large networks of a sample of the filters, and the time of all is calculated), and those of the estimate, the
-compilation included; Spearman's rho between both over all filters and within layers; and how many of the weakest 5 % are
-the same. Then the same for the sensitivity to synapses, one example at a time and in batches. It wants an idle machine.
+compilation included; Spearman's rho between both over all filters and within layers; and how many of the weakest 5 %
+are the same. Then the same for the sensitivity to synapses, one example at a time and in batches.
 """
 
 import argparse
