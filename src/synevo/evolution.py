@@ -393,6 +393,7 @@ def score(organism: Organism, problem: Problem) -> Scores:
     return Scores(validation, test, task.name, task.better)
 
 
+@jax.jit
 def _copy(network: Network) -> Network:
     """Copy the arrays of a network, because the training step reuses the memory of its arguments."""
     return jax.tree.map(jnp.array, network)

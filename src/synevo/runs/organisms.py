@@ -243,7 +243,7 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
             remedy="Give the model back its layers, or start another run.",
         )
     units = bits.pop(_UNITS)
-    arrays = {name: jnp.asarray(array) for name, array in weights.items()}
+    arrays = jax.device_put(weights)  # one by one, `jnp.asarray` would compile a program for each new shape
     groups = species.anatomy.wiring.groups_left(units)
     return Organism(species, species.template.like(arrays, groups=groups), bits, units)
 
@@ -271,8 +271,8 @@ def load_worth(run: RunDir, name: str, basis: str) -> Worth | None:
     if not np.array_equal(check, _text(_check({**tensors, _BASIS: found}))):
         return None
     clusters = tensors.pop(_CLUSTERS, None)
-    synapses = {array.removeprefix(_SYNAPSES): jnp.asarray(values) for array, values in tensors.items()}
-    return Worth(synapses, clusters)
+    synapses = {array.removeprefix(_SYNAPSES): values for array, values in tensors.items()}
+    return Worth(jax.device_put(synapses), clusters)
 
 
 def copy_worth(source: RunDir, run: RunDir, name: str) -> None:

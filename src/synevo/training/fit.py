@@ -86,7 +86,7 @@ def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
     maker = own.find_maker(plan) if plan.epochs else None
     total = _steps(plan, examples) * plan.epochs
     if maker is None:
-        return State(network, _adam(plan, total).init(network.parameters), 0, float("nan"))
+        return State(network, _rest(plan.weight_decay > 0, network.parameters), 0, float("nan"))
     return State(network, own.first_state(maker, plan, total, network.parameters), 0, float("nan"))
 
 
@@ -128,10 +128,10 @@ def fit(
     """
     size = min(plan.batch_size, len(examples))
     recipe = _Recipe(task, plan, _steps(plan, examples), own.find_maker(plan))
-    source = InMemory(jax.tree.map(jnp.asarray, examples.arrays)) if isinstance(examples, InMemory) else examples
+    source = InMemory(jax.device_put(examples.arrays)) if isinstance(examples, InMemory) else examples
     if scanned is None:
         scanned = jax.default_backend() != "cpu" and isinstance(source, InMemory)
-    alive = {name: jnp.asarray(mask) for name, mask in masks.items()}
+    alive = jax.device_put(dict(masks))
     for epoch in range(state.epoch, plan.epochs):
         epoch_key = derive(key, "epoch", epoch)
         order = jax.random.permutation(derive(epoch_key, "order"), len(examples))
@@ -212,6 +212,12 @@ def _adam(plan: TrainingPlan, total: int) -> optax.GradientTransformation:
     if plan.weight_decay:
         return optax.adamw(schedule, weight_decay=plan.weight_decay, mask=_is_matrix)
     return optax.adam(schedule)
+
+
+@partial(jax.jit, static_argnums=0)
+def _rest(decays: bool, parameters: Arrays) -> Any:  # noqa: FBT001  (positions are what jit knows)
+    """Return the state of Adam before its first step, which depends on no other part of the plan."""
+    return _adam(TrainingPlan(weight_decay=float(decays)), 1).init(parameters)
 
 
 def _is_matrix(parameters: Arrays) -> dict[str, bool]:
