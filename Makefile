@@ -96,6 +96,7 @@ bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_networks.py
 	$(BIN)/python tests/bench_data.py
+	$(BIN)/python tests/bench_heredity.py
 
 shapes: install  ## compact ten published networks, in their own sizes (SHAPES=--small: in small ones)
 	$(BIN)/python tests/bench_published.py $(SHAPES)

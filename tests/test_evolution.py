@@ -52,6 +52,16 @@ PLAN = Plan(
 
 
 @dataclass
+class Interrupted(Memory):
+    """An archive in memory that knows of an interrupted training."""
+
+    resume: Resumption | None = None
+
+    def resumption(self, _: Conception) -> Resumption | None:
+        return self.resume
+
+
+@dataclass
 class Life:
     """A lineage: its births, the epochs of its trainings with arrays of their own, and the programs it compiled."""
 
@@ -91,7 +101,7 @@ class Life:
                 Conception(generation, number, pressure),
                 inheritance or FromAncestor(Lessons(digits.train)),
                 spent=spent,
-                resume=resume,
+                archive=Interrupted(resume=resume),
             )
         )
 
@@ -480,7 +490,7 @@ def test_a_rewound_offspring_has_its_parents_genes_and_its_ancestors_weights(
     past = life.species.template
     rewound, heir = (
         Life(life.species).bear(
-            digits, PLAN, 3, parent=life.organism(2), inheritance=FromAncestor(digits.train, weights)
+            digits, PLAN, 3, parent=life.organism(2), inheritance=FromAncestor(Lessons(digits.train), weights)
         )
         for weights in (past, None)
     )
@@ -620,7 +630,14 @@ def test_in_memory_too_the_best_of_a_generation_are_the_parents_of_the_next(
         assert birth.individual.parents == tuple(parents)
         conception = Conception(3, birth.individual.number, 1.0)
         alone = evolution.offspring(
-            keys.root(SEED), parents, digits, plan, conception, FromAncestor(Lessons(digits.train)), spent=2
+            keys.root(SEED),
+            parents,
+            digits,
+            plan,
+            conception,
+            FromAncestor(Lessons(digits.train)),
+            spent=2,
+            archive=Memory(),
         )
         assert same(next(event for event in alone if isinstance(event, Birth)).organism, birth.organism)
 

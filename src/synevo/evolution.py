@@ -24,6 +24,7 @@ from synevo.errors import DivergenceError, PlanError, TrainingError
 from synevo.genetics import census, mating, mutation, viability
 from synevo.genetics.archive import Archive, Birth, Memory, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
+from synevo.genetics.measured import worth_of
 from synevo.genetics.organism import Organism, Species
 from synevo.genetics.synthesis import synthesise
 from synevo.keys import derive
@@ -100,8 +101,8 @@ def evolve(
     while conception is not None and inheritance is not None:
         chosen = choose_parents(archive.lineage(), conception.generation, plan)
         parents = {parent.name: archive.organism(parent.name) for parent in chosen}
-        spent, resume = max(parent.epochs for parent in chosen), archive.resumption(conception)
-        for event in offspring(key, parents, problem, plan, conception, inheritance, spent=spent, resume=resume):
+        spent = max(parent.epochs for parent in chosen)
+        for event in offspring(key, parents, problem, plan, conception, inheritance, spent=spent, archive=archive):
             happened = archive.keep(event) if isinstance(event, Birth) else event
             if not (isinstance(happened, Training) and happened.state.step):
                 watch(happened)
@@ -153,12 +154,12 @@ def offspring(
     inheritance: FromAncestor,
     *,
     spent: int,
-    resume: Resumption | None = None,
+    archive: Archive,
 ) -> Iterator[Event]:
     """Conceive an offspring of `parents` (by name, the best first) and train it; yield each epoch and the individual.
 
-    `spent` is the number of epochs that its line was trained; only a heredity without inheritance uses it. `resume` is
-    an interrupted training of this offspring.
+    `spent` is the number of epochs that its line was trained; only a heredity without inheritance uses it. The
+    `archive` knows an interrupted training of this offspring, and keeps what is measured of the parents.
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -175,7 +176,7 @@ def offspring(
         evolution=plan.evolution,
         protect=plan.evolution.protect,
         only=plan.evolution.only,
-        worth=lambda parent: heredity.worth(parent, problem.task, problem.train),
+        worth=lambda parent: worth_of(parent, tuple(parents), problem.task, problem.train, plan.encoding, archive),
         weights=weights,
         inputs=problem.task.inputs(
             jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))
@@ -183,7 +184,7 @@ def offspring(
     )
     training = scaled(plan.training, child.efficiency, spent=0 if heredity.inherited else spent)
     growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.lessons)
-    yield from _grow(own_key, child, growing, resume=resume)
+    yield from _grow(own_key, child, growing, resume=archive.resumption(conception))
 
 
 def individual_key(key: Array, conception: Conception) -> Array:

@@ -60,7 +60,7 @@ def compact(
         generation = best.generation if best else generation
         if generation is None:
             raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
-        context = prepare(plan, ancestor)
+        context = prepare(plan, ancestor, initialised=False)
         organism, first = (load_organism(run, context.species, number) for number in (generation, 1))
         _check_removed(run, organism, generation, asked=best is None)
         organism = rounded(organism, round_to)

@@ -3,7 +3,8 @@
     plan.toml                 every knob, before any work
     machine.json              versions, device, threads
     lineage.jsonl             one line an individual, with the hashes of its files
-    individuals/g07/          weights.safetensors, masks.safetensors, scores.json (alone where the training failed)
+    individuals/g07/          weights.safetensors, masks.safetensors, scores.json (alone where the training failed),
+                              worth.safetensors once its heredity was measured
     training/                 the training in progress (Orbax), removed when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
     exports/                  files for other software, each with its contract as JSON
@@ -199,7 +200,7 @@ class RunDir:
         name = lineage.head(which).name if isinstance(which, int) and lineage.brood(which) else which
         for individual, entry in zip(lineage.individuals, entries, strict=True):
             if individual.name == name and individual.counts is not None:
-                folder = self._individuals / individual.name
+                folder = self._individuals / name
                 files = _read_files(folder, entry["files"], _WEIGHTS, _MASKS)
                 return unpack_tensors(folder / _WEIGHTS, files[_WEIGHTS]), unpack_masks(folder / _MASKS, files[_MASKS])
         raise RunError(

@@ -6,7 +6,7 @@ memory, so that an interrupted lineage and an uninterrupted one take the same pa
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from synevo.data.findings import as_table, in_words
 from synevo.errors import DivergenceError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
+from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.genetics.organism import Organism
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
@@ -29,7 +30,18 @@ from synevo.runs import checkpoints, measuring, trusted
 from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
 from synevo.runs.measuring import describe
-from synevo.runs.organisms import Context, basis_of, calls, load_organism, prepare, resolve, to_tensors
+from synevo.runs.organisms import (
+    Context,
+    basis_of,
+    calls,
+    copy_worth,
+    load_organism,
+    load_worth,
+    prepare,
+    resolve,
+    save_worth,
+    to_tensors,
+)
 from synevo.runs.rundir import RunDir
 from synevo.training.fit import rehearse
 
@@ -119,6 +131,7 @@ def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening
         run.save_machine(source.load_machine() or describe())
         basis = basis_in(source.entries())
         run.save_individual(first.ancestor, plan, weights=weights, masks=bits, basis=basis)
+        copy_worth(source, run, first.ancestor.name)
         yield Grown(first.ancestor, run.load_lineage())
         yield from (Doubted(one.text) for one in doubts(run.load_lineage(), plan, basis))
 
@@ -146,10 +159,17 @@ def evolve(run: RunDir, plan: Plan, *, ancestor: str | None = None) -> Iterator[
             yield Doubted(asked)
         basis = basis_in(run.entries())
         said = {one.kind for one in doubts(lineage, plan, basis)}
-        archive = RunArchive(run, prepare(plan, ancestor), basis, said=said)
+        context = prepare(plan, ancestor, initialised=_starts_anew(plan))
+        archive = RunArchive(run, context, basis, said=said)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
         events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
         yield from archive.follow(events)
+
+
+def _starts_anew(plan: Plan) -> bool:
+    """Return whether offspring need the untrained network of the species, and not only what was trained."""
+    rewinds = plan.evolution.rewind not in (None, plan.ancestor_training.epochs)
+    return rewinds or not HEREDITIES[plan.encoding.heredity].inherited
 
 
 def _save_changed(run: RunDir, plan: Plan) -> None:
@@ -208,6 +228,14 @@ class RunArchive:
     def _training(self, event: Training) -> TrainingPlan:
         plan = self.context.plan
         return plan.ancestor_training if event.generation == 1 else plan.training
+
+    def recall(self, names: Sequence[str], basis: str) -> Worth | None:
+        """Return what was measured of a parent, in the folder of the best individual that it is made of."""
+        return load_worth(self.run, names[0], basis)
+
+    def remember(self, names: Sequence[str], basis: str, worth: Worth) -> None:
+        """Write what was measured of a parent, in place of what was measured before."""
+        save_worth(self.run, names[0], basis, worth)
 
     def doubted(self) -> Iterator[Doubted]:
         """Yield each doubt about the lineage so far that was not said before."""

@@ -28,6 +28,7 @@ from synevo.model.network import Arrays, Network
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.task import Batch, Examples, InMemory, Task, first
 from synevo.training import compiling, own
+from synevo.training.precision import in_bfloat16
 from synevo.training.reading import batches
 
 
@@ -86,7 +87,7 @@ def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
     maker = own.find_maker(plan) if plan.epochs else None
     total = _steps(plan, examples) * plan.epochs
     if maker is None:
-        return State(network, _adam(plan, total).init(network.parameters), 0, float("nan"))
+        return State(network, _rest(plan.weight_decay > 0, network.parameters), 0, float("nan"))
     return State(network, own.first_state(maker, plan, total, network.parameters), 0, float("nan"))
 
 
@@ -130,10 +131,10 @@ def fit(
     """
     size = min(plan.batch_size, len(examples))
     recipe = _Recipe(task, plan, _steps(plan, examples), own.find_maker(plan))
-    source = InMemory(jax.tree.map(jnp.asarray, examples.arrays)) if isinstance(examples, InMemory) else examples
+    source = InMemory(jax.device_put(examples.arrays)) if isinstance(examples, InMemory) else examples
     if scanned is None:
         scanned = jax.default_backend() != "cpu" and isinstance(source, InMemory)
-    alive = {name: jnp.asarray(mask) for name, mask in masks.items()}
+    alive = jax.device_put(dict(masks))
     for epoch in range(state.epoch, plan.epochs):
         epoch_key = derive(key, "epoch", epoch)
         order = jax.random.permutation(derive(epoch_key, "order"), len(examples))
@@ -216,6 +217,12 @@ def _adam(plan: TrainingPlan, total: int) -> optax.GradientTransformation:
     return optax.adam(schedule)
 
 
+@partial(jax.jit, static_argnums=0)
+def _rest(decays: bool, parameters: Arrays) -> Any:  # noqa: FBT001  (positions are what jit knows)
+    """Return the state of Adam before its first step, which depends on no other part of the plan."""
+    return _adam(TrainingPlan(weight_decay=float(decays)), 1).init(parameters)
+
+
 def _is_matrix(parameters: Arrays) -> dict[str, bool]:
     return {name: array.ndim > 1 for name, array in parameters.items()}
 
@@ -229,9 +236,13 @@ def _step(
     if constants.teacher is not None:
         batch = batch._replace(answers=constants.teacher(*task.inputs(batch)))
 
+    def train(candidate: Network, *inputs: Any) -> tuple[Any, Network]:
+        return candidate.train(derive(key, "dropout"), *inputs)
+
+    run = in_bfloat16(train) if recipe.plan.precision == "bfloat16" else train
+
     def loss_of(parameters: Arrays) -> tuple[Array, Network]:
-        candidate = replace(network, parameters=parameters)
-        outputs, updated = candidate.train(derive(key, "dropout"), *task.inputs(batch))
+        outputs, updated = run(replace(network, parameters=parameters), *task.inputs(batch))
         return task.loss(outputs, batch).mean(), updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(network.parameters)
