@@ -13,7 +13,7 @@ ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:
 CASES := 3000
 # Tests compile thousands of small programs and run each a few times: compiling without optimisation halves their time.
 PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
-  $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+  $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench shapes fuzz clean
@@ -96,6 +96,7 @@ bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_networks.py
 	$(BIN)/python tests/bench_data.py
+	$(BIN)/python tests/bench_heredity.py
 
 shapes: install  ## compact ten published networks, in their own sizes (SHAPES=--small: in small ones)
 	$(BIN)/python tests/bench_published.py $(SHAPES)

@@ -30,6 +30,7 @@ from synevo.tasks.task import Problem
 from synevo.training.evaluation import evaluate
 from synevo.training.fit import State
 from synevo.training.keep_dead import keep_dead
+from synevo.training.teaching import Lessons
 from synevo.wiring import cutting
 from synevo.wiring.signal import trim
 from synevo.wiring.units import PERMANENT
@@ -48,6 +49,16 @@ PLAN = Plan(
     ),
     evolution=EvolutionPlan(generations=GENERATIONS),
 )
+
+
+@dataclass
+class Interrupted(Memory):
+    """An archive in memory that knows of an interrupted training."""
+
+    resume: Resumption | None = None
+
+    def resumption(self, _: Conception) -> Resumption | None:
+        return self.resume
 
 
 @dataclass
@@ -88,9 +99,9 @@ class Life:
                 digits,
                 plan,
                 Conception(generation, number, pressure),
-                inheritance or FromAncestor(digits.train),
+                inheritance or FromAncestor(Lessons(digits.train)),
                 spent=spent,
-                resume=resume,
+                archive=Interrupted(resume=resume),
             )
         )
 
@@ -479,7 +490,7 @@ def test_a_rewound_offspring_has_its_parents_genes_and_its_ancestors_weights(
     past = life.species.template
     rewound, heir = (
         Life(life.species).bear(
-            digits, PLAN, 3, parent=life.organism(2), inheritance=FromAncestor(digits.train, weights)
+            digits, PLAN, 3, parent=life.organism(2), inheritance=FromAncestor(Lessons(digits.train), weights)
         )
         for weights in (past, None)
     )
@@ -619,7 +630,14 @@ def test_in_memory_too_the_best_of_a_generation_are_the_parents_of_the_next(
         assert birth.individual.parents == tuple(parents)
         conception = Conception(3, birth.individual.number, 1.0)
         alone = evolution.offspring(
-            keys.root(SEED), parents, digits, plan, conception, FromAncestor(digits.train), spent=2
+            keys.root(SEED),
+            parents,
+            digits,
+            plan,
+            conception,
+            FromAncestor(Lessons(digits.train)),
+            spent=2,
+            archive=Memory(),
         )
         assert same(next(event for event in alone if isinstance(event, Birth)).organism, birth.organism)
 

@@ -12,6 +12,10 @@ _STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-
 """Characters that steer a terminal, or turn the direction of a line; line ends and tabs do not count."""
 
 
+NEWER = "Install a newer synevo, from where you have this one."
+"""The remedy for files of a newer version."""
+
+
 class SynevoError(Exception):
     """A problem that the user can solve; `remedy` is the command or option that solves it."""
 

@@ -24,6 +24,7 @@ from synevo.errors import DivergenceError, PlanError, TrainingError
 from synevo.genetics import census, mating, mutation, viability
 from synevo.genetics.archive import Archive, Birth, Memory, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
+from synevo.genetics.measured import worth_of
 from synevo.genetics.organism import Organism, Species
 from synevo.genetics.synthesis import synthesise
 from synevo.keys import derive
@@ -31,13 +32,10 @@ from synevo.lineage.course import Conception, choose_parents, next_conception
 from synevo.lineage.individuals import Individual, Scores
 from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
-from synevo.tasks.classification import moved
-from synevo.tasks.distillation import distilled
-from synevo.tasks.task import Examples, Problem, Task, at_once, first
+from synevo.tasks.task import Problem, at_once, first
 from synevo.training.evaluation import evaluate
 from synevo.training.fit import State, fit, start
-from synevo.training.own import augmented
-from synevo.training.teaching import taught_by
+from synevo.training.teaching import Lessons, as_trained, taught_by
 from synevo.wiring.cutting import uncut_arrays
 
 PROVEN = 128
@@ -51,11 +49,11 @@ PAUSE = 100
 class FromAncestor:
     """The data of the ancestor that every offspring uses beside its genes, where the plan asks for it.
 
-    `train` are the training examples, with the ancestor's answers where the plan distils. `rewound` is the ancestor's
+    `lessons` are the training examples, with the ancestor's answers where the plan distils. `rewound` is the ancestor's
     network after an early epoch.
     """
 
-    train: Examples
+    lessons: Lessons
     rewound: Network | None = None
 
 
@@ -77,14 +75,20 @@ Event = Training | Birth
 
 
 def evolve(
-    key: Array, ancestor: Organism, problem: Problem, plan: Plan, *, archive: Archive | None = None
+    key: Array,
+    ancestor: Organism,
+    problem: Problem,
+    plan: Plan,
+    *,
+    archive: Archive | None = None,
+    watch: Callable[[Event], object] = lambda _: None,
 ) -> Iterator[Event]:
     """Evolve a trained ancestor to the plan's last generation, or until the score falls below the plan's budget.
 
     Yields each epoch of training, and each individual as the archive keeps it. If the `archive` already has
     individuals, the lineage continues after them. The parents of every offspring are read from the archive, so a
     lineage that is resumed from disk equals one that never stopped. `key` is the key of the lineage
-    (`synevo.keys.root`).
+    (`synevo.keys.root`). `watch` is called with each whole epoch and each individual before it is yielded.
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -97,9 +101,12 @@ def evolve(
     while conception is not None and inheritance is not None:
         chosen = choose_parents(archive.lineage(), conception.generation, plan)
         parents = {parent.name: archive.organism(parent.name) for parent in chosen}
-        spent, resume = max(parent.epochs for parent in chosen), archive.resumption(conception)
-        for event in offspring(key, parents, problem, plan, conception, inheritance, spent=spent, resume=resume):
-            yield archive.keep(event) if isinstance(event, Birth) else event
+        spent = max(parent.epochs for parent in chosen)
+        for event in offspring(key, parents, problem, plan, conception, inheritance, spent=spent, archive=archive):
+            happened = archive.keep(event) if isinstance(event, Birth) else event
+            if not (isinstance(happened, Training) and happened.state.step):
+                watch(happened)
+            yield happened
         conception = next_conception(archive.lineage(), plan)
 
 
@@ -126,18 +133,16 @@ def from_ancestor(key: Array, grown: Organism, problem: Problem, plan: Plan) -> 
 
     To rewind, the first epochs of the ancestor are trained again, equal to the bit; its last epoch needs no training.
     """
-    train = problem.train
-    if plan.training.distillation:
-        train = taught_by(grown.network, problem.task, train)
+    lessons = taught_by(grown.network, problem.task, problem.train, plan.training)
     if plan.evolution.rewind is None:
-        return FromAncestor(train)
+        return FromAncestor(lessons)
     if plan.evolution.rewind == plan.ancestor_training.epochs:
-        return FromAncestor(train, grown.network)
+        return FromAncestor(lessons, grown.network)
     rewound = grown.species.template
     if plan.evolution.rewind:
         events = (event for event in trained_ancestor(key, grown.species, problem, plan) if isinstance(event, Training))
         rewound = next(event.state.network for event in events if event.state.epoch == plan.evolution.rewind)
-    return FromAncestor(train, rewound)
+    return FromAncestor(lessons, rewound)
 
 
 def offspring(
@@ -149,12 +154,12 @@ def offspring(
     inheritance: FromAncestor,
     *,
     spent: int,
-    resume: Resumption | None = None,
+    archive: Archive,
 ) -> Iterator[Event]:
     """Conceive an offspring of `parents` (by name, the best first) and train it; yield each epoch and the individual.
 
-    `spent` is the number of epochs that its line was trained; only a heredity without inheritance uses it. `resume` is
-    an interrupted training of this offspring.
+    `spent` is the number of epochs that its line was trained; only a heredity without inheritance uses it. The
+    `archive` knows an interrupted training of this offspring, and keeps what is measured of the parents.
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -171,15 +176,15 @@ def offspring(
         evolution=plan.evolution,
         protect=plan.evolution.protect,
         only=plan.evolution.only,
-        worth=lambda parent: heredity.worth(parent, problem.task, problem.train),
+        worth=lambda parent: worth_of(parent, tuple(parents), problem.task, problem.train, plan.encoding, archive),
         weights=weights,
         inputs=problem.task.inputs(
             jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))
         ),
     )
     training = scaled(plan.training, child.efficiency, spent=0 if heredity.inherited else spent)
-    growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.train)
-    yield from _grow(own_key, child, growing, resume=resume)
+    growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.lessons)
+    yield from _grow(own_key, child, growing, resume=archive.resumption(conception))
 
 
 def individual_key(key: Array, conception: Conception) -> Array:
@@ -294,25 +299,26 @@ class _Growing:
     training: TrainingPlan
     retries: int
     parents: tuple[str, ...] = ()
-    train: Examples | None = None
+    lessons: Lessons | None = None
 
 
 def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumption | None) -> Iterator[Event]:
     """Train an individual; if that diverges, try again with a quarter of the learning rate, up to `retries` times."""
     conception, task = growing.conception, growing.problem.task
-    living, examples = organism.living, growing.train or growing.problem.train
+    examples, teacher = growing.lessons or Lessons(growing.problem.train)
     reason = ""
     begun = resume.attempt if resume else 0
     for attempt in range(begun, max(begun, growing.retries) + 1):
         rate = growing.training.learning_rate / 4**attempt
         gentler = growing.training.model_copy(update={"learning_rate": rate})
-        state = start(_copy(organism.network), gentler, examples)
+        state = start(jax.tree.map(jnp.array, organism.network), gentler, examples)  # its memory is reused
         if resume is not None and resume.attempt == attempt:
             state = _resumed(state, resume, conception)
         try:
-            seen = _as_trained(task, gentler)
-            own_key = derive(key, "training", attempt)
-            for after in fit(own_key, state, seen, examples, gentler, masks=living, pause=PAUSE):
+            seen, own_key = as_trained(task, gentler), derive(key, "training", attempt)
+            for after in fit(
+                own_key, state, seen, examples, gentler, masks=organism.living, teacher=teacher, pause=PAUSE
+            ):
                 yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
                 state = after
         except DivergenceError as error:
@@ -338,14 +344,6 @@ def _resumed(state: State, resume: Resumption, conception: Conception) -> State:
             remedy="Give the optimiser or the model back its code; or remove the folder training of the run, and this "
             "training begins anew.",
         ) from None
-
-
-def _as_trained(task: Task, plan: TrainingPlan) -> Task:
-    """Return the task for one training: with augmentation and the ancestor's answers, as the plan asks."""
-    task = augmented(moved(task, shift=plan.shift, flip=plan.flip), plan)
-    if not plan.distillation:
-        return task
-    return distilled(task, share=plan.distillation, temperature=plan.temperature)
 
 
 def scaled(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> TrainingPlan:
@@ -390,8 +388,3 @@ def score(organism: Organism, problem: Problem) -> Scores:
     task, network = problem.task, organism.network
     validation, test = (evaluate(network, task, split) for split in (problem.validation, problem.test))
     return Scores(validation, test, task.name, task.better)
-
-
-def _copy(network: Network) -> Network:
-    """Copy the arrays of a network, because the training step reuses the memory of its arguments."""
-    return jax.tree.map(jnp.array, network)

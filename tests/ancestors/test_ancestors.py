@@ -1,7 +1,9 @@
 """Finding an ancestor, built in or the user's own."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,27 @@ def test_a_user_s_own_ancestor_is_found_by_its_name(tmp_path: Path, monkeypatch:
         with pytest.raises(AncestorError, match=missing.partition(":")[2]):
             ancestors.find(missing)
     monkeypatch.delitem(sys.modules, "my_models")
+
+
+@pytest.mark.parametrize(
+    ("factory", "given"),
+    [
+        (lambda shape, classes, rngs: (shape, classes, rngs), ((4, 4, 1), 3, "keys")),
+        (lambda *all_of_it: all_of_it, ((4, 4, 1), 3, "keys")),
+        (lambda shape, classes, rngs, width=8: (shape, classes, rngs, width), ((4, 4, 1), 3, "keys", 8)),
+        (lambda rngs: rngs, "keys"),
+        (lambda rngs=None: rngs, "keys"),
+        (lambda: "nothing", "nothing"),
+        (lambda width=8: width, 8),
+    ],
+)
+def test_a_factory_is_given_what_it_takes(factory: Callable[..., Any], given: object) -> None:
+    assert ancestors.taking(factory, (4, 4, 1), 3)("keys") == given  # type: ignore[arg-type]
+
+
+def test_a_factory_that_takes_something_else_fails_with_all_of_it() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        ancestors.taking(lambda one, two: (one, two), (4, 4, 1), 3)(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["resnet50", "LeNet5", ""])

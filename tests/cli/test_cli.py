@@ -193,16 +193,13 @@ def test_a_lineage_that_is_killed_again_and_again_ends_as_if_it_never_was(home: 
     ends = [
         (START, appears(run, r"plan\.toml"), kill),
         (START, appears(training, "g01-1-a0-e002"), kill),
-        (START, appears(training, "g01-1-a0-e003"), ctrl_c),
         (START, (run / "lineage.jsonl").exists, kill),
-        (["evolve"], appears(training, "g02-1-a0-e001"), kill),
         (["evolve"], appears(training, "g02-1-a0-e002.*"), kill),
         (["evolve"], appears(individuals, r"\.g02.*"), kill),
         (["evolve"], appears(training, "g03-1-a0-e002"), ctrl_c),
-        (["evolve"], appears(individuals, "g03"), kill),
     ]
     codes = [interrupt(words, tmp_path, when, how) for words, when, how in ends]
-    assert codes.count(-kill) >= 4
+    assert codes.count(-kill) >= 3
     synevo(*START, where=tmp_path)
     synevo("evolve", where=tmp_path)
     assert heredity(run) == heredity(home / RUN)

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from synevo.cli.app import app
-from synevo.cli.guiding import TOPICS, complete_topic, page
+from synevo.cli.guiding import TOPICS, page
 
 
 def show(*words: str, **environment: str) -> tuple[int, str]:
@@ -42,10 +42,6 @@ def test_a_topic_that_is_none_is_answered_with_those_that_are() -> None:
     assert code == 2
     assert "'no-such'" in shown
     assert ", ".join(TOPICS) in shown
-
-
-def test_a_shell_completes_topics() -> None:
-    assert complete_topic("own-") == ["own-data", "own-network", "own-task", "own-training", "own-loop"]
 
 
 def test_the_guide_loads_no_jax() -> None:

@@ -105,6 +105,13 @@ def test_segmentation(home: Path) -> None:
     assert report["score"] == {"name": "mIoU", "better": "higher"}
     assert report["floor"] == pytest.approx(score - 0.3)
     assert re.search(r"test mIoU \d\d\.\d\d %", synevo("report", str(run.path)))
+    kept = run.load_predictions(2) or {}
+    assert kept["sample:best"].shape == kept["sample:mask"].shape == (6, 16, 16)
+    assert (kept["sample:ancestor"] == kept["sample:mask"]).mean() > 0.8
+    synevo("report", str(run.path), "--html")
+    page = (run.path / "report/index.html").read_text()
+    assert page.count('alt="best mask of test image') == 6
+    assert "% of pixels right" in page
 
 
 def test_the_next_character_and_its_vocabulary_is_kept_beside_the_network(home: Path) -> None:
@@ -118,6 +125,15 @@ def test_the_next_character_and_its_vocabulary_is_kept_beside_the_network(home: 
     assert score < 1.5 < np.log(len(set(text)))  # characters within a word are known
     assert report["floor"] == pytest.approx(1.6 * score)
     assert report["generations"][1]["within_budget"] == (after <= 1.6 * score)
+    kept, vocabulary = run.load_predictions(2) or {}, "".join(sorted(set(text)))
+    before, after_it = ("".join(vocabulary[one] for one in kept[f"sample:{part}"][0]) for part in ("before", "after"))
+    assert before + after_it in text, "the text goes on as it truly does"
+    said = "".join(vocabulary[one] for one in kept["sample:ancestor"][0])
+    assert len(said) == len(after_it)
+    assert set(said.split()) & set(words), "the likeliest characters are words of the text"
+    synevo("report", str(run.path), "--html")
+    page = (run.path / "report/index.html").read_text()
+    assert f"<dt>ancestor</dt><dd>{said}</dd>" in page
     assert is_smaller_and_loads(run) is not None
     _, documents = run.load_compact(2)
     facts = documents["architecture"]["facts"]

@@ -67,6 +67,8 @@ def test_own_photos_become_a_small_network_and_a_page(tmp_path: Path) -> None:
     assert [image["classes"][0]["class"] for image in images] == ["bright", "dark"]
     assert "lenet-300-100 on photos, finished" in parts["report"]
     assert "Next: synevo evolve runs/mine" in done.stderr
+    assert "Hint: 22 training images are few" in done.stderr
+    assert "A batch of 16 is most of the 22 training examples" in done.stderr
     page = (tmp_path / "runs/mine/report/index.html").read_text("utf-8")
     assert "lenet-300-100 on photos" in page
     assert str(tmp_path) not in page, "a page that is shown around names no folder of its author's"

@@ -85,7 +85,7 @@ def test_help_says_what_a_field_means_its_range_and_its_choices() -> None:
     for part in (
         "--keep-clusters SHARE[,SHARE…] R^c: expected share of the parent's clusters",
         "--max-drop BUDGET Stop where validation is worse than the ancestor's by this: 0.01 in units of the score, 5%",
-        "--population <int range> Offspring a generation; the best on validation is the parent. [1<=x<=64]",
+        "--population N Offspring a generation; the best on validation is the parent. [1<=x<=64]",
         "One of cluster, synapse, magnitude, taylor, removal, sensitivity, random, shuffled, scratch.",
         "--adaptive / --constant Press harder",
         "--data-dir DIR",

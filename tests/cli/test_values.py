@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from synevo.cli.app import app
-from synevo.cli.options import _completion
-from synevo.cli.values import allowed
+from synevo.ancestors import BUILT_IN
+from synevo.cli import values
+from synevo.cli.app import COMMANDS, EXAMPLES, app
+from synevo.cli.values import allowed, completion
+from synevo.deploy import delivery
 from synevo.plan.compose import plan_fields
 from synevo.plan.fields import Plan
 from synevo.runs.rundir import RunDir
@@ -87,7 +90,66 @@ def test_a_folder_of_runs_is_named_as_one(command: str, tmp_path: Path, monkeypa
 
 
 def test_the_choices_of_a_field_complete() -> None:
-    complete = _completion(plan_fields()["encoding.heredity"])
+    complete = completion("encoding.heredity", plan_fields()["encoding.heredity"])
     assert complete
     assert complete("s") == ["synapse", "sensitivity", "shuffled", "scratch"]
-    assert _completion(plan_fields()["ancestor.name"]) is None
+    assert completion("evolution.protect", plan_fields()["evolution.protect"]) is None
+
+
+def test_the_names_that_are_completed_are_those_that_there_are() -> None:
+    assert tuple(BUILT_IN) == values.ANCESTORS
+    assert sorted(values.FORMATS) == sorted(delivery.FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("train-ancestor --ancestor lenet5", ["lenet5", "lenet5-caffe"]),
+        ("train-ancestor --dataset ", ["digits", "mnist", "birds"]),
+        ("train-ancestor --task next", ["next-token"]),
+        ("train-ancestor --preset de", ["demo"]),
+        ("train-ancestor --set training.ep", ["training.epochs="]),
+        ("train-ancestor --set data.fit=", [f"data.fit={one}" for one in ("auto", "none", "pad", "resize")]),
+        ("train-ancestor --ancestor-of ", ["runs/a", "runs/b"]),
+        ("evolve --heredity ran", ["random"]),
+        ("evolve runs/a ", ["runs/a", "runs/b"]),
+        ("export runs/a --to tfl", ["tflite", "tflite-int8"]),
+        ("report --against s", ["synapses", "stored-weights"]),
+        ("guide own-d", ["own-data"]),
+        ("fields envir", ["environment"]),
+        ("ca", ["cache"]),
+    ],
+)
+def test_a_shell_completes_values(
+    words: str, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mnist/3.0.1", "birds/small/1.0.0", "notes/old", "downloads"):
+        (tmp_path / "tfds" / folder).mkdir(parents=True)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    for name in "ab":
+        RunDir(Path(f"runs/{name}")).save_plan(Plan())
+    environment = {"_SYNEVO_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = CliRunner().invoke(
+        app, [], prog_name="synevo", env={**environment, "_TYPER_COMPLETE_ARGS": f"synevo {words}"}
+    )
+    assert sorted(line.split("\t")[0] for line in done.stdout.splitlines()) == sorted(found)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_examples_and_no_types_of_python(command: str) -> None:
+    code, shown = called(command, "--help")
+    assert code == 0
+    assert "Path" not in shown
+    assert "<" not in shown.replace("<=", "")
+    assert "{" not in shown
+    assert "\nExamples:\n  synevo " in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_an_example_is_a_command_that_there_is(line: str) -> None:
+    _, name, *words = line.partition("  ")[0].split()
+    group = typer.main.get_command(app)
+    group.commands[name].make_context(name, words)  # type: ignore[attr-defined]
+    assert line in EXAMPLES[name]

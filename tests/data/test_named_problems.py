@@ -425,11 +425,15 @@ def test_recordings_that_cannot_be_used_say_why(
             "digits",
             "The task segmentation needs a folder with image/ and label/.*; digits is not there",
         ),
-        ("regression", "mnist", "needs arrays inputs and targets"),
+        ("regression", "no-such-table", "needs arrays inputs and targets.*; no-such-table is not there"),
+        ("regression", "mnist", "mnist is not prepared"),
         ("next-token", "diabetes", "needs a text file"),
     ],
 )
-def test_a_data_set_of_another_task_says_what_this_one_needs(task: str, dataset: str, words: str) -> None:
+def test_a_data_set_of_another_task_says_what_this_one_needs(
+    task: str, dataset: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     with pytest.raises(DataError, match=words):
         named.describe(plan_of(task, dataset))
     with pytest.raises(DataError, match=words):

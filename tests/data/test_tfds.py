@@ -156,7 +156,7 @@ def test_warnings_of_tfds_are_silenced_and_its_prints_leave_stdout_to_results(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     log = logging.getLogger("absl")
-    with prepared._tfds():
+    with prepared.quiet():
         log.warning("OpenCV is not installed.")
         print("Downloading and preparing …")  # noqa: T201
     assert capsys.readouterr() == ("", "Downloading and preparing …\n")

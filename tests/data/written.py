@@ -119,18 +119,38 @@ def prepare(
 
 
 def write_records(path: Path, labels: Sequence[int], sizes: Sequence[int] = (4,)) -> None:
+    """Images of `sizes` in turn, each of one level."""
+    sides = [sizes[place % len(sizes)] for place in range(len(labels))]
+    write_examples(
+        path,
+        [
+            {"image": png(np.full((side, side), 10 * place, np.uint8)), "label": [label]}
+            for place, (side, label) in enumerate(zip(sides, labels, strict=True))
+        ],
+    )
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "png")
+    return written.getvalue()
+
+
+def write_examples(path: Path, examples: Sequence[Mapping[str, Any]]) -> None:
+    """Records as TFDS writes them: bytes, lists of whole numbers, and lists of other numbers."""
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.proto import tf_example_generated_pb2 as example
     from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature
 
+    def member(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return feature.Feature(bytes_list=feature.BytesList(value=[value]))
+        if all(isinstance(one, int) for one in value):
+            return feature.Feature(int64_list=feature.Int64List(value=value))
+        return feature.Feature(float_list=feature.FloatList(value=value))
+
     writer = ArrayRecordWriter(str(path), "group_size:1")
-    for place, label in enumerate(labels):
-        png = io.BytesIO()
-        side = sizes[place % len(sizes)]
-        Image.new("L", (side, side), 10 * place).save(png, "png")
-        members = {
-            "image": feature.Feature(bytes_list=feature.BytesList(value=[png.getvalue()])),
-            "label": feature.Feature(int64_list=feature.Int64List(value=[label])),
-        }
+    for one in examples:
+        members = {name: member(value) for name, value in one.items()}
         writer.write(example.Example(features=feature.Features(feature=members)).SerializeToString())
     writer.close()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from synevo.cli.app import app
 from synevo.data import datasets
 from synevo.data.images import Images
-from synevo.deploy.classification import classify, read_image
+from synevo.deploy.classification import classify, doubt, read_image
 from synevo.deploy.reload import Reloaded, load, reload
 from synevo.errors import DataError
 from synevo.runs.rundir import RunDir
@@ -135,3 +135,50 @@ def test_a_run_that_is_not_compacted_is_told_how_to_be(finished: RunDir, tmp_pat
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), "some.png"])
     assert done.exit_code == 2
     assert f"synevo compact {tmp_path / 'run'}" in done.stderr
+
+
+def test_the_negative_of_an_image_is_what_its_inverse_is_taken_for(
+    network: Reloaded, test_images: Images, tmp_path: Path
+) -> None:
+    files = [save(tmp_path / f"{n}.png", test_images.pixels[n]) for n in range(3)]
+    negatives = [save(tmp_path / f"not-{n}.png", 255 - test_images.pixels[n]) for n in range(3)]
+    straight, turned = classify(network, files, top=10), classify(network, negatives, top=10, invert=True)
+    assert [one.classes for one in straight] == [one.classes for one in turned]
+    assert doubt(network, straight) == ""
+    assert "3 of 3 images are far brighter than those of the training" in doubt(
+        network, classify(network, negatives, top=1)
+    )
+    assert "add --invert" in doubt(network, classify(network, negatives, top=1))
+    assert "leave out --invert" in doubt(network, classify(network, files, top=1, invert=True), invert=True)
+
+
+def test_an_image_is_inverted_before_zeros_are_put_around_it(network: Reloaded, tmp_path: Path) -> None:
+    padded = expecting(network, fit="pad", source_shape=[6, 6, 1])
+    seen = read_image(save(tmp_path / "a.png", np.full((6, 6, 1), 55, np.uint8)), padded, invert=True)
+    assert (seen[1:7, 1:7] == 200).all()
+    assert seen[0].max() == 0
+
+
+def test_images_whose_negatives_are_strange_too_are_no_reason_to_invert(network: Reloaded, tmp_path: Path) -> None:
+    grey = classify(
+        expecting(network, brightness=[0.9, 0.01]), [save(tmp_path / "a.png", np.full((8, 8, 1), 127, np.uint8))], top=1
+    )
+    said = doubt(expecting(network, brightness=[0.5, 0.001]), grey)
+    assert said == "", "images that are all alike still differ a little"
+    dark = [replace(grey[0], brightness=0.1)]
+    said = doubt(expecting(network, brightness=[0.4, 0.05]), dark)
+    assert said.startswith("1 image is far darker than those of the training (mean level 0.10 of 1, there 0.40 ± 0.05)")
+    assert "has not learnt from such images" in said
+    assert doubt(expecting(network, brightness=None), dark) == "", "compacted by an older version"
+
+
+def test_the_command_warns_of_negatives_and_takes_them(finished: RunDir, test_images: Images, tmp_path: Path) -> None:
+    file = save(tmp_path / "not.png", 255 - test_images.pixels[0])
+    words = ["predict", str(finished.path), str(file), "--json"]
+    warned, told = (CliRunner().invoke(app, [*words, *more]) for more in ([], ["--invert"]))
+    assert "Warning: 1 image is far brighter" in warned.stderr
+    assert told.stderr == ""
+    assert json.loads(told.stdout)["training_brightness"][0] == pytest.approx(0.3, abs=0.1)
+    assert (
+        json.loads(told.stdout)["images"][0]["brightness"] < 0.5 < json.loads(warned.stdout)["images"][0]["brightness"]
+    )

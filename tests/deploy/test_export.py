@@ -347,7 +347,7 @@ def test_a_file_that_is_not_its_source_is_deleted(
 @pytest.mark.parametrize(
     ("name", "library", "line"),
     [
-        ("onnx", "onnxruntime", "pip install --upgrade synevo"),
+        ("onnx", "onnxruntime", "In the folder of synevo: pip install ."),
         ("tflite", "tensorflow", "pip install '.[tflite]'"),
         ("tflite-int8", "ai_edge_litert", "pip install '.[tflite]'"),
     ],

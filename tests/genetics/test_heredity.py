@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from scipy.stats import spearmanr
 from specimens import CLASSES, Specimen, random_masks
 
 from synevo import keys
@@ -191,7 +192,7 @@ def test_the_sensitivity_to_a_synapse_is_how_far_the_outputs_move_when_it_dies(
     loss, blind = LOSSES[kind]
     task: Task = digits.task if loss is None else replace(digits.task, loss=loss)
     organism = alive(tiny, parent)
-    found = heredity.sensitivity(organism, task, digits.train).synapses
+    found = heredity.feel(organism, task, digits.train, together=1)
     signs = np.asarray(heredity.draw_signs(41, CLASSES), float)
     random = np.random.default_rng(0)
     apart = 0
@@ -218,6 +219,18 @@ def test_the_sensitivity_to_a_synapse_is_how_far_the_outputs_move_when_it_dies(
                 assert float(found[name][index]) == pytest.approx(one, rel=2e-3, abs=1e-6)
                 apart += float(found[name][index]) != pytest.approx(other, rel=2e-3, abs=1e-6)
     assert apart > 0, "these synapses tell whether outputs are centred"
+
+
+def test_images_felt_together_rank_synapses_as_those_felt_alone_and_are_as_strong_on_the_mean(
+    tiny: Specimen, parent: Masks, digits: Problem
+) -> None:
+    organism = alive(tiny, parent)
+    alone, together = (heredity.feel(organism, digits.task, digits.train, together=count) for count in (1, 4))
+    for name, mask in parent.items():
+        one, other = (np.asarray(felt[name])[mask] for felt in (alone, together))
+        assert spearmanr(one, other).statistic >= 0.95, name
+        assert np.square(other).sum() == pytest.approx(np.square(one).sum(), rel=0.2)
+        assert not np.allclose(one, other, rtol=1e-2)
 
 
 def test_random_signs_measure_the_length_of_what_they_weigh() -> None:

@@ -1,26 +1,49 @@
 """Removal: what filters are worth, against a network from which each has really been cut."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import oracle
 import pytest
+from architectures import ResNeXt, Shuffle, ViT
 from flax import nnx
-from specimens import Attentive, Normed, Residual, Specimen, Tiny, chain, outputs, random_masks, specimen
+from jax import Array
+from named_networks import MLP
+from scipy.stats import spearmanr
+from specimens import Attentive, Normed, Residual, Shape, Specimen, Tiny, chain, outputs, random_masks, specimen
 
 from synevo import keys
 from synevo.errors import PlanError
 from synevo.genetics import heredity, removal
 from synevo.genetics.heredity import HEREDITIES, Worth
+from synevo.genetics.organism import Organism
 from synevo.genetics.synthesis import synthesise
 from synevo.model.network import Network
 from synevo.plan.compose import compose
-from synevo.plan.fields import EncodingPlan, Environment, HeredityName, Scope
+from synevo.plan.fields import EncodingPlan, Environment, HeredityName, Scope, TrainingPlan
 from synevo.tasks.task import InMemory, Problem, first
+from synevo.training.fit import fit, start
 from synevo.wiring import cutting, masks
 from synevo.wiring.units import PERMANENT
 
 pytestmark = pytest.mark.slow
+
+
+class Wide(nnx.Module):
+    """Two normalised convolutions of some width, pools, and a matrix."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs, *, width: int) -> None:
+        self.conv1 = nnx.Conv(shape[-1], width, (3, 3), rngs=rngs)
+        self.norm1 = nnx.BatchNorm(width, rngs=rngs)
+        self.conv2 = nnx.Conv(width, 2 * width, (3, 3), rngs=rngs)
+        self.norm2 = nnx.BatchNorm(2 * width, rngs=rngs)
+        self.classifier = nnx.Linear(2 * width, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        x = nnx.max_pool(nnx.relu(self.norm1(self.conv1(x))), (2, 2), (2, 2))
+        return self.classifier(nnx.relu(self.norm2(self.conv2(x))).mean(axis=(1, 2)))
+
 
 LOST = 2
 """A unit that the networks of these tests have lost already: the others keep their numbers."""
@@ -138,11 +161,79 @@ def test_what_measures_filters_is_refused_without_filters_as_clusters_with_the_o
     monkeypatch.setattr(heredity, "SENSED", 1)
     few = InMemory(first(digits.train, 4))
     kernels = [f"encoding.heredity={name}", "encoding.cluster=kernel"]
-    if HEREDITIES[name].worth(tiny.organism, digits.task, few).clusters is None:
+    if HEREDITIES[name].worth(tiny.organism, digits.task, few, 0.1).clusters is None:
         assert compose(sets=kernels).encoding.heredity == name
     else:
         with pytest.raises(PlanError, match=f"{name}.*--cluster filter"):
             compose(sets=kernels)
+
+
+@pytest.fixture(scope="module", params=[partial(MLP, width=40), partial(Wide, width=12)], ids=["dense", "convolved"])
+def grown(request: pytest.FixtureRequest, digits: Problem) -> Organism:
+    """An organism that was trained a little: without training, all filters are worth about nothing."""
+    of = specimen(request.param)
+    plan = TrainingPlan(epochs=6, batch_size=16, learning_rate=3e-3)
+    state = start(of.network.map(lambda _, array: array.copy()), plan, digits.train)
+    *_, last = fit(keys.root(0), state, digits.task, digits.train, plan, masks={})
+    return Organism.first(of.species, last.network)
+
+
+@pytest.fixture(scope="module")
+def exact(grown: Organism, digits: Problem) -> np.ndarray:
+    return removal.gains(grown, digits.task, digits.train, audit=1)
+
+
+def _ranks(grown: Organism, found: np.ndarray, exact: np.ndarray) -> list[float]:
+    """How the ranks of filters agree, in each layer that makes units."""
+    layers = [layer.outputs for layer in grown.species.anatomy.wiring.layers if (layer.outputs != PERMANENT).any()]
+    return [float(spearmanr(found[outputs], exact[outputs]).statistic) for outputs in layers]
+
+
+def test_a_few_backward_passes_rank_filters_as_their_removal_does(
+    grown: Organism, exact: np.ndarray, digits: Problem
+) -> None:
+    found = removal.estimate(grown, digits.task, digits.train)
+    made = removal.made(grown.species.anatomy.wiring)
+    assert min(_ranks(grown, found, exact)) >= 0.95
+    assert found[made].sum() == pytest.approx(exact[made].sum(), rel=0.3)
+    assert not np.allclose(found[made], exact[made], rtol=1e-3)
+
+
+def test_where_outputs_are_many_their_curvature_ranks_filters(
+    grown: Organism, exact: np.ndarray, digits: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "OUTPUTS", 2)
+    assert min(_ranks(grown, removal.estimate(grown, digits.task, digits.train), exact)) > 0.8
+
+
+def test_the_weakest_filters_are_really_removed_and_only_they(
+    grown: Organism, exact: np.ndarray, digits: Problem
+) -> None:
+    estimated = removal.gains(grown, digits.task, digits.train, audit=0)
+    audited = removal.gains(grown, digits.task, digits.train, audit=0.2)
+    made = removal.made(grown.species.anatomy.wiring)
+    weakest = made[np.argsort(estimated[made])[: round(0.2 * len(made))]]
+    np.testing.assert_allclose(audited[weakest], exact[weakest], rtol=1e-6)
+    others = np.setdiff1d(made, weakest)
+    np.testing.assert_array_equal(audited[others], estimated[others])
+
+
+@pytest.mark.parametrize("factory", [Residual, ViT, ResNeXt, Shuffle])
+def test_the_synapses_that_go_with_a_filter_are_those_that_are_zero_without_it(
+    factory: Callable[..., nnx.Module],
+) -> None:
+    """Residual sums read what they make, and attention and grouped convolutions make what belongs to several units."""
+    of = specimen(factory, (8, 8, 3))
+    alive = random_masks(of, 0.7, 3)
+    counts = removal.freed(of.wiring, alive)
+    for unit in removal.made(of.wiring).tolist():
+        gone = 0
+        for name, mask in alive.items():
+            holding = [[of.wiring.parts(own) for own in axis.tolist()] for axis in of.wiring.slots[name]]
+            for place in zip(*np.nonzero(mask), strict=True):
+                held = {part for parts, at in zip(holding, place, strict=True) for part in parts[at]}
+                gone += held.issuperset(of.wiring.parts(unit))
+        assert counts[unit] == gone > 0
 
 
 def _measure(of: Specimen, units: np.ndarray, digits: Problem) -> tuple[Network, masks.Masks, np.ndarray]:

@@ -119,6 +119,7 @@ def test_a_field_or_choice_unlike_any_gets_no_suggestion(text: str) -> None:
         ("training.learning_rate", "nan"),
         ("training.learning_rate", "fast"),
         ("ancestor_training.weight_decay", -0.1),
+        ("training.precision", "float16"),
         ("training.shift", -1),
         ("training.shift", 9),
         ("encoding.cluster", "neuron"),
@@ -126,6 +127,8 @@ def test_a_field_or_choice_unlike_any_gets_no_suggestion(text: str) -> None:
         ("encoding.cluster_sharpness", 0),
         ("encoding.synapse_sharpness", "inf"),
         ("encoding.normaliser", "mean"),
+        ("encoding.audit", -0.1),
+        ("encoding.audit", 1.1),
         ("environment.keep_clusters", 0),
         ("environment.keep_synapses", 1.01),
         ("environment.cluster_scope", "filter"),
@@ -153,6 +156,8 @@ def test_a_value_out_of_range_is_refused_and_its_field_named(field: str, value: 
         ("seed", 2**32 - 1),
         ("training.shift", 8),
         ("encoding.truncation", 0),
+        ("encoding.audit", 0),
+        ("encoding.audit", 1),
         ("evolution.max_drop", 1),
         ("evolution.retries", 0),
     ],
@@ -212,6 +217,16 @@ def test_a_changed_plan_is_checked_like_a_new_one() -> None:
 def test_a_plan_written_out_and_read_again_is_the_same() -> None:
     plan = compose(preset="demo", sets=["seed=12", "data.data_dir=/tmp/x"])
     assert validate(plan.model_dump()) == plan
+
+
+def test_a_list_whose_items_are_refused_is_one_problem() -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=["data.mean=50,50,50", "data.deviation=1"])
+    assert error.value.problem.splitlines() == [
+        "data.mean.0 = '50': it is in units of pixels scaled to 0 … 1; divide a number for pixels of 0 … 255 by 255."
+    ]
+    with pytest.raises(PlanError, match="at least 1 item"):
+        compose(sets=["data.mean=[]", "data.deviation=1"])
 
 
 def test_every_field_has_a_meaning_and_a_value() -> None:

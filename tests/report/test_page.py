@@ -16,6 +16,7 @@ import pytest
 from test_report import Cells, make_run
 
 from synevo.plan.compose import compose
+from synevo.report.budgets import folded
 from synevo.report.comparison import compare
 from synevo.report.page.html import render_comparison, render_page
 from synevo.report.summary import summarise
@@ -40,7 +41,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (apt-get install chromium)"),
 ]
 
-SECTIONS = ("headline", "curves", "lineage", "network", "survival", "kernels", "outcomes", "cost", "proof", "record")
+SECTIONS = ("headline", "network", "survival", "curves", "outcomes", "lineage", "kernels", "cost", "proof", "record")
 
 PROBE = """
 <script>
@@ -68,6 +69,28 @@ addEventListener("load", () => {
   seen.confusion = truths.map((row) => shown(row.querySelectorAll("td")));
   const unnamed = document.querySelectorAll("img:not([alt]), button:empty, section:not([aria-labelledby])");
   seen.unnamed = unnamed.length;
+  const press = (element, key) => element.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  const said = () => document.getElementById("tip").textContent;
+  const shape = innerWidth > 600 ? ".wide" : ".narrow";
+  const reached = document.querySelector(`.switch .choice:not([hidden]) ${shape} [tabindex="0"]`);
+  if (reached) {
+    reached.focus();
+    seen.keys = [said()];
+    press(reached, "ArrowRight");
+    seen.keys.push(said(), document.activeElement.getAttribute("aria-label"));
+    press(document.activeElement, "ArrowLeft");
+    seen.keys.push(document.activeElement === reached);
+  }
+  if (heat) {
+    heat.focus();
+    press(heat, "ArrowDown");
+    seen.cell = said();
+    press(heat, "Escape");
+    seen.closed = document.getElementById("tip").hidden;
+  }
+  const radios = document.querySelectorAll(".switch input");
+  if (radios.length) radios[1].click();
+  seen.choices = [...document.querySelectorAll(".switch .choice")].map((choice) => choice.offsetHeight > 40);
   document.getElementById("tip").textContent = "";
   document.body.dataset.seen = JSON.stringify(seen);
 });
@@ -175,6 +198,18 @@ def test_the_page_opens_whole_and_asks_for_nothing(place: Path, tmp_path: Path, 
     assert seen["images"]
     assert seen["hover"] == "generation 3, filter 3: extinct"
     assert seen["mark"].startswith("generation 1: 1.00×, test 98.00 %")
+    assert seen["keys"] == ["generation 1: 1.00×, test 98.00 %", *["generation 2: 1.83×, test 97.00 %"] * 2, True]
+    assert seen["cell"] == "generation 2, filter 0: 100 % of its synapses alive"
+    assert seen["closed"]
+    assert seen["choices"] == [False, True, False, False], "the second axis was chosen"
+
+
+def test_a_printed_page_has_at_most_four_sheets(place: Path, tmp_path: Path) -> None:
+    assert BROWSER is not None
+    sheets, size = tmp_path / "page.pdf", [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000"]
+    command = [BROWSER, *FLAGS, *size, f"--print-to-pdf={sheets}", (place / "index.html").as_uri()]
+    subprocess.run(command, capture_output=True, check=True, timeout=120, env={**os.environ, "HOME": str(tmp_path)})
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", sheets.read_bytes())) <= 4
 
 
 def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tmp_path: Path) -> None:
@@ -185,14 +220,14 @@ def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tm
     page = tmp_path / "several.html"
     page.write_text(probed(render_comparison(found)))
     seen, dom = look(page, tmp_path, 500)
-    assert seen["sections"] == ["curves", "runs", "differences"]
+    assert seen["sections"] == ["front", "curves", "runs", "differences"]
     shown = Cells("budgets")
     shown.feed(dom)
     fields = ("test_score", "test_change", "synaptic_efficiency", "cluster_efficiency", "multiply_adds", "epochs")
     assert [[float(value) for value in row[:7]] for row in shown.rows if row] == [
         [row["max_drop"], *(row[field]["mean"] for field in fields)]
         for group in found["groups"]
-        for row in group["budgets"]
+        for row in folded(group["budgets"])
     ]
     assert len(found["groups"]) == 2
 

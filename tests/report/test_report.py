@@ -14,15 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from specimens import individual
 
 from synevo.errors import RunError
+from synevo.lineage.individuals import Counts, Individual
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
 from synevo.report.comparison import compare
 from synevo.report.levels import levels
+from synevo.report.page.card import card
+from synevo.report.page.figures import KINDS
 from synevo.report.page.html import render_comparison, render_page
+from synevo.report.page.several import _clouds, front, parallel, pareto
 from synevo.report.page.tree import tree
 from synevo.report.recipe import commands
 from synevo.report.sheet import write_sheet
@@ -404,6 +409,10 @@ def test_the_commands_make_the_same_plan() -> None:
     assert compose(preset="demo", options={"seed": int(words[words.index("--seed") + 1])}, sets=sets) == plan
 
 
+REACHED = ((0.005, 0.98, 1.0), (0.03, 0.97, 44 / 24))
+"""Budget, test score and efficiency of the runs of `make_run`: the largest of the budgets that reach the same."""
+
+
 def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> None:
     plans = [compose(sets=[f"seed={seed}"]) for seed in (0, 1)] + [compose(sets=["encoding.cluster=filter"])]
     runs = [make_run(tmp_path / f"r{number}", plan) for number, plan in enumerate(plans)]
@@ -424,8 +433,10 @@ def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> Non
     assert best["test_score"]["mean"] == 0.97, "the second generations are the last within the budget"
     page = render_comparison(found)
     assert [row[:2] for row in cells(page, "bests")] == [[str(0.98), str(0.97)]] * 3
-    reached = [[str(number) for number in (budget, 0.97, 44 / 24)] for budget in (0.01, 0.02, 0.03)]
-    assert [[row[0], row[1], row[3]] for row in cells(page, "budgets")][1:4] == reached
+    reached = [[str(number) for number in (budget, score, times)] for budget, score, times in REACHED]
+    assert [[row[0], row[1], row[3]] for row in cells(page, "budgets")] == reached * 2
+    assert [row["max_drop"] for row in found["groups"][0]["budgets"]] == [0.005, 0.01, 0.02, 0.03]
+    assert "1.00–3.00" in page, "budgets that lead to the same generations are one row"
     text = io.StringIO()
     print_comparison(Console(file=text, width=160), found)
     assert "cluster kernel: mean ± s.d. of r0, r1" in text.getvalue()
@@ -531,6 +542,106 @@ def test_a_writer_that_was_killed_is_nobody(run: RunDir) -> None:
     assert run.writer() is None
 
 
+def test_the_page_leads_with_the_verdict_and_what_people_share_and_ends_with_the_record(run: RunDir) -> None:
+    page = page_of(run)
+    order = ("headline", "network", "survival", "curves", "outcomes", "lineage", "kernels", "cost", "proof", "record")
+    assert re.findall(r'<section id="(\w+)"', page) == list(order)
+    assert "on validation, which decides, the best uses 33 % of the budget" in page, "one of three points"
+    assert '<h1 class="within">' in page
+    summary = summarise(run)
+    worse = [
+        {**row, "test_score": row["test_score"] - 0.03 * (row["generation"] - 1)} for row in summary["generations"]
+    ]
+    page = render_page(run, {**summary, "generations": worse})
+    assert "the best uses 33 % of the budget, on test more than all of it" in page
+    assert '<h1 class="spent">' in page, "what the headline says is not within the budget"
+    page = page_of(run)
+    assert page.count("<fieldset>") == 1, "one plot, and a switch of its axis"
+    assert re.findall(r'<input type="radio"[^>]*> ([\w -]+)</label>', page) == list(KINDS.values())
+    record = page[page.index('<section id="record"') :]
+    assert record.index("<details><summary>The same again") < record.index("Hashes of the networks")
+
+
+def test_a_lineage_of_single_heirs_has_no_family_tree(run: RunDir, tmp_path: Path) -> None:
+    told = "Lines lead from parents to offspring"
+    assert told not in page_of(run)
+    assert told in page_of(make_family(tmp_path / "family"))
+
+
+def test_a_link_to_the_page_may_show_a_card(run: RunDir) -> None:
+    summary = summarise(run)
+    page = render_page(run, summary)
+    assert '<meta property="og:image" content="card.png">' in page
+    assert '<meta name="description" content="lenet5 on digits: ' in page
+    drawn = Image.open(io.BytesIO(card(summary) or b""))
+    assert drawn.size == (1200, 630)
+    pixels = np.asarray(drawn.convert("RGB"))
+    parts = {"its numbers": pixels[130:200], "the network": pixels[270:500]}
+    for what, part in parts.items():
+        assert (part == (11, 98, 196)).all(axis=-1).any(), what
+    assert card({**summary, "best": None}) is None, "there is nothing to show yet"
+
+
+def test_a_card_has_room_for_any_name_and_many_layers(run: RunDir) -> None:
+    summary = summarise(run)
+    many = {**summary, "layers": summary["layers"] * 20, "ancestor_name": "<b>" * 40}
+    assert Image.open(io.BytesIO(card(many) or b"")).size == (1200, 630)
+
+
+def test_several_runs_are_headed_by_the_best_and_lead_to_their_own_pages(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / f"runs/r-{seed}", compose(sets=[f"seed={seed}"]))
+    run = RunDir(tmp_path / "runs/r-1")
+    better = replace(individual(3, 8, 0.975), generation=3)
+    (run.path / "lineage.jsonl").unlink()
+    for one in (individual(1, 44, 0.99), individual(2, 24, 0.98), smaller(better)):
+        run.save_individual(one, run.load_plan(), weights={}, masks={})
+    synevo("report", "runs/r-1", "--html", where=tmp_path)
+    synevo("report", "runs", "--html", where=tmp_path)
+    page = (tmp_path / "runs/report/index.html").read_text()
+    assert re.search(r"<h1>r-1: .*× fewer multiply-adds", page)
+    assert 'href="../r-1/report/index.html"' in page
+    assert "r-0/report" not in page, "it has no page"
+    assert (tmp_path / "runs/report/card.png").is_file()
+
+
+def smaller(one: Individual) -> Individual:
+    """An individual with half of its multiply-adds."""
+    assert one.counts
+    layers = tuple(replace(layer, multiply_adds=layer.multiply_adds // 2) for layer in one.counts.layers)
+    return replace(one, counts=Counts(layers, one.counts.parameters))
+
+
+def test_the_front_has_what_none_is_both_smaller_and_better_than() -> None:
+    points = [{"x": x, "y": y} for x, y in ((8, 99), (4, 98), (4, 97), (2, 98.5), (1, 90), (16, 99))]
+    assert [(one["x"], one["y"]) for one in front(points, "higher")] == [(1, 90), (2, 98.5), (8, 99)]
+    assert [(one["x"], one["y"]) for one in front(points, "lower")] == [(1, 90)]
+
+
+def test_replicates_are_clouds_and_plans_that_differ_are_parallel_axes(tmp_path: Path) -> None:
+    plans = [compose(sets=[f"seed={seed}"]) for seed in (0, 1, 2)]
+    plans += [compose(sets=["training.epochs=9", "encoding.cluster=filter"])]
+    found = compare([summarise(make_run(tmp_path / f"r{place}", plan)) for place, plan in enumerate(plans)])
+    *clouds, line, points = pareto(found, "bytes", 900)["layer"]
+    assert len(points["data"]["values"]) == 4 * 3
+    assert clouds == [], "three replicates that are alike to the last digit span no area"
+    assert [one["y"] for one in line["data"]["values"]] == [98.0]
+    drawn = parallel(found, 900)["layer"][2]["data"]["values"]
+    runs = {run: [one for one in drawn if one["run"] == run] for run in ("r0", "r3")}
+    assert [one["text"] for one in runs["r3"]][:2] == ["r3: epochs 9", "r3: cluster filter"]
+    assert [one["y"] for one in runs["r0"]][:2] == [0.0, 1.0], "4 epochs are fewer than 9, kernel is behind filter"
+    assert [one["y"] for one in runs["r3"]][:2] == [1.0, 0.0]
+    spread = [dict(one, generation=1, group="g") for one in ({"x": 1, "y": 1}, {"x": 3, "y": 1}, {"x": 2, "y": 4})]
+    inside = {"x": 2, "y": 2, "generation": 1, "group": "g"}
+    (outline,) = _clouds([*spread, inside])
+    assert [(one["x"], one["y"]) for one in outline] == [(1, 1), (3, 1), (2, 4), (1, 1)]
+    page = render_comparison(found)
+    assert page.count("<fieldset>") == 2
+    assert "An axis for each field in which the plans differ" in page
+    alike = render_comparison(compare([summarise(RunDir(tmp_path / f"r{place}")) for place in (0, 1)]))
+    assert "An axis for each field" not in alike
+
+
 def test_the_page_is_written_beside_its_numbers(run: RunDir, tmp_path: Path) -> None:
     summary = summarise(run)
     path = save_report(tmp_path / "out", render_page(run, summary), summary)
@@ -582,7 +693,7 @@ def test_watching_a_run_ends_when_nobody_works_on_it(tmp_path: Path) -> None:
 
 
 def test_the_shell_completes_the_names_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from synevo.cli.looking import complete_run
+    from synevo.cli.values import complete_run
 
     make_run(tmp_path / "runs/alpha")
     make_run(tmp_path / "runs/beta")

@@ -161,3 +161,25 @@ def test_without_the_extra_nothing_is_started_and_the_install_is_named(tmp_path:
     assert "pip install '.[tensorboard]'" in done.stderr
     assert not (tmp_path / "a").exists()
     assert done.stdout.split() == ["False"]  # it is said before JAX is loaded
+
+
+def test_the_plan_is_shown_as_hyperparameters(run: RunDir) -> None:
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+    follow(run, epoch(1, 1, 1.5), epoch(1, 2, 1.25), 1, epoch(2, 1, 0.75))
+    told = [
+        value.metadata.plugin_data
+        for event in curves.read(run.tensorboard_folder)
+        for value in event.summary.value
+        if value.tag.startswith("_hparams_/")
+    ]
+    assert [one.plugin_name for one in told] == ["hparams"] * 3, "once, however often the file was written anew"
+    parts = [HParamsPluginData.FromString(one.content) for one in told]
+    (given,) = (part.session_start_info.hparams for part in parts if part.session_start_info.hparams)
+    plan = run.load_plan()
+    assert given["training.epochs"].number_value == plan.training.epochs
+    assert given["encoding.cluster"].string_value == "kernel"
+    assert given["evolution.adaptive"].bool_value is False
+    assert "ancestor.weights" not in given, "what is unset is left out"
+    (measured,) = (part.experiment.metric_infos for part in parts if part.experiment.metric_infos)
+    assert {one.name.tag for one in measured} <= set(curves_of(run))

@@ -147,6 +147,9 @@ def test_what_is_read_scores_and_answers_as_what_is_in_memory(tiny: Specimen, di
     assert read.tobytes() == held.tobytes()
 
 
+DISTILLED = PLAN.model_copy(update={"distillation": 0.5})
+
+
 def learnt(student: Network, examples: Any, problem: Problem) -> Network:
     task = distilled(problem.task, share=0.5, temperature=4.0)
     *_, state = fit(keys.root(0), start(copy(student), PLAN, examples), task, examples, PLAN, masks={})
@@ -157,12 +160,12 @@ def test_a_teacher_s_answers_are_held_where_they_are_few_and_else_computed_as_th
     tiny: Specimen, digits: Problem, lazy: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher = train(tiny.network, digits, {})[-1].network
-    resident, few = (taught_by(teacher, one.task, one.train) for one in (digits, lazy))
+    resident, few = (taught_by(teacher, one.task, one.train, DISTILLED).examples for one in (digits, lazy))
     assert isinstance(resident, InMemory)
     expected = learnt(tiny.network, resident, digits)
     assert same(learnt(tiny.network, few, digits), expected)
     monkeypatch.setattr(teaching, "HELD", 0)
-    many = taught_by(teacher, lazy.task, lazy.train)
+    many = taught_by(teacher, lazy.task, lazy.train, DISTILLED).examples
     assert not any(isinstance(leaf, np.ndarray | jax.Array) for leaf in vars(many).values())
     found, wanted = (one[np.arange(9)].answers for one in (many, few))
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)

@@ -14,7 +14,7 @@ from jax import Array
 from specimens import line_of, random_masks, sketch, specimen
 from test_training import copy, same, train
 
-from synevo import evolution, keys
+from synevo import keys
 from synevo.errors import TrainingError
 from synevo.model.network import Network
 from synevo.plan.fields import TrainingPlan
@@ -24,6 +24,7 @@ from synevo.tasks.task import Batch, InMemory, Problem
 from synevo.training import own
 from synevo.training.evaluation import outputs_of
 from synevo.training.fit import State, fit, rehearse, start
+from synevo.training.teaching import as_trained
 from synevo.wiring import masks
 from synevo.wiring.masks import Masks
 
@@ -210,7 +211,7 @@ def test_an_augmentation_follows_the_built_in_ones_and_is_drawn_anew_for_every_s
 def test_a_lineage_trains_on_what_is_augmented(digits: Problem, share: float) -> None:
     plan = augmenting("blank").model_copy(update={"distillation": share})
     batch: Any = jax.tree.map(jnp.asarray, digits.train[np.arange(8)])
-    found = evolution._as_trained(digits.task, plan).augment(keys.root(0), Taught(batch, 0) if share else batch)
+    found = as_trained(digits.task, plan).augment(keys.root(0), Taught(batch, 0) if share else batch)
     assert not (found.batch if share else found)["image"].any()
 
 

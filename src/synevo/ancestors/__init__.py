@@ -2,10 +2,14 @@
 
 An ancestor is a callable. It takes the input shape `(height, width, channels)`, the number of classes and an
 `nnx.Rngs`, and returns a module. The module maps images `[n, height, width, channels]` to logits `[n, classes]`. A
-user's own ancestor is named `package.module:factory`; it may return a `flax.linen.Module` as well.
+user's own ancestor is named `package.module:factory`; it may take the Rngs alone, or nothing, and may return a
+`flax.linen.Module` as well.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from inspect import signature
 from typing import Any
 
 from flax import linen, nnx
@@ -54,6 +58,28 @@ def find(name: str) -> Factory:
             remedy=f"Built in are {', '.join(BUILT_IN)}; name your own as package.module:factory.",
         )
     return find_named(name, what="the ancestor", error=AncestorError)
+
+
+def taking(factory: Callable[..., Any], *facts: object) -> Callable[[nnx.Rngs], Any]:
+    """Return a factory of an `nnx.Rngs` alone, which hands on what `factory` takes.
+
+    This is the `facts` and the Rngs, the Rngs alone, or nothing: a Linen module needs no Rngs, and a trained model
+    neither.
+    """
+    try:
+        takes = signature(factory)
+    except (TypeError, ValueError):  # of a callable that tells nothing
+        return partial(factory, *facts)
+    first = next(iter(takes.parameters.values()), None)
+    wanted = first is not None and (first.default is first.empty or first.name == "rngs")
+    for given in (facts, ()):
+        with suppress(TypeError):
+            takes.bind(*given, None)
+            return partial(factory, *given) if given or wanted else lambda _: factory()
+    with suppress(TypeError):
+        takes.bind()
+        return lambda _: factory()
+    return partial(factory, *facts)
 
 
 def moved(error: AncestorError) -> AncestorError:

@@ -14,15 +14,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from synevo.cli import deploying, doctoring, evolving, guiding, looking, plans, stopping
 from synevo.cli.options import add_plan_options, without_plan_options
 from synevo.cli.screens import say, write_anything
 from synevo.errors import AdoptionError, SynevoError
+from synevo.files.caches import of_programs
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train-ancestor": evolving.train_ancestor,
@@ -40,7 +41,55 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "presets": plans.presets,
     "doctor": doctoring.doctor,
     "guide": guiding.guide,
+    "cache": guiding.cache,
 }
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "train-ancestor": (
+        "synevo train-ancestor --preset demo --run runs/demo",
+        "synevo train-ancestor --dataset photos/ --ancestor mobilenet",
+        "synevo train-ancestor --dataset mnist --data-dir DIR --seeds 0..2",
+        "synevo train-ancestor --set ancestor_training.epochs=20",
+    ),
+    "adopt": ("synevo adopt --dataset photos/ --ancestor mine:network --weights net.pt",),
+    "evolve": (
+        "synevo evolve                           the latest run, as planned",
+        "synevo evolve runs/demo --max-drop 2pt  two points of accuracy",
+        "synevo evolve runs/demo --adaptive --target-macs 1000000",
+    ),
+    "compact": (
+        "synevo compact runs/demo                the best within the budget",
+        "synevo compact runs/demo --generation 4",
+        "synevo compact runs/demo --engine c     timed in C, with the widths that suit it",
+    ),
+    "predict": (
+        "synevo predict runs/demo seven.png --top 2",
+        "synevo predict runs/demo photos/*.jpg --json",
+    ),
+    "export": (
+        "synevo export runs/demo --to onnx",
+        "synevo export runs/demo --to c --output network.c",
+    ),
+    "bench": (
+        "synevo bench runs/demo                  all that is installed",
+        "synevo bench runs/a runs/b --forms jax,onnx,c --csv",
+    ),
+    "report": (
+        "synevo report runs/demo",
+        "synevo report runs/demo --html --open   a page that opens offline",
+        "synevo report runs/ --summary           what replicates reach",
+        "synevo report runs/a runs/b --csv       every number, as a sheet",
+    ),
+    "runs": ("synevo runs", "synevo runs elsewhere/ --json"),
+    "watch": ("synevo watch runs/demo",),
+    "verify": ("synevo verify runs/demo", "synevo verify runs/demo --quick"),
+    "fields": ("synevo fields", "synevo fields training", "synevo fields data.fit"),
+    "presets": ("synevo presets", "synevo presets sharp", "synevo presets sharp --csv"),
+    "doctor": ("synevo doctor", "synevo doctor --json"),
+    "guide": ("synevo guide", "synevo guide own-data"),
+    "cache": ("synevo cache", "synevo cache --clear"),
+}
+"""What a user types, and what that is where it does not say itself, for each command; shown behind its options."""
 
 _ROOM, _LIMIT = "Make room or give access", "Raise the limit with `ulimit`"
 _PATH = "Name another file or folder"
@@ -52,6 +101,30 @@ _THE_USERS = {
     **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EILSEQ), _PATH),
 }
 """What to do about the errors of files that the user can correct: no room, no access, a limit, an impossible path."""
+
+
+class Explained(TyperCommand):
+    """A command whose help has examples, and names its arguments as a user does, without their types in Python."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the line of usage: RUN is required, [RUN] is not."""
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, the options and the examples."""
+        found: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                kind = parameter.param_type_name
+                name = record[0].partition(" <")[0] if kind == "argument" else record[0]
+                found[kind].append((name, record[1]))
+        for kind, records in found.items():
+            if records:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(records)
+        if lines := EXAMPLES.get(str(self.name)):
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in lines))
 
 
 def main() -> None:
@@ -80,7 +153,7 @@ def build(called: str | None) -> typer.Typer:
     app.callback()(synevo)
     for name, command in COMMANDS.items():
         whole = add_plan_options(command) if called in (name, None) else without_plan_options(command)
-        app.command(name)(_exit_codes(whole))
+        app.command(name, cls=Explained)(_exit_codes(whole))
     return app
 
 
@@ -94,11 +167,10 @@ def __getattr__(name: str) -> Any:
 
 def _prepare_jax() -> None:
     """Set the environment of JAX before it is imported: quiet logs, and a cache of compiled programs."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors arrive as exceptions
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     with contextlib.suppress(RuntimeError):  # a user without a home directory has no cache
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synevo" / "xla"
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(of_programs()))
 
 
 def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:

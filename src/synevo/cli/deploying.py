@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from synevo.cli.looking import Ancestor, complete_run
+from synevo.cli.looking import Ancestor
 from synevo.cli.options import Options, plan_options
 from synevo.cli.screens import console, say
+from synevo.cli.values import FORMATS as NAMES
+from synevo.cli.values import complete_run, one_of
 from synevo.errors import PlanError, did_you_mean
 from synevo.report import scores
 
@@ -22,6 +24,7 @@ def predict(
     run: Annotated[
         Path,
         typer.Argument(
+            metavar="RUN",
             help="Run directory, a folder compact/gNN, or an exported .safetensors file.",
             show_default=False,
             autocompletion=complete_run,
@@ -30,31 +33,40 @@ def predict(
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Image files to classify; for another task, .npz or .npy files of what the network takes.",
             show_default=False,
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="How many classes of each image to print.")] = 3,
+    *,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes of each image to print.")] = 3,
     generation: Annotated[
         int | None,
-        typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
+        typer.Option(metavar="G", min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Take the negatives: dark on bright, where training was bright on dark.")
+    ] = False,
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Answer with the compacted network: the most probable classes of images, or FILE-outputs.npz for arrays."""
-    from synevo.deploy.classification import classify
+    from synevo.deploy.classification import classify, doubt, training_brightness
     from synevo.deploy.reload import reload
 
     reloaded = reload(run, generation=generation, ancestor=ancestor)
     if not reloaded.of_images:
+        if invert:
+            raise PlanError("--invert is for images, and this network takes arrays.", remedy="Leave it out.")
         _answer(run, reloaded, images, as_json=as_json)
         return
-    verdicts = classify(reloaded, images, top=top)
+    verdicts = classify(reloaded, images, top=top, invert=invert)
+    if warning := doubt(reloaded, verdicts, invert=invert):
+        say(f"Warning: {warning}", err=True)
     if as_json:
         found = [asdict(verdict) | {"classes": _named(verdict.classes)} for verdict in verdicts]
-        say(json.dumps({"run": str(run), "generation": reloaded.generation, "images": found}, indent=2))
+        about = {"generation": reloaded.generation, "training_brightness": training_brightness(reloaded)}
+        say(json.dumps({"run": str(run), **about, "images": found}, indent=2))
         return
     from rich.table import Table
 
@@ -90,7 +102,10 @@ def export(
     run: Annotated[
         Path | None,
         typer.Argument(
-            help="Run directory; the latest run where none is given.", show_default=False, autocompletion=complete_run
+            metavar="RUN",
+            help="Run directory; the latest run where none is given.",
+            show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     to: Annotated[
@@ -98,8 +113,9 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="safetensors, stablehlo, onnx, onnx-int8, tflite, tflite-int8, c or c-int8.",
+            help=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}.",
             show_default=False,
+            autocompletion=one_of(NAMES),
         ),
     ] = "",
     output: Annotated[
@@ -108,7 +124,7 @@ def export(
     ] = None,
     generation: Annotated[
         int | None,
-        typer.Option(min=1, help="Which compacted generation g [default: the best].", show_default=False),
+        typer.Option(metavar="G", min=1, help="Which compacted generation g [default: the best].", show_default=False),
     ] = None,
     packed: Annotated[
         bool,
@@ -179,8 +195,12 @@ def bench(
             show_default=False,
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="The threads of each engine, and the cores of all.")] = 1,
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds of timing, in which all networks take turns.")] = 30,
+    threads: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The threads of each engine, and the cores of all.")
+    ] = 1,
+    rounds: Annotated[
+        int, typer.Option(metavar="N", min=2, help="Rounds of timing, in which all networks take turns.")
+    ] = 30,
     ancestor: Ancestor = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; each run is one of `benches`.")

@@ -55,5 +55,5 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines += ["", "Disk:"]
     lines += [f"  {one['what']}: {size(one['free_bytes'])} free, {one['path']}" for one in found["disk"]]
     lines += ["", "Caches, which are made again where they are deleted:"]
-    lines += [f"  {one['what']}: {size(one['bytes'])}, {one['path'] or 'nowhere'}" for one in found["caches"]]
+    lines += [f"  {one['what']}: {size(one['bytes'])}, {one['path']}" for one in found["caches"]]
     return lines

@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
-from synevo.cli.looking import Ancestor, complete_run
+from synevo.cli.looking import Ancestor
 from synevo.cli.options import Options, plan_options
-from synevo.cli.plans import complete_preset
+from synevo.cli.values import complete_preset, complete_run, complete_set
 
 Sets = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Any field of the plan, as listed by `synevo fields`; repeatable."
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Any field of the plan, as listed by `synevo fields`; repeatable.",
+        autocompletion=complete_set,
     ),
 ]
 Runs = Annotated[
@@ -50,6 +53,7 @@ def train_ancestor(
     seeds: Annotated[
         str | None,
         typer.Option(
+            metavar="SEEDS",
             help="Replicates: 0..4 or 0,2,5 makes a run directory a seed, RUN-0 to RUN-4, alike but for the seed.",
             show_default=False,
         ),
@@ -59,6 +63,7 @@ def train_ancestor(
         typer.Option(
             metavar="RUN",
             help="Take the trained ancestor of another run, with its data and its seed; with --seeds, of RUN-0, ….",
+            autocompletion=complete_run,
         ),
     ] = None,
     sets: Sets = None,
@@ -133,7 +138,9 @@ def compact(
     runs: Runs = None,
     generation: Annotated[
         int | None,
-        typer.Option(min=1, help="Which generation g [default: the best within the budget].", show_default=False),
+        typer.Option(
+            metavar="G", min=1, help="Which generation g [default: the best within the budget].", show_default=False
+        ),
     ] = None,
     round_to: Annotated[
         str,

@@ -1,6 +1,6 @@
-"""The command that shows the guide: pages of Markdown that ship with synevo. It loads no JAX.
+"""The commands about synevo itself: guide, the pages of Markdown that ship with it, and cache. They load no JAX.
 
-It is a plain function; `synevo.cli.app` makes a command of it.
+They are plain functions; `synevo.cli.app` makes commands of them.
 """
 
 from importlib import resources
@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from synevo.cli.screens import say
+from synevo.cli.values import one_of
 from synevo.errors import PlanError, did_you_mean
+from synevo.report.numerals import size
 
 TOPICS = (
     "adopt",
@@ -29,15 +31,15 @@ TOPICS = (
 """The pages of the guide, in the order in which a user meets them; each is `synevo/guide/TOPIC.md`."""
 
 
-def complete_topic(incomplete: str) -> list[str]:
-    """Return the topics that begin with `incomplete`, for the shell's completion."""
-    return [topic for topic in TOPICS if topic.startswith(incomplete)]
-
-
 def guide(
     topic: Annotated[
         str | None,
-        typer.Argument(help="A page; without one, all are listed.", show_default=False, autocompletion=complete_topic),
+        typer.Argument(
+            metavar="TOPIC",
+            help="A page; without one, all are listed.",
+            show_default=False,
+            autocompletion=one_of(TOPICS),
+        ),
     ] = None,
 ) -> None:
     """Show a page of the guide, or list its topics."""
@@ -55,6 +57,21 @@ def guide(
     from rich.markdown import Markdown
 
     screen.print(Markdown(text))
+
+
+def cache(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove what the caches hold; runs are no part of them.")
+    ] = False,
+) -> None:
+    """Say where the caches are and how large they are, or clear them: decoded images, and compiled programs."""
+    from synevo.files import caches
+
+    for one in caches.clear() if clear else caches.caches():
+        count = f"{len(one.files):,} file{'' if len(one.files) == 1 else 's'}"
+        say(f"{one.folder}: {one.what}, {count}, {size(one.size)}{', removed' if clear else ''}")
+    if not clear:
+        say("All of it is made again when it is missing. To remove it: synevo cache --clear", err=True)
 
 
 def page(topic: str) -> str:

@@ -13,22 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from synevo.cli.screens import console, say
+from synevo.cli.values import complete_quantity, complete_run
 from synevo.errors import PlanError, RunError, did_you_mean
-
-
-def complete_run(incomplete: str) -> list[str]:
-    """Return the runs that begin with `incomplete`, in runs/ and in the typed folder, for the shell's completion."""
-    from synevo.runs.run_list import find_runs
-
-    typed = Path(incomplete)
-    folders = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
-    found = {str(run.path) for folder in folders for run in find_runs(folder)}
-    return sorted(path for path in found if path.startswith(incomplete) or Path(path).name.startswith(incomplete))
-
 
 Run = Annotated[
     Path | None,
     typer.Argument(
+        metavar="RUN",
         help="Run directory; the latest run where none is given.",
         show_default=False,
         autocompletion=complete_run,
@@ -92,6 +83,7 @@ def report(
             help="Only accuracy at equal efficiency in synapses, kernels, stored-weights or multiply-adds; repeatable; "
             "with --csv, too.",
             show_default=False,
+            autocompletion=complete_quantity,
         ),
     ] = None,
     as_html: Annotated[
@@ -136,7 +128,7 @@ def report(
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """List the runs of a folder: their state, their best generation and their age."""
@@ -157,7 +149,7 @@ def runs(
 
 def watch(
     run: Run = None,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="The time between two looks.")] = 2.0,
 ) -> None:
     """Watch a run that another process is working on, until nobody is."""
     from synevo.cli.live import watching

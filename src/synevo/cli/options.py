@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import typer
 
+from synevo.cli.values import completion
+
 FieldInfo: TypeAlias = Any
 """pydantic's `FieldInfo`; pydantic is loaded only with the plan."""
 
@@ -17,6 +19,9 @@ Command = Callable[..., None]
 
 Options = dict[str, Any]
 """The plan options that were given: `section.field → value`."""
+
+_WORDS: dict[type, str | None] = {str: "NAME", int: "N", float: "NUMBER", bool: None}
+"""What stands for a value in the help, by its type; a flag has none."""
 
 _PARTS: dict[Command, tuple[str, ...]] = {}
 
@@ -46,7 +51,7 @@ def add_plan_options(command: Command) -> Command:
         values = {dotted: given.pop(name) for name, (dotted, _, _) in named.items()}
         command(**given, options={dotted: value for dotted, value in values.items() if value is not None})
 
-    added = [_parameter(name, field, option) for name, (_, field, option) in named.items()]
+    added = [_parameter(name, *found) for name, found in named.items()]
     _sign(with_options, _replace_options(inspect.signature(command), added))
     return with_options
 
@@ -86,27 +91,21 @@ def _parameter_name(option: Option) -> str:
     return option.name.partition("/")[0].removeprefix("--").replace("-", "_")
 
 
-def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter:
+def _parameter(name: str, dotted: str, field: FieldInfo, option: Option) -> inspect.Parameter:
     """Return the parameter from which Typer makes the option; its default None means that it was not given."""
     shown = typer.Option(
         option.name,
-        metavar=option.metavar,
+        metavar=option.metavar or _WORDS[_kind(field)],
         min=_bound(field, "ge"),
         max=_bound(field, "le"),
         help=_help(field),
         show_default=False,
-        autocompletion=_completion(field),
+        autocompletion=completion(dotted, field),
     )
     kind: Any = _kind(field)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown]
     )
-
-
-def _completion(field: FieldInfo) -> Callable[[str], list[str]] | None:
-    """Return the completion of a field's value, or None if it has no choices."""
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    return (lambda incomplete: [one for one in choices if one.startswith(incomplete)]) if choices else None
 
 
 def _kind(field: FieldInfo) -> type:

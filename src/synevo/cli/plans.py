@@ -10,23 +10,8 @@ from typing import Annotated
 import typer
 
 from synevo.cli.screens import console, say
-from synevo.cli.values import allowed
+from synevo.cli.values import allowed, complete_preset, complete_section
 from synevo.errors import PlanError, did_you_mean
-
-
-def complete_section(incomplete: str) -> list[str]:
-    """Return the sections of a plan that begin with `incomplete`, for the shell's completion."""
-    from synevo.plan.compose import plan_fields
-
-    sections = dict.fromkeys(name.partition(".")[0] for name in plan_fields())
-    return [section for section in sections if section.startswith(incomplete)]
-
-
-def complete_preset(incomplete: str) -> list[str]:
-    """Return the presets that begin with `incomplete`, for the shell's completion."""
-    from synevo.plan.presets import preset_names
-
-    return [name for name in preset_names() if name.startswith(incomplete)]
 
 
 def fields(

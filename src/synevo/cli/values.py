@@ -1,6 +1,13 @@
-"""The values that a field of the plan allows, in words: choices, and ranges."""
+"""The values of fields and arguments: those that a field allows in words, and those that a shell completes.
 
-from collections.abc import Iterator
+A shell waits for completions, so none of them loads JAX: names whose owners do are written down here, and a test holds
+them to be the same.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 FieldInfo: TypeAlias = Any
@@ -39,3 +46,103 @@ def _marks(annotation: Any) -> Iterator[Any]:
     for part in get_args(annotation) if get_origin(annotation) is not None else ():
         yield from getattr(part, "metadata", ()) if get_origin(part) is not Annotated else ()
         yield from _marks(part)
+
+
+Complete = Callable[[str], list[str]]
+"""A function from the beginning of a word to the words that it may become."""
+
+ANCESTORS = (
+    *("lenet5", "lenet5-caffe", "lenet-300-100", "alexnet", "vgg16", "resnet20", "resnet56", "resnet20-zeros"),
+    *("resnet56-zeros", "resnet8", "mobilenet"),
+)
+FORMATS = ("safetensors", "stablehlo", "onnx", "onnx-int8", "tflite", "tflite-int8", "c", "c-int8")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+def one_of(words: Iterable[str]) -> Complete:
+    """Return the completion of a word that is one of these."""
+    known = tuple(words)
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Return the runs that begin with `incomplete`, in runs/ and in the typed folder."""
+    from synevo.runs.run_list import find_runs
+
+    typed = Path(incomplete)
+    folders = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
+    found = {str(run.path) for folder in folders for run in find_runs(folder)}
+    return sorted(path for path in found if path.startswith(incomplete) or Path(path).name.startswith(incomplete))
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """Return the presets that begin with `incomplete`."""
+    from synevo.plan.presets import preset_names
+
+    return one_of(preset_names())(incomplete)
+
+
+def complete_section(incomplete: str) -> list[str]:
+    """Return the sections of a plan that begin with `incomplete`."""
+    from synevo.plan.compose import plan_fields
+
+    return one_of(dict.fromkeys(name.partition(".")[0] for name in plan_fields()))(incomplete)
+
+
+def complete_set(incomplete: str) -> list[str]:
+    """Return the fields of a plan that begin with `incomplete`, each with an `=`; behind it, the field's choices."""
+    from synevo.plan.compose import plan_fields
+
+    fields = {name: field for name, field in plan_fields().items() if name != "format"}
+    name, equals, value = incomplete.partition("=")
+    if not equals:
+        return one_of(f"{field}=" for field in fields)(incomplete)
+    found = fields[name].annotation if name in fields else None
+    return [f"{name}={choice}" for choice in dict.fromkeys(_choices(found)) if choice.startswith(value)]
+
+
+def complete_dataset(incomplete: str) -> list[str]:
+    """Return the data sets that begin with `incomplete`: digits, and those that are prepared in TFDS_DATA_DIR."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    try:
+        prepared = sorted(one.name for one in folder.iterdir() if one.is_dir() and _is_prepared(one))
+    except OSError:
+        prepared = []
+    return one_of(["digits", *prepared])(incomplete)
+
+
+def _is_prepared(folder: Path) -> bool:
+    """Return whether a folder is that of a TFDS data set: it has versions, or configurations with versions."""
+    inner = [one for one in folder.iterdir() if one.is_dir()]
+    return any(
+        _VERSION.fullmatch(one.name) or any(_VERSION.fullmatch(deeper.name) for deeper in one.iterdir())
+        for one in inner
+    )
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Return the built-in tasks that begin with `incomplete`."""
+    from synevo.plan.examples import BUILT_IN_TASKS
+
+    return one_of(BUILT_IN_TASKS)(incomplete)
+
+
+def complete_quantity(incomplete: str) -> list[str]:
+    """Return the quantities that begin with `incomplete`, at which networks are compared."""
+    from synevo.report.levels import QUANTITIES
+
+    return one_of(QUANTITIES)(incomplete)
+
+
+COMPLETED: dict[str, Complete] = {
+    "ancestor.name": one_of(ANCESTORS),
+    "data.dataset": complete_dataset,
+    "task.name": complete_task,
+}
+"""The completions of fields that have no choices of their own."""
+
+
+def completion(name: str, field: FieldInfo) -> Complete | None:
+    """Return the completion of a field's values, or None if it has no choices."""
+    choices = [*_choices(field.annotation)]
+    return COMPLETED.get(name) or (one_of(choices) if choices else None)

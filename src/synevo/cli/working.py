@@ -154,7 +154,8 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
     try:
         stopwatch = EngineStopwatch(plan.evolution.engine)
         happenings = record(stages.evolve(target, plan, ancestor=ancestor, stopwatch=stopwatch))
-        grown = follow(happenings, console(stderr=True), generations=plan.evolution.generations, lineage=lineage)
+        limits = plan.evolution
+        grown = follow(happenings, console(stderr=True), generations=limits.generations, lineage=lineage, limits=limits)
     finally:
         for line in what_changed(target, before):
             say(line, err=True)

@@ -20,6 +20,7 @@ from synevo.data.images import Images, Streamed
 from synevo.data.memory import memory
 from synevo.data.sources import Source, Splits
 from synevo.errors import RunError
+from synevo.files.caches import of_images
 from synevo.files.tensors import Tensors, pack_tensors, unpack_tensors
 from synevo.files.writing import hash_of, write
 
@@ -41,13 +42,7 @@ def decoded(source: Source) -> Splits:
 def cache_file(source: Source) -> Path:
     """Return the path of the file for the images of a source; another `stamp` gives another path."""
     key = hash_of(os.fsencode(f"{CACHE_FORMAT}\n{source.stamp() if source.stamp else None}"))
-    return folder() / f"{source.name.replace('/', '-').replace(':', '-')[:_LONGEST]}-{key[:20]}.arrays"
-
-
-def folder() -> Path:
-    """Return the folder of the cache."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "synevo"
-    return Path(os.environ.get("SYNEVO_CACHE") or caches).expanduser() / "datasets"
+    return of_images() / f"{source.name.replace('/', '-').replace(':', '-')[:_LONGEST]}-{key[:20]}.arrays"
 
 
 def kept_on_disk(source: Source, splits: Splits) -> Splits:

@@ -12,7 +12,6 @@ and kept, in the source's own size or as they are resized on reading, in checksu
 the splits and the pixels are the same either way; only mean and deviation may come from a sample, and the plan says so.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +29,7 @@ from synevo.data.npz import is_folder_of_arrays, open_npz
 from synevo.data.others import is_other_file, other_file
 from synevo.data.pictures import stretched
 from synevo.data.sources import Source, Splits, Survey, divide, open_digits
-from synevo.data.tfds import open_prepared
+from synevo.data.tfds import home, open_prepared
 from synevo.errors import DataError, PlanError
 from synevo.plan.examples import DataPlan
 from synevo.tasks.classification import AS_THEY_ARE, classification
@@ -199,10 +198,9 @@ def _locate(plan: DataPlan) -> DataPlan:
     Raises:
         PlanError: if a split for validation is named, and the source is none of TFDS.
     """
-    kind = _kind(plan.dataset)
+    kind = kind_of(plan.dataset)
     if kind == "tfds":
-        folder = plan.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-        return plan.model_copy(update={"data_dir": _absolute(folder)})
+        return plan.model_copy(update={"data_dir": home(plan.data_dir)})
     if plan.validation_split is not None:
         raise PlanError(
             f"data.validation_split names a split of a TFDS data set, and {plan.dataset} is none.",
@@ -213,7 +211,8 @@ def _locate(plan: DataPlan) -> DataPlan:
     return plan.model_copy(update={"dataset": name, "data_dir": None})
 
 
-def _kind(name: str) -> Literal["digits", "npz", "folder", "file", "tfds"]:
+def kind_of(name: str) -> Literal["digits", "npz", "folder", "file", "tfds"]:
+    """Return what a data set is, by its name and by what lies there; what is nothing else is a name of TFDS."""
     if name == "digits":
         return "digits"
     if Path(name).expanduser().is_dir():
@@ -230,7 +229,7 @@ def _absolute(path: str) -> str:
 def _open(plan: DataPlan) -> Source:
     """Return the source of a plan that `_locate` returned; raise DataError if it cannot be opened."""
     try:
-        match _kind(plan.dataset):
+        match kind_of(plan.dataset):
             case "digits":
                 return open_digits()
             case "npz":

@@ -36,6 +36,17 @@ def moments(pixels: Pixels, *, sample: int | None, seed: int) -> tuple[Numbers, 
     return tuple(mean for mean, _ in found), tuple(max(deviation, SMALLEST_DEVIATION) for _, deviation in found)
 
 
+def brightness(pixels: Pixels) -> tuple[float, float]:
+    """Return mean and deviation, over images, of an image's mean level in units of the full range; of a large sample.
+
+    The sample is the same for the same number of images.
+    """
+    places = np.sort(shuffled(len(pixels), (_ORDER,))[:SAMPLE])
+    parts = [pixels[places[first : first + _COUNTED]] for first in range(0, len(places), _COUNTED)]
+    levels = np.concatenate([part.mean(axis=(1, 2, 3)) for part in parts]) / 255
+    return float(levels.mean()), float(levels.std())
+
+
 def _moments(counts: NDArray[np.int64]) -> tuple[float, float]:
     """Return mean and standard deviation of levels / 255 that occur so often [256]."""
     levels = np.flatnonzero(counts)

@@ -52,14 +52,11 @@ def open_prepared(name: str, data_dir: Path, validation: str | None = None) -> S
         DataError: if the name is unknown, the data set is not prepared and cannot be, or it does not consist of
             labelled images of a fixed size with a training and a test (or validation) split.
     """
-    folder = find_prepared(name, data_dir) or _prepare(name, data_dir)
-    with _tfds() as tfds:
-        with _readable(folder):
-            builder = tfds.builder_from_directory(folder)
-        _check_format(builder, folder)
+    builder, folder = open_builder(name, data_dir)
+    with quiet() as tfds:
         image, label = _choose_features(tfds, name, builder.info)
         test = _choose_test(name, builder.info)
-        held = _choose_validation(name, builder.info, test, validation)
+        held = choose_validation(name, builder.info, test, validation)
         classes = tuple(builder.info.features[label].names)
     splits = [split for split in (TRAIN, test, held) if split]
     files = sorted(item for item in folder.iterdir() if item.is_file())
@@ -89,6 +86,21 @@ def open_prepared(name: str, data_dir: Path, validation: str | None = None) -> S
     return at(None)
 
 
+def open_builder(name: str, data_dir: Path) -> tuple[Any, Path]:
+    """Return TFDS's builder of a data set, which is prepared first if needed, and its folder; errors as above."""
+    folder = find_prepared(name, data_dir) or _prepare(name, data_dir)
+    with quiet() as tfds:
+        with readable(folder):
+            builder = tfds.builder_from_directory(folder)
+        _check_format(builder, folder)
+    return builder, folder
+
+
+def home(wanted: str | None) -> str:
+    """Return the absolute path of the folder of prepared data sets: the one that is wanted, or the usual one."""
+    return str(Path(wanted or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().resolve())
+
+
 def find_prepared(name: str, data_dir: Path) -> Path | None:
     """Return the folder of the given version, or of the newest one on disk; None if there is none."""
     parts = _NAME.fullmatch(name)
@@ -116,7 +128,7 @@ class Records:
 
     def read(self, split: str) -> Images:
         """Return the images of a split, or of a slice such as `train[:100]`; it takes about 0.4 ms an image."""
-        with _tfds(), _readable(self.builder.data_path):
+        with quiet(), readable(self.builder.data_path):
             records = self.builder.as_data_source(split)
             pixels = np.empty((len(records), *self.shape), np.uint8)
             labels = np.empty(len(records), np.int32)
@@ -126,14 +138,14 @@ class Records:
 
     def stream(self, split: str) -> Images:
         """Return the images of a split, of which only the labels are read; images stay as they are in their files."""
-        with _tfds() as tfds, _readable(self.builder.data_path):
+        with quiet() as tfds, readable(self.builder.data_path):
             raw = self.builder.as_data_source(split, decoders={self.image: tfds.decode.SkipDecoding()})
             parts = [range(len(raw))[first : first + _AT_ONCE] for first in range(0, len(raw), _AT_ONCE)]
             labels = [record[self.label] for part in parts for record in raw.__getitems__(list(part))]
             records = self.builder.as_data_source(split)
 
         def read(places: NDArray[np.intp]) -> NDArray[np.uint8]:
-            with _readable(self.builder.data_path):
+            with readable(self.builder.data_path):
                 found = records.__getitems__([int(place) for place in places])
                 pixels = [self._fitted(record[self.image]) for record in found]
                 return np.stack(pixels) if pixels else np.empty((0, *self.shape), np.uint8)
@@ -167,8 +179,8 @@ def _versions(home: Path) -> list[Path]:
 
 def _prepare(name: str, data_dir: Path) -> Path:
     """Download and prepare a data set, and return its folder; raise DataError if that is not possible."""
-    with _tfds() as tfds:
-        _check_known(name, tfds.list_builders(with_community_datasets=False))
+    with quiet() as tfds:
+        _check_known(name, _known(tfds))
         _check_means(name, data_dir)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # TFDS names an extracted archive by its file name alone: in a shared folder, sets got each other's images.
@@ -182,6 +194,19 @@ def _prepare(name: str, data_dir: Path) -> Path:
                 remedy=f"Its page says what it needs: https://www.tensorflow.org/datasets/catalog/{name.partition('/')[0]}.",
             ) from None
         return Path(builder.data_path)
+
+
+def is_known(name: str, data_dir: Path) -> bool:
+    """Return whether a data set is prepared in `data_dir`, or one that TFDS has."""
+    if find_prepared(name, data_dir) is not None:
+        return True
+    parts = _NAME.fullmatch(name)
+    with quiet() as tfds:
+        return parts is not None and parts["name"] in _known(tfds)
+
+
+def _known(tfds: Any) -> list[str]:
+    return list(tfds.list_builders(with_community_datasets=False))
 
 
 def _check_known(name: str, known: list[str]) -> None:
@@ -271,7 +296,7 @@ def _choose_test(name: str, info: Any) -> str:
     return test
 
 
-def _choose_validation(name: str, info: Any, test: str, wanted: str | None) -> str | None:
+def choose_validation(name: str, info: Any, test: str, wanted: str | None) -> str | None:
     """Return the name of the split for validation, or None if a share of `train` is held out for it.
 
     Raises:
@@ -309,7 +334,7 @@ def _fixed_shape(name: str, feature: Any) -> tuple[int, int, int] | None:
 
 def _first_shape(name: str, builder: Any, image: str) -> tuple[int, int, int]:
     """Return the shape of the first training image."""
-    with _tfds(), _readable(builder.data_path):
+    with quiet(), readable(builder.data_path):
         records = builder.as_data_source(TRAIN)
         if len(records):
             height, width, channels = records[0][image].shape
@@ -318,7 +343,7 @@ def _first_shape(name: str, builder: Any, image: str) -> tuple[int, int, int]:
 
 
 @contextlib.contextmanager
-def _tfds() -> Iterator[Any]:
+def quiet() -> Iterator[Any]:
     """Import TFDS only when it is needed, silence its warnings, and send its prints to stderr."""
     import tensorflow_datasets as tfds  # noqa: PLC0415 (heavy, and no other source needs it)
 
@@ -333,12 +358,17 @@ def _tfds() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _readable(folder: Path) -> Iterator[None]:
+def readable(folder: Path) -> Iterator[None]:
     """Raise DataError in place of TFDS's many kinds of errors for missing or damaged files."""
     try:
         yield
     except DataError:
         raise
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"The prepared data set in {folder} cannot be read without {error.name}.",
+            remedy="Install what TFDS needs for its features: pip install '.[prepare]'.",
+        ) from None
     except Exception as error:  # noqa: BLE001 (see above)
         raise DataError(
             f"The prepared data set in {folder} cannot be read: {_first_line(error)}",

@@ -178,7 +178,7 @@ def module_of(name: str) -> Any:
     try:
         return importlib.import_module(f"synevo.deploy.formats.{format_.module}")
     except ImportError as error:
-        extra = f"pip install '.[{format_.extra}]'" if format_.extra else "pip install --upgrade synevo"
+        extra = f"pip install '.[{format_.extra}]'" if format_.extra else "In the folder of synevo: pip install ."
         raise ExportError(f"Exporting to {name} needs {error.name}, which is not installed.", remedy=extra) from None
 
 
@@ -207,6 +207,7 @@ def _of_images(reloaded: Reloaded) -> dict[str, Any]:
         "input": {
             **_described(pixels),
             "meaning": f"raw pixels, 0 … 255, channels last; {_normalised(about)}",
+            "resizing": _resizing(about),
             "mean": about["mean"],
             "deviation": about["deviation"],
         },
@@ -238,6 +239,21 @@ def _free(reloaded: Reloaded) -> Iterator[tuple[str, str, dict[str, int]]]:
 
 def _described(leaf: Leaf) -> dict[str, Any]:
     return {**asdict(leaf), "shape": list(leaf.shape)}
+
+
+def _resizing(about: Mapping[str, Any]) -> str:
+    """Return who brings an image to the size of the input, and how the training did it."""
+    (height, width, channels), (tall, wide, _) = about["shape"], about["source_shape"]
+    colours = "in grey (ITU-R 601 luma)" if channels == 1 else "in RGB"
+    start = "not part of the file: the caller gives images of this size"
+    if about["fit"] == "pad":
+        return (
+            f"{start}, {colours}; in training, images of {tall}x{wide} got zeros around them, up to {height}x{width}. "
+            f"Images of other sizes are stretched to {tall}x{wide} first, bilinearly (Pillow's BILINEAR)"
+        )
+    if about["fit"] == "resize":
+        return f"{start}, {colours}; in training, images were stretched to it bilinearly (Pillow's BILINEAR)"
+    return f"{start}, {colours}, as those of the training were; `synevo predict` stretches others to it bilinearly"
 
 
 def _normalised(about: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ no code except the factory: a built-in one, or one that the user has named.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +181,12 @@ def _outline(factory: Callable[..., Any], architecture: Mapping[str, Any], input
     """Return the ancestor's network with shapes in place of arrays."""
     if "made_with" in architecture:
         made = architecture["made_with"]
-        return outline(partial(factory, tuple(made["shape"]), made["outputs"]), inputs)
+        return outline(ancestors.taking(factory, tuple(made["shape"]), made["outputs"]), inputs)
     if "arguments" in architecture:
-        return outline(factory, inputs)
-    return outline(partial(factory, tuple(architecture["input"]["shape"]), len(architecture["classes"])), inputs)
+        return outline(ancestors.taking(factory), inputs)
+    return outline(
+        ancestors.taking(factory, tuple(architecture["input"]["shape"]), len(architecture["classes"])), inputs
+    )
 
 
 def best_compacted(run: RunDir) -> int:

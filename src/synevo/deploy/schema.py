@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from synevo import ancestors
-from synevo.errors import RunError, damaged
+from synevo.errors import NEWER, RunError, damaged
 from synevo.files.tensors import Tensors
 from synevo.runs.documents import meaning
 from synevo.runs.rundir import ARCHITECTURE_FORMAT
@@ -69,6 +69,7 @@ class _Images(_Part):
     deviation: Annotated[tuple[Deviation, ...], Field(min_length=1)]
     source_shape: ImageShape
     fit: Literal["none", "pad", "resize"]
+    brightness: tuple[float, float] | None = None
 
 
 class _Argument(_Part):
@@ -141,9 +142,7 @@ def _check_format(path: Path, found: Any) -> None:
         raise RunError(
             f"{path} was compacted by {'a newer' if newer else 'an older'} synevo "
             f"(format {found!r}; this one reads {ARCHITECTURE_FORMAT}).",
-            remedy="Upgrade with `pip install --upgrade synevo`."
-            if newer
-            else "Run `synevo compact` on its run again.",
+            remedy=NEWER if newer else "Run `synevo compact` on its run again.",
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from synevo.genetics.heredity import Worth
 from synevo.genetics.organism import Organism
 from synevo.lineage.course import Conception
 from synevo.lineage.individuals import Individual, Lineage
@@ -50,6 +51,14 @@ class Archive(Protocol):
         """Keep a trained individual, and return it as it is kept."""
         ...
 
+    def recall(self, names: Sequence[str], basis: str, /) -> Worth | None:
+        """Return what was measured of a parent, made of the individuals with these names; None unless on this basis."""
+        ...
+
+    def remember(self, names: Sequence[str], basis: str, worth: Worth, /) -> None:
+        """Keep what was measured of a parent on a basis (`synevo.genetics.measured`)."""
+        ...
+
 
 @dataclass
 class Memory:
@@ -57,6 +66,7 @@ class Memory:
 
     individuals: Lineage = field(default_factory=Lineage)
     organisms: dict[str, Organism] = field(default_factory=dict)
+    worths: dict[str, tuple[str, Worth]] = field(default_factory=dict)
 
     def lineage(self) -> Lineage:
         """Return the individuals so far."""
@@ -76,3 +86,12 @@ class Memory:
         if birth.organism is not None:
             self.organisms[birth.individual.name] = birth.organism
         return birth
+
+    def recall(self, names: Sequence[str], basis: str) -> Worth | None:
+        """Return what was measured of a parent; None unless on this basis."""
+        known, worth = self.worths.get(names[0], ("", None))
+        return worth if known == basis else None
+
+    def remember(self, names: Sequence[str], basis: str, worth: Worth) -> None:
+        """Keep what was measured of a parent, in place of what was measured before."""
+        self.worths[names[0]] = basis, worth

@@ -21,13 +21,16 @@ from synevo.genetics import removal
 from synevo.genetics.organism import Organism
 from synevo.model.network import Arrays, Network
 from synevo.plan.fields import HeredityName
-from synevo.tasks.task import Batch, Examples, Outputs, Task, first
+from synevo.tasks.task import Batch, Examples, Outputs, Task, at_once, first
 
 BATCH, BATCHES = 64, 16
 """The examples in a batch, and the number of batches, over which the influence of a synapse is averaged."""
 
 SENSED = 1024
 """The number of training examples, the first ones, over which the sensitivity to a synapse is averaged."""
+
+SENSED_AT_ONCE = 16
+"""The most examples of which one backward pass feels the outputs, where not all is measured exactly."""
 
 
 class Worth(NamedTuple):
@@ -41,7 +44,8 @@ class Worth(NamedTuple):
     clusters: NDArray[np.float64] | None = None
 
 
-Measure = Callable[[Organism, Task, Examples], Worth]
+Measure = Callable[[Organism, Task, Examples, float], Worth]
+"""A measure of an organism for a task, on training examples; the number is `encoding.audit` of a plan."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Heredity:
     - `sharpness` multiplies the plan's: at 0 all have the same chance, at infinity the strongest survive for certain.
     - `comparable`: worth compares across layers, so layers that share a factor share z.
     - `shuffled`: the number drawn in each layer is kept; their places are random.
+    - `measured`: the worth is measured on examples, which takes a while; it is kept with the parent.
     - `inherited`: without, an offspring starts from new weights and trains as long as its whole lineage did.
     """
 
@@ -60,26 +65,28 @@ class Heredity:
     sharpness: float = 1.0
     comparable: bool = False
     shuffled: bool = False
+    measured: bool = False
     inherited: bool = True
 
 
-def size(parent: Organism, task: Task, examples: Examples) -> Worth:
+def size(parent: Organism, task: Task, examples: Examples, audit: float = 0.0) -> Worth:
     """Return |w| of each parameter."""
-    del task, examples
+    del task, examples, audit
     return by_size(parent)
 
 
 def by_size(parent: Organism) -> Worth:
     """Return |w| of each parameter of an organism."""
-    return Worth({name: jnp.abs(array) for name, array in parent.network.parameters.items()})
+    return Worth(_sizes(parent.network.parameters))
 
 
-def influence(parent: Organism, task: Task, examples: Examples) -> Worth:
+def influence(parent: Organism, task: Task, examples: Examples, audit: float = 0.0) -> Worth:
     """Return |w · ∂L/∂w| of each parameter, the mean over batches of examples.
 
     To first order, this is the change of the loss when the parameter becomes zero (Molchanov et al., arXiv 1611.06440).
     A batch's gradient is taken with all its examples at once.
     """
+    del audit
     parameters = parent.network.parameters
     total = {name: jnp.zeros_like(array) for name, array in parameters.items()}
     count = min(BATCH, len(examples))
@@ -90,29 +97,38 @@ def influence(parent: Organism, task: Task, examples: Examples) -> Worth:
     return Worth({name: array / batches for name, array in total.items()})
 
 
-def sensitivity(parent: Organism, task: Task, examples: Examples) -> Worth:
+def sensitivity(parent: Organism, task: Task, examples: Examples, audit: float) -> Worth:
     """Return |w| · √E‖∂y/∂w‖² of each parameter, and what filters are worth by their removal.
+
+    With an `audit` of 1, each of the examples is felt alone (`feel`), as each of the filters is removed.
+    """
+    felt = feel(parent, task, examples, together=1 if audit == 1 else at_once(examples, SENSED_AT_ONCE))
+    return Worth(felt, removal.gains(parent, task, examples, audit=audit))
+
+
+def feel(parent: Organism, task: Task, examples: Examples, *, together: int) -> Arrays:
+    """Return |w| · √E‖∂y/∂w‖² of each parameter.
 
     To first order, this is the change of the outputs y for an example when the synapse becomes zero. The mean E is over
     `SENSED` training examples. ‖∂y/∂w‖² is estimated as (s · ∂y/∂w)² with random signs s, new for each example
-    (Hutchinson, 1990). If the loss ignores a constant added to the outputs, as for logits, the mean of the outputs is
-    subtracted. Unlike the gradient of a loss, this measure does not vanish where the network has learned its examples.
-    One example at a time is faster on CPUs than several gradients at once, and takes the memory of one.
+    (Hutchinson, 1990). The signs of different examples are independent, so the squared gradient of so many examples
+    `together` has the mean of the sum of theirs: a batch takes one pass, and costs some of the precision. If the loss
+    ignores a constant added to the outputs, as for logits, the mean of the outputs is subtracted. Unlike the gradient
+    of a loss, this measure does not vanish where the network has learned its examples.
     """
-    count = min(SENSED, len(examples))
-    network = parent.network
+    count, network = min(SENSED, len(examples)), parent.network
     centred = _ignored_constants(network, task, first(examples, BATCH))
     signs = draw_signs(count, _outputs_of_one(network, task, first(examples, 1)))
     total = {name: jnp.zeros_like(array) for name, array in network.parameters.items()}
-    for place in range(count):
-        total = _feel(network, task, total, examples[np.arange(place, place + 1)], signs[place], centred=centred)
-    worth = {name: jnp.abs(array) * jnp.sqrt(total[name] / count) for name, array in network.parameters.items()}
-    return Worth(worth, _gains(parent, task, examples))
+    for start in range(0, count, together):
+        places = np.arange(start, min(start + together, count))
+        total = _feel(network, task, total, examples[places], signs[start : start + together], centred=centred)
+    return {name: jnp.abs(array) * jnp.sqrt(total[name] / count) for name, array in network.parameters.items()}
 
 
-def removed(parent: Organism, task: Task, examples: Examples) -> Worth:
+def removed(parent: Organism, task: Task, examples: Examples, audit: float) -> Worth:
     """Return |w| of each parameter, and the increase of the loss without each filter (`synevo.genetics.removal`)."""
-    return by_size(parent)._replace(clusters=_gains(parent, task, examples))
+    return by_size(parent)._replace(clusters=removal.gains(parent, task, examples, audit=audit))
 
 
 def draw_signs(examples: int, outputs: int) -> Array:
@@ -120,9 +136,9 @@ def draw_signs(examples: int, outputs: int) -> Array:
     return jax.random.rademacher(jax.random.key(0), (examples, outputs), jnp.float32)
 
 
-def nothing(parent: Organism, task: Task, examples: Examples) -> Worth:
+def nothing(parent: Organism, task: Task, examples: Examples, audit: float = 0.0) -> Worth:
     """Return 1 for each parameter: all are worth the same."""
-    del task, examples
+    del task, examples, audit
     return Worth({name: jnp.ones_like(array) for name, array in parent.network.parameters.items()})
 
 
@@ -130,9 +146,9 @@ HEREDITIES: dict[HeredityName, Heredity] = {
     "cluster": Heredity(size),
     "synapse": Heredity(size, clustered=False),
     "magnitude": Heredity(size, sharpness=inf),
-    "taylor": Heredity(influence),
-    "removal": Heredity(removed),
-    "sensitivity": Heredity(sensitivity, comparable=True),
+    "taylor": Heredity(influence, measured=True),
+    "removal": Heredity(removed, measured=True),
+    "sensitivity": Heredity(sensitivity, comparable=True, measured=True),
     "random": Heredity(nothing, sharpness=0.0),
     "shuffled": Heredity(size, shuffled=True),
     "scratch": Heredity(size, inherited=False),
@@ -150,9 +166,9 @@ def permute(key: Array, network: Network) -> Network:
     return replace(network, parameters=parameters)
 
 
-def _gains(parent: Organism, task: Task, examples: Examples) -> NDArray[np.float64]:
-    wiring = parent.species.anatomy.wiring.restrict(parent.units)
-    return removal.measure(parent.network, wiring, parent.living, task, examples)
+@jax.jit
+def _sizes(parameters: Arrays) -> Arrays:
+    return {name: jnp.abs(array) for name, array in parameters.items()}
 
 
 @partial(jax.jit, static_argnums=1)
@@ -186,25 +202,25 @@ def _ignored_constants(network: Network, task: Task, batch: Batch) -> tuple[bool
     return tuple(map(ignored, range(len(leaves))))
 
 
-def _vector(outputs: Outputs, centred: tuple[bool, ...]) -> Array:
-    """Return the outputs for one example as a vector, without the mean along the last axis of the `centred` arrays."""
-    leaves = [leaf[0] for leaf in jax.tree.leaves(outputs)]
+def _vectors(outputs: Outputs, centred: tuple[bool, ...]) -> Array:
+    """Return the outputs as a vector for each example, without the mean along the last axis of `centred` arrays."""
+    leaves = jax.tree.leaves(outputs)
     parts = [
         leaf - leaf.mean(axis=-1, keepdims=True) if centre else leaf
         for leaf, centre in zip(leaves, centred, strict=True)
     ]
-    return jnp.concatenate([part.ravel() for part in parts])
+    return jnp.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 @partial(jax.jit, static_argnums=1, static_argnames="centred")
 def _feel(
     network: Network, task: Task, total: Arrays, batch: Batch, signs: Array, *, centred: tuple[bool, ...]
 ) -> Arrays:
-    """Add (s · ∂y/∂w)² of a batch of one example, with its signs s [outputs], to `total`."""
+    """Add (Σ s · ∂y/∂w)² over the examples of a batch, with their signs s [examples, outputs], to `total`."""
 
     def weigh(parameters: Arrays) -> Array:
         outputs = replace(network, parameters=parameters)(*task.inputs(batch))
-        return jnp.dot(signs, _vector(outputs, centred))
+        return jnp.vdot(signs, _vectors(outputs, centred))
 
     gradient = jax.grad(weigh)(network.parameters)
     return {name: array + jnp.square(gradient[name]) for name, array in total.items()}

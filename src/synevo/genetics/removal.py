@@ -1,10 +1,14 @@
-"""Removal: measure the increase of the loss without each filter, one filter at a time.
+"""Removal: the increase of the loss without each filter.
 
 The sizes of weights are a poor guide to which filters of a narrow layer can be removed, and none to which layer can
-lose one; this measure shows both. It costs one pass over `EXAMPLES` examples a filter, so it gets cheaper as a lineage
-shrinks.
+lose one; this measure shows both. `measure` takes the filters out one at a time, each with a pass over the examples.
+`estimate` takes a few backward passes for all of them: the slopes of the outputs by the gates of the filters
+(`synevo.genetics.gates`) say how far the outputs of each example move without a filter, and the task says what it loses
+by that. Only what follows a filter is taken for linear, not the loss. `gains` estimates all filters and measures the
+weakest, of which some are going to die.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import jax
@@ -13,53 +17,217 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from synevo.model.network import Network
-from synevo.tasks.task import Batch, Examples, Task, first
+from synevo.genetics.gates import Run, gated
+from synevo.genetics.organism import Organism
+from synevo.model.network import Arrays, Inputs, Network
+from synevo.tasks.task import Batch, Examples, Task, at_once, first
 from synevo.wiring.masks import Masks
-from synevo.wiring.units import PERMANENT, Wiring, survives
+from synevo.wiring.units import PERMANENT, Wiring
 
 EXAMPLES = 512
 """The number of training examples, the first ones, over which the loss is averaged."""
 
-Presence = dict[str, tuple[NDArray[np.bool_], ...]]
+BATCH = 64
+"""The number of examples of an estimate that pass backward at once, where they are not large."""
+
+OUTPUTS = 16
+"""The most outputs of an example of which each gets a backward pass of its own; of more, see `_by_curvature`."""
+
+PROBES = 8
+"""The number of pairs of backward passes for networks with more outputs."""
+
+Presence = list[dict[str, tuple[NDArray[np.bool_], ...]]]
+"""For each part of a unit, which places along each axis of each array hold it. The unit's elements hold all of them."""
 
 
-def measure(network: Network, wiring: Wiring, masks: Masks, task: Task, examples: Examples) -> NDArray[np.float64]:
+def gains(parent: Organism, task: Task, examples: Examples, *, audit: float) -> NDArray[np.float64]:
     """Return the increase of the mean loss without each filter, for each living synapse that goes with it.
 
     One number for each unit, followed by one for each derived unit, [units + derived]: negative where the loss falls, 0
-    for units that no layer makes. `wiring` and `masks` are those of `network`. A unit is measured with all its arrays
-    set to zero, as they are before compaction cuts it out.
+    for units that no layer makes. The share `audit` of the filters, the weakest ones, is measured, the others are
+    estimated; with 1, all are measured.
     """
+    wiring = parent.species.anatomy.wiring.restrict(parent.units)
+    units = made(wiring)
+    found = np.zeros(wiring.units + len(wiring.derived))
+    if audit < 1:
+        found = estimate(parent, task, examples)
+        units = units[np.argsort(found[units], kind="stable")][: round(audit * len(units))]
+    found[units] = measure(parent.network, wiring, parent.living, task, examples, units=units)[units]
+    return found
+
+
+def measure(
+    network: Network,
+    wiring: Wiring,
+    masks: Masks,
+    task: Task,
+    examples: Examples,
+    *,
+    units: NDArray[np.int64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the increase of the loss without each filter, or without each of some `units`, as `gains` does.
+
+    `wiring` and `masks` are those of `network`. A unit is measured with all its arrays set to zero, as they are before
+    compaction cuts it out.
+    """
+    units = made(wiring) if units is None else units
+    found = np.zeros(wiring.units + len(wiring.derived))
+    if not len(units):
+        return found
     batch = jax.tree.map(jnp.asarray, first(examples, EXAMPLES))
-    made = [layer.outputs[layer.outputs != PERMANENT] for layer in wiring.layers]
-    units = np.unique(np.concatenate(made, dtype=np.int64))
-    presences = [_presence(wiring, unit) for unit in (PERMANENT, *units.tolist())]
-    losses = jnp.stack([_loss(network, task, presence, batch) for presence in presences])
-    living = np.array([_count(masks, presence) for presence in presences])
-    gains = np.zeros(wiring.units + len(wiring.derived))
-    gains[units] = (np.asarray(losses, np.float64)[1:] - float(losses[0])) / np.maximum(1, living[0] - living[1:])
-    return gains
+    whole = float(_loss(network, task, [], batch))
+    losses = jnp.stack([_loss(network, task, _presence(wiring, wiring.parts(unit)), batch) for unit in units.tolist()])
+    found[units] = (np.asarray(losses, np.float64) - whole) / np.maximum(1, freed(wiring, masks)[units])
+    return found
 
 
-def _presence(wiring: Wiring, absent: int) -> Presence:
-    """Return which places along each axis of each array are left without one unit; all without the permanent one."""
-    fates = wiring.fates(np.arange(wiring.units) != absent)
-    if absent >= wiring.units:
-        fates[absent] = False
-    return {name: tuple(survives(axis, fates) for axis in axes) for name, axes in wiring.slots.items()}
+def made(wiring: Wiring) -> NDArray[np.int64]:
+    """Return the units and derived units that layers make, in order."""
+    outputs = [layer.outputs[layer.outputs != PERMANENT] for layer in wiring.layers]
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *outputs]))
 
 
-def _count(masks: Masks, presence: Presence) -> int:
-    """Count the living synapses that are left."""
-    return sum(int(mask[np.ix_(*presence[name])].sum()) for name, mask in masks.items())
+def estimate(parent: Organism, task: Task, examples: Examples) -> NDArray[np.float64]:
+    """Return the increase of the loss without each filter, as `gains` does, from a few backward passes."""
+    anatomy, network = parent.species.anatomy, parent.network
+    inputs = task.inputs(jax.tree.map(jnp.asarray, first(examples, 1)))
+    run = gated(network, anatomy, parent.units, inputs)
+    if run is None:
+        network = parent.whole
+        run = gated(network, anatomy, np.ones_like(parent.units), inputs)
+    assert run is not None, "the ancestor contracts in its own order"
+    wiring = anatomy.wiring.restrict(parent.units)
+    units, found = made(wiring), np.zeros(wiring.units + len(wiring.derived))
+    count = at_once(examples, min(BATCH, len(examples)))
+    starts = range(0, min(EXAMPLES, len(examples)) // count * count, count)
+    part = jax.jit(partial(_increases, run, task, units, len(found)))
+    batches = (examples[np.arange(start, start + count)] for start in starts)
+    parts = [part(network.arrays, batch, number) for number, batch in enumerate(batches)]
+    found[units] = np.mean(np.asarray(parts, np.float64), axis=0) / np.maximum(1, freed(wiring, parent.living)[units])
+    return found
+
+
+def _increases(
+    run: Run, task: Task, units: NDArray[np.int64], size: int, arrays: Arrays, batch: Batch, number: Array
+) -> Array:
+    """Return the estimated increase of the mean loss of a batch without each of the `units` [units]."""
+    inputs = task.inputs(batch)
+    count = len(jax.tree.leaves(inputs)[0])
+    like = jax.eval_shape(run, jnp.ones(size), arrays, jax.tree.map(lambda array: array[0], inputs))
+    ends = np.cumsum([leaf.size for leaf in jax.tree.leaves(like)])[:-1].tolist()
+
+    def outputs(gates: Array, inputs: Inputs) -> Array:
+        """Return the outputs for one example as a vector, with the gates [units] of the units."""
+        leaves = jax.tree.leaves(run(jnp.ones(size).at[units].set(gates), arrays, inputs))
+        return jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
+
+    def losses(vectors: Array) -> Array:
+        """Return the loss of each example from its outputs as a vector."""
+        leaves, tree = jax.tree.flatten(like)
+        parts = zip(jnp.split(vectors, ends, axis=1), leaves, strict=True)
+        arrays = [part.reshape(count, *leaf.shape).astype(leaf.dtype) for part, leaf in parts]
+        return task.loss(jax.tree.unflatten(tree, arrays), batch)
+
+    open_ = jnp.ones((count, len(units)))
+    vectors, pull = jax.vjp(lambda gates: jax.vmap(outputs)(gates, inputs), open_)
+    by = _by_outputs if vectors.shape[1] <= OUTPUTS else partial(_by_curvature, jax.random.key(number))
+    return by(losses, vectors, lambda directions: pull(directions)[0])
+
+
+def _by_outputs(losses: Callable[[Array], Array], vectors: Array, pull: Callable[[Array], Array]) -> Array:
+    """Return the increase of the loss [units] at the outputs where each unit's slopes lead: a pass for each output."""
+    examples, count = vectors.shape
+    directions = jnp.broadcast_to(jnp.eye(count)[:, None], (count, examples, count))
+    slopes = jax.vmap(pull)(directions)  # [outputs, examples, units]
+    moved = jax.lax.map(lambda slope: losses(vectors - slope.T).mean(), jnp.moveaxis(slopes, 2, 0), batch_size=256)
+    return moved - losses(vectors).mean()
+
+
+def _by_curvature(
+    key: Array, losses: Callable[[Array], Array], vectors: Array, pull: Callable[[Array], Array]
+) -> Array:
+    """Return the increase of the loss [units] to second order, -g·J + ½ J·H·J for slopes J, by random probes.
+
+    g and H are the loss's first and second derivatives by the outputs; J·H·J is the mean of (s·J)(H·s·J) over random
+    signs s (Hutchinson, 1990).
+    """
+    slope = jax.grad(lambda vectors: losses(vectors).sum())
+    first_order = pull(slope(vectors))
+    signs = jax.random.rademacher(key, (PROBES, *vectors.shape), vectors.dtype)
+    bent = jax.vmap(lambda sign: jax.jvp(slope, (vectors,), (sign,))[1])(signs)
+    second_order = (jax.vmap(pull)(signs) * jax.vmap(pull)(bent)).mean(axis=0)
+    return (second_order / 2 - first_order).mean(axis=0)
+
+
+def freed(wiring: Wiring, masks: Masks) -> NDArray[np.int64]:
+    """Return the number of living synapses that go with each unit and each derived unit, [units + derived]."""
+    counts = np.zeros(wiring.units + len(wiring.derived), np.int64)
+    for name, mask in masks.items():
+        places = [_places(wiring, axis) for axis in wiring.slots[name]]
+        held = {part for axis in places for part in axis}
+        for part in held:
+            counts[part] += _count(mask, places, (part,))
+        for number, parts in enumerate(wiring.derived, wiring.units):
+            if held.issuperset(parts):
+                counts[number] += _count(mask, places, parts)
+    return counts
+
+
+def _places(wiring: Wiring, axis: NDArray[np.int64]) -> dict[int, list[int]]:
+    """Return the places along an axis that belong to each unit."""
+    found: dict[int, list[int]] = {}
+    for place, unit in enumerate(axis.tolist()):
+        for part in wiring.parts(unit):
+            found.setdefault(part, []).append(place)
+    return found
+
+
+def _count(mask: NDArray[np.bool_], places: Sequence[dict[int, list[int]]], parts: tuple[int, ...]) -> int:
+    """Count the living synapses of an array that belong to all of the parts, each on any axis."""
+    whole = [np.arange(size) for size in mask.shape]
+    return sum(int(mask[np.ix_(*box)].sum()) for box in _boxes(whole, places, parts))
+
+
+def _boxes(
+    box: list[NDArray[np.int64]], places: Sequence[dict[int, list[int]]], parts: tuple[int, ...]
+) -> Iterator[list[NDArray[np.int64]]]:
+    """Yield boxes of an array, none overlapping, that together hold what belongs to all of the parts."""
+    if not parts:
+        yield box
+        return
+    for axis, held in enumerate(places):
+        inside = np.isin(box[axis], held.get(parts[0], []))
+        if inside.any():
+            yield from _boxes([*box[:axis], box[axis][inside], *box[axis + 1 :]], places, parts[1:])
+            box = [*box[:axis], box[axis][~inside], *box[axis + 1 :]]
+
+
+def _presence(wiring: Wiring, parts: tuple[int, ...]) -> Presence:
+    """Return which places along each axis of each array hold each of the parts of a unit."""
+    holding = [~np.append(wiring.fates(np.arange(wiring.units) != part), True) for part in parts]
+    return [{name: tuple(held[axis] for axis in axes) for name, axes in wiring.slots.items()} for held in holding]
+
+
+def without(wiring: Wiring, unit: int) -> Callable[[str, Array], Array]:
+    """Return a function of the name of an array and the array, which sets to zero what belongs to a unit."""
+    return partial(_zeroed, _presence(wiring, wiring.parts(unit)))
+
+
+def _zeroed(presence: Presence, name: str, array: Array) -> Array:
+    """Return an array with zeros at the places that hold all the parts of a unit; with all its parts for none."""
+    if not presence:
+        return array
+    gone = jnp.ones((1,) * array.ndim, bool)
+    for part in presence:
+        own = jnp.zeros((1,) * array.ndim, bool)
+        for axis, held in enumerate(part[name]):
+            own = own | held.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+        gone = gone & own
+    return array * (~gone).astype(array.dtype)
 
 
 @partial(jax.jit, static_argnums=1)
 def _loss(network: Network, task: Task, presence: Presence, batch: Batch) -> Array:
-    def masked(name: str, array: Array) -> Array:
-        for axis, left in enumerate(presence[name]):
-            array = array * left.reshape([-1 if a == axis else 1 for a in range(array.ndim)]).astype(array.dtype)
-        return array
-
-    return task.loss(network.map(masked)(*task.inputs(batch)), batch).mean()
+    """Return the mean loss of a batch, without a unit that is present so."""
+    return task.loss(network.map(partial(_zeroed, presence))(*task.inputs(batch)), batch).mean()

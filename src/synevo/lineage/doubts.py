@@ -65,8 +65,11 @@ def doubts(lineage: Lineage, plan: Plan, basis: Basis | None) -> list[Doubt]:
 
     Then the sizes of the splits are the smallest that give its scores, and chance is one of as many as there are
     classes.
+
+    Raises:
+        PlanError: where the budget is none of the lineage's score.
     """
-    found = [*_of_few(lineage, plan, basis)] if basis and lineage.individuals else []  # a size that is known, not told
+    found = [*_of_few(lineage, plan, basis)] if basis else []  # a size that is known, not told by scores
     basis = basis or _basis_of(lineage, plan)
     if basis and basis.probabilities:
         found.insert(0, Doubt("probabilities", _PROBABILITIES))
@@ -96,7 +99,7 @@ _SEES_OTHERS = (
 
 def _of_few(lineage: Lineage, plan: Plan, basis: Basis) -> Iterator[Doubt]:
     """Yield the doubt about a budget of hardly any validation examples."""
-    scores = lineage.ancestor.scores
+    scores = lineage.ancestor.scores if lineage.individuals else _best(plan, basis)
     if scores is None or scores.name != "accuracy":
         return
     budget = allowance(plan.evolution.max_drop, scores.validation, scores.name)
@@ -108,6 +111,12 @@ def _of_few(lineage: Lineage, plan: Plan, basis: Basis) -> Iterator[Doubt]:
         f"{basis.validation:,} validation examples: the luck of one or two decides when the lineage ends. Hold out "
         "more of them (--set data.validation=0.3), give more examples, or allow more (--max-drop).",
     )
+
+
+def _best(plan: Plan, basis: Basis) -> Scores | None:
+    """Return the best scores that an ancestor can have, before there is one; None where they are no accuracy."""
+    known = basis.chance is not None and plan.task.name == CLASSIFICATION and plan.task.score in (None, "accuracy")
+    return Scores(1.0, 1.0) if known else None
 
 
 def _of_chance(lineage: Lineage, plan: Plan, basis: Basis) -> Iterator[Doubt]:

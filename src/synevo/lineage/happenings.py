@@ -19,6 +19,19 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Within:
+    """The event that `step` of the `steps` of an epoch have been taken, `seconds` after it began."""
+
+    generation: int
+    number: int
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Grown:
     """The event that an individual was added to the lineage."""
 
@@ -40,4 +53,4 @@ class Found:
     text: str
 
 
-Happening = Epoch | Grown | Doubted | Found
+Happening = Epoch | Within | Grown | Doubted | Found

@@ -182,8 +182,8 @@ def build(make: Callable[[nnx.Rngs], Any], inputs: Inputs, key: Array) -> Networ
     except Exception as error:
         raise AncestorError(
             f"The ancestor could not be built: {type(error).__name__}: {error}",
-            remedy="An ancestor is a callable of an nnx.Rngs, or for images of their shape (height, width, channels), "
-            "the number of classes and an nnx.Rngs.",
+            remedy="An ancestor is a callable of an input's shape (height, width, channels of an image), the number "
+            "of classes or outputs, and an nnx.Rngs; or of an nnx.Rngs alone; or of nothing.",
         ) from error
     if isinstance(model, linen.Module):
         model = as_nnx(model, inputs, rngs=rngs)

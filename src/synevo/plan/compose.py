@@ -2,11 +2,12 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from synevo.errors import PlanError, did_you_mean
 from synevo.plan.fields import Plan
@@ -70,12 +71,24 @@ def validate(table: Mapping[str, Any]) -> Plan:
     try:
         plan = Plan.model_validate(table)
     except ValidationError as error:
-        problems = [_describe(dict(detail)) for detail in error.errors()]
+        problems = list(dict.fromkeys(_describe(dict(detail)) for detail in _telling(error)))
         raise PlanError(
             "\n".join(problems), remedy="`synevo fields` lists every field with its range and meaning."
         ) from None
     _require_unicode(plan)
     return plan
+
+
+def _telling(error: ValidationError) -> Iterator[ErrorDetails]:
+    """Yield the errors of a plan, but that a list is too short where its items were refused, and a problem twice."""
+    details, said = error.errors(), set[tuple[Any, ...]]()
+    for detail in details:
+        place, size = detail["loc"], len(detail["loc"])
+        inner = [one for one in details if len(one["loc"]) > size and one["loc"][:size] == place]
+        key = (place[:-1], detail["msg"]) if place and isinstance(place[-1], int) else place
+        if not (inner and detail["type"] == "too_short") and key not in said:
+            said.add(key)
+            yield detail
 
 
 def _require_unicode(plan: Plan) -> None:

@@ -70,6 +70,12 @@ class DataPlan(Section):
         None, description="your own deviation of pixels scaled to 0 … 1: one number, or one for each channel"
     )
 
+    inputs: Names | None = Field(
+        None, description="features of a TFDS data set that a network is given; unset: those that it names itself"
+    )
+    targets: Names | None = Field(
+        None, description="features of a TFDS data set that are wanted of a network; unset: those that it names itself"
+    )
     test_files: str | None = Field(
         None, min_length=1, description="files of the test split: a regular expression found in their names"
     )

@@ -75,6 +75,10 @@ class TrainingPlan(Section):
     temperature: float = Field(4.0, gt=0, le=100, description="how far distillation softens both answers")
     shift: int = Field(0, ge=0, le=8, description="augmentation: random translation by up to this many pixels")
     flip: bool = Field(False, description="augmentation: random left-right mirror image")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="what a training step computes activations and matrix products in; all else is float32",
+    )
     augment: OwnName | None = Field(
         None, description="augmentation of your own: package.module:function of a key and a batch"
     )
@@ -111,6 +115,14 @@ class EncodingPlan(Section):
     spare_outputs: bool = Field(
         True,
         description="filters that can never be removed, as the classifier's, survive and are not counted as clusters",
+    )
+
+    audit: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="share of the filters, the weakest by estimate, that the heredities removal and sensitivity really "
+        "remove, one at a time; 1: they measure everything so",
     )
 
     @model_validator(mode="after")

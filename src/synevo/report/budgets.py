@@ -59,6 +59,22 @@ def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float | 
     return rows
 
 
+def folded(rows: Sequence[Row]) -> list[Row]:
+    """Return rows of `reach`, those one after the other that differ in nothing but the budget as one with all of them.
+
+    `max_drop` is the largest of the `budgets`.
+    """
+    found: list[Row] = []
+    for row in rows:
+        numbers = {name: value for name, value in row.items() if name not in {"max_drop", "of_runs"}}
+        before = found[-1] if found else {}
+        if numbers == {name: before.get(name) for name in numbers}:
+            found[-1] = {**before, "max_drop": row["max_drop"], "budgets": [*before["budgets"], row["max_drop"]]}
+        else:
+            found.append({**row, "budgets": [row["max_drop"]]})
+    return found
+
+
 def _usual(summaries: list[Summary]) -> set[float | str]:
     """Return the plans' own budgets, and the usual ones below the largest of them."""
     own = {summary["plan"]["evolution"]["max_drop"] for summary in summaries if summary["plan"]}

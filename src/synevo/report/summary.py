@@ -165,7 +165,11 @@ def _outcomes(run: RunDir, compact: dict[str, Any] | None, architecture: dict[st
         return None
     generation = compact["generation"]
     said = run.load_predictions(generation)
-    return None if said is None else {"generation": generation, **outcomes.tally(said, architecture["classes"])}
+    return (
+        None
+        if said is None or "labels" not in said
+        else {"generation": generation, **outcomes.tally(said, architecture["classes"])}
+    )
 
 
 def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> dict[str, Any]:

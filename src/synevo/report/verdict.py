@@ -4,6 +4,7 @@ Bytes and multiply-adds come first: they are the same everywhere. A time is of o
 network is called faster than another only where the quartiles of their times part.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from synevo.report import scores
@@ -59,6 +60,35 @@ def outcome(summary: Summary) -> str:
 def verdict(summary: Summary) -> str:
     """Return the run in a line, such as `8.6× smaller file, 6.9× fewer multiply-adds, 96.10 % (-3.06 points)`."""
     return ", ".join(filter(None, [*reductions(summary)[:2], outcome(summary)]))
+
+
+def spent(summary: Summary, split: str = "validation") -> float | None:
+    """Return the share of the budget that the best network uses on a split; None where there is no budget.
+
+    Decisions look at validation. On `test` it may use more than all of it.
+    """
+    best, floor, first = best_of(summary), summary["floor"], summary["generations"][:1]
+    if best is None or floor is None or floor == first[0]["validation_score"]:
+        return None
+    before, after = first[0][f"{split}_score"], best[f"{split}_score"]
+    if before is None or after is None:
+        return None
+    return max(0.0, (before - after) / (first[0]["validation_score"] - floor))
+
+
+def leader(summaries: Sequence[Summary]) -> int | None:
+    """Return the place of the run whose best network has the fewest multiply-adds for its ancestor; None if none has.
+
+    Each best is within the budget of its own run. Of equals, the one with the better test score leads.
+    """
+    found = []
+    for place, summary in enumerate(summaries):
+        best = best_of(summary)
+        if best is not None and best["multiply_adds"] and best["test_score"] is not None:
+            sign = 1 if summary["score"]["better"] == "higher" else -1
+            fewer = summary["generations"][0]["multiply_adds"] / best["multiply_adds"]
+            found.append((fewer, sign * best["test_score"], -place))
+    return -max(found)[2] if found else None
 
 
 def speed(before: Summary, after: Summary) -> float | None:

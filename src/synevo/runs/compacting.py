@@ -4,6 +4,7 @@ Engines compute filters in groups of 4, 8 or 16, and a layer of 13 may take long
 as they are, and with dead filters as padding, which compute exactly nothing. The fastest are kept.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import prod
 from typing import Any
@@ -16,15 +17,18 @@ from synevo import __version__, keys
 from synevo.compaction import in_memory, proof
 from synevo.data import datasets
 from synevo.data.images import Images
+from synevo.data.moments import brightness
 from synevo.errors import CompactionError, RunError
 from synevo.files.tensors import Tensors
 from synevo.genetics import census
 from synevo.genetics.organism import Organism
 from synevo.model.arguments import structure_of
+from synevo.model.network import Network
 from synevo.plan.fields import Plan
 from synevo.runs import sameness
 from synevo.runs.organisms import IN_JAX, Context, Stopwatch, batches, load_organism, measure, prepare, to_tensors
 from synevo.runs.rundir import ARCHITECTURE_FORMAT, RunDir
+from synevo.tasks.task import InMemory, at_once, first
 from synevo.training.evaluation import outputs_of
 from synevo.wiring.cutting import round_up
 
@@ -42,6 +46,12 @@ PROVEN = 1000
 
 SHOWN_IMAGES = 24
 """The number of images of each kind that are kept beside the predictions, for people to look at."""
+
+MASKS = 6
+"""The number of images whose masks are kept."""
+
+TEXTS, LENGTH = 3, 100
+"""The number of texts that are continued, and by how many tokens at most."""
 
 
 def compact(
@@ -71,7 +81,7 @@ def compact(
         generation = best.generation if best else generation
         if generation is None:
             raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
-        context = prepare(plan, ancestor)
+        context = prepare(plan, ancestor, initialised=False)
         organism, first = (load_organism(run, context.species, number) for number in (generation, 1))
         _check_removed(run, organism, generation, asked=best is None)
         tried: list[dict[str, Any]] = []
@@ -153,10 +163,12 @@ def predictions(context: Context, first: Organism, organism: Organism) -> Tensor
     """Return the predicted classes of ancestor and organism, and some images that only one of them gets right.
 
     Arrays: `labels`, `ancestor` and `best` [images] for the test split, and for the kinds `lost` and `won` their places
-    and pixels. None if the problem is not one of images and classes.
+    and pixels. For segmentation: `sample:image` uint8 [k, height, width, channels], `sample:mask` and, by the names
+    `sample:ancestor` and `sample:best`, the answers, uint8 [k, height, width]. For the next token: `sample:before`
+    int32 [k, context], `sample:after` and the answers int32 [k, tokens]. None for other tasks.
     """
     if context.dataset is None:
-        return None
+        return _samples(context, {"ancestor": first.network, "best": organism.network})
     task, test = context.problem.task, context.dataset.test
     said = {
         name: outputs_of(one.network, task, test.examples).argmax(axis=1).astype(np.int32)
@@ -171,6 +183,49 @@ def predictions(context: Context, first: Organism, organism: Organism) -> Tensor
 def _examples(name: str, places: NDArray[np.int64], images: Images) -> Tensors:
     shown = places[:SHOWN_IMAGES]
     return {f"{name}:places": shown.astype(np.int32), f"{name}:pixels": images.pixels[shown]}
+
+
+def _samples(context: Context, networks: Mapping[str, Network]) -> Tensors | None:
+    """Return what each of the `networks` answers to a few test examples, where people can look at that, as above."""
+    match context.plan.task.name:
+        case "segmentation":
+            return _masks(context, networks)
+        case "next-token":
+            return _continued(context, networks)
+    return None
+
+
+def _masks(context: Context, networks: Mapping[str, Network]) -> Tensors:
+    test, task = context.problem.test, context.problem.task
+    batch = first(test, at_once(test, MASKS))
+    answers = {
+        f"sample:{name}": outputs_of(network, task, InMemory(batch)).argmax(axis=-1).astype(np.uint8)
+        for name, network in networks.items()
+    }
+    return {"sample:image": np.asarray(batch["image"]), "sample:mask": np.asarray(batch["mask"], np.uint8), **answers}
+
+
+def _continued(context: Context, networks: Mapping[str, Network]) -> Tensors | None:
+    """Return texts with their continuations; a stretch of the test text is followed by the next one."""
+    test = context.problem.test
+    if len(test) < 2:  # noqa: PLR2004 (a stretch, and the one behind it)
+        return None
+    places = np.unique(np.linspace(0, len(test) - 2, TEXTS).astype(np.intp))
+    before = np.asarray(test[places]["tokens"], np.int32)[:, :-1]
+    after = np.asarray(test[places + 1]["tokens"], np.int32)
+    length = min(LENGTH, after.shape[1])
+    answers = {f"sample:{name}": _grown(context, network, before, length) for name, network in networks.items()}
+    return {"sample:before": before, "sample:after": after[:, :length], **answers}
+
+
+def _grown(context: Context, network: Network, before: NDArray[np.int32], length: int) -> NDArray[np.int32]:
+    """Return the `length` tokens [k, length] with which a network continues texts [k, context]."""
+    tokens, size = before, before.shape[1]
+    for _ in range(length):
+        seen = np.pad(tokens[:, -size:], ((0, 0), (0, 1)))  # the token behind them is not looked at
+        logits = outputs_of(network, context.problem.task, InMemory({"tokens": seen}))
+        tokens = np.concatenate([tokens, logits[:, -1:].argmax(axis=-1).astype(np.int32)], axis=1)
+    return tokens[:, size:]
 
 
 def architecture(context: Context, organism: Organism, generation: int) -> dict[str, Any]:
@@ -232,6 +287,7 @@ def interface(context: Context) -> dict[str, Any]:
             "deviation": dataset.deviation,
             "source_shape": datasets.native_shape(context.plan.data),
             "fit": context.plan.data.fit,
+            "brightness": brightness(dataset.train.pixels),
         },
         "classes": dataset.classes,
     }

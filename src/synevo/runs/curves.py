@@ -3,7 +3,7 @@
 The folder holds one file, and the file holds no value twice. It is written anew when a command begins, and when
 training goes back to an earlier epoch (resumed, or tried again more gently). The generations then come from the
 lineage, and the epochs from the old file, up to the epoch that is trained again. So the file has all generations, even
-if some commands ran without curves.
+if some commands ran without curves. It begins with the plan, which TensorBoard shows as the run's hyperparameters.
 """
 
 import struct
@@ -15,9 +15,15 @@ from typing import Any
 from synevo.errors import RunError
 from synevo.lineage.happenings import Epoch, Grown, Happening
 from synevo.lineage.individuals import Individual, Lineage, ratio
+from synevo.plan.compose import flatten
+from synevo.plan.fields import Plan
 from synevo.runs.rundir import RunDir
 
 _EPOCH_TAGS = ("epoch/loss", "epoch/images_per_second")
+_MEASURED = tuple(
+    f"generation/{name}" for name in ("validation_score", "test_score", "synaptic_efficiency", "multiply_adds")
+)
+"""The tags by which TensorBoard compares runs beside their plans."""
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = 4
 """Bytes of a checksum; one follows the length of a record, another the record."""
@@ -36,7 +42,7 @@ def require() -> None:
 
 def record(run: RunDir, happenings: Iterator[Happening]) -> Iterator[Happening]:
     """Yield the `happenings` of a run, and write its epochs and individuals to the run's event file."""
-    curves, lineage = _Curves(run.tensorboard_folder), None
+    curves, lineage = _Curves(run), None
     try:
         for happening in happenings:
             if isinstance(happening, Epoch):
@@ -70,8 +76,9 @@ def read(folder: Path) -> Iterator[Any]:
 class _Curves:
     """The event file of a run, begun at the first event, and again when training goes back."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._folder = run.tensorboard_folder
         self._writer: Any = None
         self._last = 0
 
@@ -117,13 +124,14 @@ class _Curves:
             path.unlink()
 
     def _open(self, now: float) -> None:
-        """Write the first two events of a file: its version, and a start event, which makes TensorBoard begin anew."""
+        """Write what a file begins with: its version, a start, at which TensorBoard begins anew, and the plan."""
         from tensorboardX.proto.event_pb2 import Event, SessionLog  # noqa: PLC0415
 
         start = SessionLog(status=SessionLog.START)
         for event in (
             Event(wall_time=now, file_version="brain.Event:2"),
             Event(wall_time=now, step=0, session_log=start),
+            *(Event(wall_time=now, step=0, summary=one) for one in _hyperparameters(self._run.load_plan())),
         ):
             self._writer.write(event.SerializeToString())
 
@@ -144,6 +152,16 @@ class _Curves:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _hyperparameters(plan: Plan) -> tuple[Any, ...]:
+    """Return the summaries from which TensorBoard makes its table of hyperparameters; what is unset is left out."""
+    from tensorboardX.summary import hparams  # noqa: PLC0415
+
+    known = {name: value for name, value in flatten(plan).items() if value is not None and name != "format"}
+    plain = {name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in known.items()}
+    found: tuple[Any, ...] = hparams(plain, dict.fromkeys(_MEASURED))
+    return found
 
 
 def _epochs(lineage: Lineage) -> int:

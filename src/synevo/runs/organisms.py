@@ -1,8 +1,10 @@
 """Organisms of a run: they are built from its plan and its files, and turned into arrays for files."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,11 +18,13 @@ from synevo.data.problems import named
 from synevo.data.problems.described import Described, refuse, weights_of
 from synevo.data.problems.own import find_problem
 from synevo.errors import AncestorError, PlanError, RunError
-from synevo.files.tensors import Tensors
+from synevo.files.tensors import Tensors, pack_tensors, unpack_tensors
+from synevo.files.writing import hash_of, read, write
+from synevo.genetics.heredity import Worth
 from synevo.genetics.organism import Organism, Species
 from synevo.lineage.allowance import allowance
 from synevo.lineage.doubts import Basis
-from synevo.model.network import Inputs, Network, build, call
+from synevo.model.network import Inputs, Network, build, call, outline
 from synevo.plan.fields import Plan
 from synevo.runs import measuring
 from synevo.runs.measuring import Timing, describe
@@ -39,6 +43,11 @@ _ROUNDED = 0.02
 """How far from 1 the sum of probabilities may be: those of 16 bits are rounded."""
 
 _UNITS = ":units"
+
+_WORTH = "worth.safetensors"
+"""The file of what was measured of an individual. The lineage does not name it: without it, that is measured again."""
+
+_BASIS, _CHECK, _CLUSTERS, _SYNAPSES = ":basis", ":check", ":clusters", "synapses/"
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,11 @@ def resolve(plan: Plan) -> Plan:
     return plan.model_copy(update={"data": data})
 
 
-def prepare(plan: Plan, ancestor: str | None = None) -> Context:
+def prepare(plan: Plan, ancestor: str | None = None, *, initialised: bool = True) -> Context:
     """Load the examples of a plan and build its species, by the plan's ancestor or, where it has moved, by `ancestor`.
+
+    Without `initialised`, the untrained network of the species is shapes and dtypes alone: initialising a network
+    compiles a small program for each of its arrays.
 
     Raises:
         DataError, TaskError, PlanError, AncestorError: if the data, the task, the plan or the ancestor is unfit.
@@ -85,14 +97,17 @@ def prepare(plan: Plan, ancestor: str | None = None) -> Context:
     dataset, described = _read(plan)
     problem = _problem(plan, dataset, described)
     if dataset is not None:
-        make = partial(make, dataset.shape, len(dataset.classes))
+        make = ancestors.taking(make, dataset.shape, len(dataset.classes))
     elif described is not None:
-        make = partial(make, described.shape, described.outputs)
+        make = ancestors.taking(make, described.shape, described.outputs)
+    else:
+        make = ancestors.taking(make)
     allowance(plan.evolution.max_drop, 1.0, problem.task.name)  # a budget that does not suit the score is refused
     batch = first(problem.train, 2)
     _check_moved(plan, batch)
     inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
-    template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
+    key = keys.derive(keys.root(plan.seed), "initialisation")
+    template = build(make, inputs, key) if initialised else outline(make, inputs)
     species = Species(dissect(template, inputs), template).protecting(plan.evolution.protect, plan.evolution.only)
     if dataset is not None:
         _check_logits(template, inputs, len(dataset.classes))
@@ -230,9 +245,56 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
             remedy="Give the model back its layers, or start another run.",
         )
     units = bits.pop(_UNITS)
-    arrays = {name: jnp.asarray(array) for name, array in weights.items()}
+    arrays = jax.device_put(weights)  # one by one, `jnp.asarray` would compile a program for each new shape
     groups = species.anatomy.wiring.groups_left(units)
     return Organism(species, species.template.like(arrays, groups=groups), bits, units)
+
+
+def save_worth(run: RunDir, name: str, basis: str, worth: Worth) -> None:
+    """Write what was measured on a `basis` of the individual with this name, or of a parent that it is the best of."""
+    tensors = {_SYNAPSES + array: np.asarray(values) for array, values in worth.synapses.items()}
+    if worth.clusters is not None:
+        tensors[_CLUSTERS] = worth.clusters
+    tensors[_BASIS] = _text(basis)
+    write(_worth_of(run, name), pack_tensors({**tensors, _CHECK: _text(_check(tensors))}))
+
+
+def load_worth(run: RunDir, name: str, basis: str) -> Worth | None:
+    """Return what was measured of an individual; None where that was not on this `basis`, or cannot be read."""
+    path = _worth_of(run, name)
+    try:
+        tensors = unpack_tensors(path, read(path))
+    except RunError:
+        return None
+    check = tensors.pop(_CHECK, None)
+    found = tensors.pop(_BASIS, None)
+    if check is None or found is None or not np.array_equal(found, _text(basis)):
+        return None
+    if not np.array_equal(check, _text(_check({**tensors, _BASIS: found}))):
+        return None
+    clusters = tensors.pop(_CLUSTERS, None)
+    synapses = {array.removeprefix(_SYNAPSES): values for array, values in tensors.items()}
+    return Worth(jax.device_put(synapses), clusters)
+
+
+def copy_worth(source: RunDir, run: RunDir, name: str) -> None:
+    """Take what was measured of an individual along to another run that has it."""
+    with suppress(RunError):  # it was never measured
+        write(_worth_of(run, name), read(_worth_of(source, name)))
+
+
+def _worth_of(run: RunDir, name: str) -> Path:
+    return run.path / "individuals" / name / _WORTH
+
+
+def _text(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def _check(tensors: Tensors) -> str:
+    """Return a hash of arrays, with their names, dtypes and shapes."""
+    parts = (f"{name} {one.dtype} {one.shape}".encode() + one.tobytes() for name, one in sorted(tensors.items()))
+    return hash_of(b"".join(parts))
 
 
 class Times(NamedTuple):

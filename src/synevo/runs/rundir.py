@@ -3,16 +3,14 @@
     plan.toml                 every knob, before any work
     machine.json              versions, device, threads
     lineage.jsonl             one line an individual, with the hashes of its files
-    individuals/g07/          weights.safetensors, masks.safetensors, scores.json (alone where the training failed)
+    individuals/g07/          weights, masks (.safetensors), scores.json (alone after a failure), worth once measured
     training/                 the training in progress (Orbax), removed when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
-    exports/                  files for other software, each with its contract as JSON
-    bench/g07.json            a compacted network in every engine, if that was asked for
+    exports/, bench/g07.json  files for other software, each with its contract; a network in every engine
     report/                   index.html, report.json
     tensorboard/              an event file, if one was asked for
 
-Loading executes no code from a file. A file is written under a temporary name and renamed; one process writes at a
-time.
+Loading executes no code from a file. A file is written under a temporary name and renamed, by one process at a time.
 """
 
 import os
@@ -26,7 +24,7 @@ from typing import Any
 
 import tomli_w
 
-from synevo.errors import RunError, damaged, did_you_mean
+from synevo.errors import NEWER, RunError, damaged, did_you_mean
 from synevo.files.tensors import Tensors, pack_masks, pack_tensors, unpack_masks, unpack_tensors
 from synevo.files.writing import (
     hash_of,
@@ -114,7 +112,7 @@ class RunDir:
         if isinstance(version, int) and version > FORMAT:
             raise RunError(
                 f"{self.path} was made by a newer synevo (format {version}; this one reads up to {FORMAT}).",
-                remedy="Upgrade with `pip install --upgrade synevo`.",
+                remedy=NEWER,
             )
         return validate(table)
 
@@ -201,7 +199,7 @@ class RunDir:
         name = lineage.head(which).name if isinstance(which, int) and lineage.brood(which) else which
         for individual, entry in zip(lineage.individuals, entries, strict=True):
             if individual.name == name and individual.counts is not None:
-                folder = self._individuals / individual.name
+                folder = self._individuals / name
                 files = _read_files(folder, entry["files"], _WEIGHTS, _MASKS)
                 return unpack_tensors(folder / _WEIGHTS, files[_WEIGHTS]), unpack_masks(folder / _MASKS, files[_MASKS])
         raise RunError(
@@ -257,7 +255,7 @@ class RunDir:
     def load_predictions(self, generation: int) -> Tensors | None:
         """Return the predictions of ancestor and compacted network for the test images.
 
-        None if an older version compacted it, or the task is not one of images and classes.
+        None if an older version compacted it, or the task has no answers to look at.
 
         Raises:
             RunError: if they are missing or damaged.
@@ -340,9 +338,11 @@ def read_compact(folder: Path) -> tuple[Tensors, dict[str, Any]]:
     return weights, documents
 
 
-def save_report(folder: Path, page: str, summary: Mapping[str, Any]) -> Path:
-    """Write the page of a report and its numbers, and return the path of the page."""
+def save_report(folder: Path, page: str, summary: Mapping[str, Any], card: bytes | None = None) -> Path:
+    """Write the page of a report, its numbers and its card, if there is one; return the path of the page."""
     write_json(folder / "report.json", summary)
+    if card is not None:
+        write(folder / "card.png", card)
     write(folder / "index.html", page.encode("utf-8", "replace"))
     return folder / "index.html"
 

@@ -6,7 +6,7 @@ memory, so that an interrupted lineage and an uninterrupted one take the same pa
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from synevo.data.findings import as_table, in_words
 from synevo.errors import DivergenceError, ExportError, RunError
 from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
+from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.genetics.organism import Organism
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
-from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
+from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening, Within
+from synevo.lineage.hints import of_batches, of_few_images
 from synevo.lineage.individuals import Adoption, Individual, Lineage
-from synevo.plan.fields import Plan
+from synevo.plan.fields import Plan, TrainingPlan
 from synevo.runs import checkpoints, trusted
 from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
@@ -33,9 +35,12 @@ from synevo.runs.organisms import (
     Context,
     Stopwatch,
     basis_of,
+    copy_worth,
     load_organism,
+    load_worth,
     prepare,
     resolve,
+    save_worth,
     to_tensors,
 )
 from synevo.runs.rundir import RunDir
@@ -78,6 +83,8 @@ def train_ancestor(
         expect=expect,
         prepare=(lambda pixels: task.inputs({"image": pixels})[0]) if context.dataset else None,
     )
+    basis, train = basis_of(context), len(context.problem.train)
+    early = [*doubts(Lineage(), plan, basis), *of_batches(plan, train)]
     for training in (plan.ancestor_training, plan.training):
         rehearse(context.species.template, context.problem.task, context.problem.train, training)
     with run.writing():
@@ -89,8 +96,11 @@ def train_ancestor(
         run.save_plan(plan)
         run.save_machine({**describe(), **_data_of(context)})
         yield Found(in_words(context.problem[1:], context.dataset.findings if context.dataset else None))
-        archive = RunArchive(run, context, basis_of(context), adoption=adoption, stopwatch=stopwatch)
-        yield from archive.doubted()
+        if hint := of_few_images(plan, train) if context.dataset else "":
+            yield Found(hint)
+        yield from (Doubted(one.text) for one in early)
+        said = {one.kind for one in early}
+        archive = RunArchive(run, context, basis, said=said, adoption=adoption, stopwatch=stopwatch)
         resume = archive.resumption(Conception(1, 1, 1.0))
         events = evolution.trained_ancestor(
             keys.root(plan.seed), species, context.problem, plan, network=network, resume=resume
@@ -127,6 +137,7 @@ def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening
         run.save_machine(source.load_machine() or describe())
         basis = basis_in(source.entries())
         run.save_individual(first.ancestor, plan, weights=weights, masks=bits, basis=basis)
+        copy_worth(source, run, first.ancestor.name)
         yield Grown(first.ancestor, run.load_lineage())
         yield from (Doubted(one.text) for one in doubts(run.load_lineage(), plan, basis))
 
@@ -158,12 +169,18 @@ def evolve(
             yield Doubted(asked)
         basis = basis_in(run.entries())
         said = {one.kind for one in doubts(lineage, plan, basis)}
-        context = prepare(plan, ancestor)
+        context = prepare(plan, ancestor, initialised=_starts_anew(plan))
         stopwatch.require(context)
         archive = RunArchive(run, context, basis, said=said, stopwatch=stopwatch)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
         events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
         yield from archive.follow(events)
+
+
+def _starts_anew(plan: Plan) -> bool:
+    """Return whether offspring need the untrained network of the species, and not only what was trained."""
+    rewinds = plan.evolution.rewind not in (None, plan.ancestor_training.epochs)
+    return rewinds or not HEREDITIES[plan.encoding.heredity].inherited
 
 
 def _save_changed(run: RunDir, plan: Plan) -> None:
@@ -227,6 +244,18 @@ class RunArchive:
             return individual
         return replace(individual, latency_ms={"1": timings[""].median}, engine=engine["words"])
 
+    def _training(self, event: Training) -> TrainingPlan:
+        plan = self.context.plan
+        return plan.ancestor_training if event.generation == 1 else plan.training
+
+    def recall(self, names: Sequence[str], basis: str) -> Worth | None:
+        """Return what was measured of a parent, in the folder of the best individual that it is made of."""
+        return load_worth(self.run, names[0], basis)
+
+    def remember(self, names: Sequence[str], basis: str, worth: Worth) -> None:
+        """Write what was measured of a parent, in place of what was measured before."""
+        save_worth(self.run, names[0], basis, worth)
+
     def doubted(self) -> Iterator[Doubted]:
         """Yield each doubt about the lineage so far that was not said before."""
         for one in doubts(self.lineage(), self.context.plan, self.basis):
@@ -246,10 +275,13 @@ class RunArchive:
                 if now - saved > (CHECKPOINT_WITHIN if within else CHECKPOINT_EVERY):
                     checkpoints.save(self.run.training_folder, event)
                     saved = time.monotonic()
-                if within:
-                    continue
                 state, examples = event.state, len(self.context.problem.train)
                 seconds = now - max(epoch_began, self.began)
+                if within:
+                    steps = examples // min(self._training(event).batch_size, examples)
+                    begun = (state.epoch + 1, event.epochs, state.step, steps, seconds)
+                    yield Within(event.generation, event.number, *begun)
+                    continue
                 yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
             else:
                 yield Grown(event.individual, self.lineage())

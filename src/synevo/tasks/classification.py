@@ -51,6 +51,7 @@ def of_classes(
         score=_right,
         name="accuracy",
         better="higher",
+        invariant=True,
     )
 
 

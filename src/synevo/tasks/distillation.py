@@ -4,6 +4,7 @@ The teacher's answers are one more leaf of the batch, so the rest of training st
 
     examples = taught(examples, answers)                             the batch and the teacher's outputs for it
     examples = taught_as_read(examples, answer)                      the same, computed when a batch is read
+    examples = taught(examples, ASKED)                               the same, filled in by a step of training
     task = distilled(task, share=0.5, temperature=4.0)
 """
 
@@ -21,9 +22,12 @@ from numpy.typing import NDArray
 from synevo.errors import TaskError
 from synevo.tasks.task import Batch, Examples, InMemory, Outputs, Task
 
+ASKED: Outputs = ()
+"""In place of a teacher's outputs: it is asked in each step, for what is left of an example after augmentation."""
+
 
 class Taught(NamedTuple):
-    """A batch, and a teacher's outputs for it."""
+    """A batch, and a teacher's outputs for it, or `ASKED`."""
 
     batch: Batch
     answers: Outputs
@@ -71,7 +75,7 @@ def distilled(task: Task, *, share: float, temperature: float) -> Task:
     """Return the task of `taught` examples: a `share` of its loss is the distance from the teacher's answers.
 
     That distance is the task's own, or else that of `distance` for each leaf of the outputs; `temperature` softens both
-    answers. An augmented example has the answers for its original.
+    answers. An augmented example keeps the answers that it has: those for its original.
 
     Raises:
         TaskError: in `loss`, if an output has no fractions and the task has no distance of its own.

@@ -42,6 +42,7 @@ def multilabel(
         score=_hits_and_errors if of_all else _all_right,
         **({"overall": f1} if of_all else {}),  # type: ignore[arg-type]
         name=score,
+        invariant=True,
         better="higher",
         distance=_distance,
     )

@@ -49,7 +49,9 @@ class Task:
     mean, such as a root or a ratio of its k parts. `augment` changes a batch before a step of training. Reports call
     the score by its `name`; `better` is the direction in which it improves. Distillation adds `distance`, one value for
     each example [n], of the outputs, a teacher's answers and the temperature; by default each leaf of the outputs is
-    taken for logits along its last axis. All functions are pure and can be compiled.
+    taken for logits along its last axis. `invariant` says that `augment` leaves the right outputs as they are, as a
+    shift does the class of an image: then a teacher answers for each original once, and otherwise for what the network
+    sees. All functions are pure and can be compiled.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -60,6 +62,12 @@ class Task:
     name: str = "score"
     better: Literal["higher", "lower"] = "higher"
     distance: Callable[[Outputs, Outputs, float], Array] | None = None
+    invariant: bool = False
+
+    @property
+    def augments(self) -> bool:
+        """Whether a batch is changed before a step of training."""
+        return self.augment is not _unchanged
 
 
 class Examples(Protocol):

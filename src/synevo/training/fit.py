@@ -28,6 +28,7 @@ from synevo.model.network import Arrays, Network
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.task import Batch, Examples, InMemory, Task, first
 from synevo.training import compiling, own
+from synevo.training.precision import in_bfloat16
 from synevo.training.reading import batches
 
 
@@ -70,10 +71,11 @@ class _Recipe:
 
 
 class _Constants(NamedTuple):
-    """The arrays that are constant during an epoch: the living synapses, and the key of its augmentation."""
+    """What is constant during an epoch: the living synapses, the key of its augmentation, and a teacher to ask."""
 
     masks: Mapping[str, Array]
     key: Array
+    teacher: Network | None
 
 
 def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
@@ -85,7 +87,7 @@ def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
     maker = own.find_maker(plan) if plan.epochs else None
     total = _steps(plan, examples) * plan.epochs
     if maker is None:
-        return State(network, _adam(plan, total).init(network.parameters), 0, float("nan"))
+        return State(network, _rest(plan.weight_decay > 0, network.parameters), 0, float("nan"))
     return State(network, own.first_state(maker, plan, total, network.parameters), 0, float("nan"))
 
 
@@ -111,13 +113,15 @@ def fit(
     plan: TrainingPlan,
     *,
     masks: Mapping[str, Any],
+    teacher: Network | None = None,
     scanned: bool | None = None,
     pause: int | None = None,
 ) -> Iterator[State]:
     """Train from `state` to the plan's last epoch; yield the state after each epoch. Resuming from any state is exact.
 
     `masks` are boolean arrays by parameter name in the network's shapes; parameters without one are all alive. The next
-    step reuses the memory of the state before it: copy what is to be kept. With `scanned`, an epoch of examples in
+    step reuses the memory of the state before it: copy what is to be kept. A `teacher` answers augmented batches of a
+    distilled task, whose examples are then taught nothing but `ASKED`. With `scanned`, an epoch of examples in
     memory is one compiled program; by default the backend decides. Other epochs also yield the state within them, every
     `pause` steps.
 
@@ -127,15 +131,15 @@ def fit(
     """
     size = min(plan.batch_size, len(examples))
     recipe = _Recipe(task, plan, _steps(plan, examples), own.find_maker(plan))
-    source = InMemory(jax.tree.map(jnp.asarray, examples.arrays)) if isinstance(examples, InMemory) else examples
+    source = InMemory(jax.device_put(examples.arrays)) if isinstance(examples, InMemory) else examples
     if scanned is None:
         scanned = jax.default_backend() != "cpu" and isinstance(source, InMemory)
-    alive = {name: jnp.asarray(mask) for name, mask in masks.items()}
+    alive = jax.device_put(dict(masks))
     for epoch in range(state.epoch, plan.epochs):
         epoch_key = derive(key, "epoch", epoch)
         order = jax.random.permutation(derive(epoch_key, "order"), len(examples))
         places = order[: recipe.steps * size].reshape(recipe.steps, size)
-        constants = _Constants(alive, derive(epoch_key, "augmentation"))
+        constants = _Constants(alive, derive(epoch_key, "augmentation"), teacher)
         if scanned and not state.step:
             state = _scanned(recipe, state, constants, source, places)
         else:
@@ -213,6 +217,12 @@ def _adam(plan: TrainingPlan, total: int) -> optax.GradientTransformation:
     return optax.adam(schedule)
 
 
+@partial(jax.jit, static_argnums=0)
+def _rest(decays: bool, parameters: Arrays) -> Any:  # noqa: FBT001  (positions are what jit knows)
+    """Return the state of Adam before its first step, which depends on no other part of the plan."""
+    return _adam(TrainingPlan(weight_decay=float(decays)), 1).init(parameters)
+
+
 def _is_matrix(parameters: Arrays) -> dict[str, bool]:
     return {name: array.ndim > 1 for name, array in parameters.items()}
 
@@ -223,10 +233,16 @@ def _step(
     """Take step `number` of an epoch, on a batch; return the network and optimiser after it, and its loss."""
     task, key = recipe.task, jax.random.fold_in(constants.key, number)
     batch = task.augment(derive(key, "augment"), batch)
+    if constants.teacher is not None:
+        batch = batch._replace(answers=constants.teacher(*task.inputs(batch)))
+
+    def train(candidate: Network, *inputs: Any) -> tuple[Any, Network]:
+        return candidate.train(derive(key, "dropout"), *inputs)
+
+    run = in_bfloat16(train) if recipe.plan.precision == "bfloat16" else train
 
     def loss_of(parameters: Arrays) -> tuple[Array, Network]:
-        candidate = replace(network, parameters=parameters)
-        outputs, updated = candidate.train(derive(key, "dropout"), *task.inputs(batch))
+        outputs, updated = run(replace(network, parameters=parameters), *task.inputs(batch))
         return task.loss(outputs, batch).mean(), updated
 
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(network.parameters)

@@ -103,10 +103,10 @@ def uncut(network: Network, wiring: Wiring, alive: Flags, like: Network) -> Netw
 def uncut_arrays(small: Mapping[str, Any], wiring: Wiring, alive: Flags, like: Network) -> dict[str, Array]:
     """Undo `cut` for arrays: return `small` in the shapes of `like`, with zeros for units that are not `alive`."""
     fates = wiring.fates(alive)
-    return {
-        name: jnp.asarray(_scatter(np.asarray(array), like.arrays[name], wiring.slots[name], fates))
-        for name, array in small.items()
+    whole = {
+        name: _scatter(np.asarray(array), like.arrays[name], wiring.slots[name], fates) for name, array in small.items()
     }
+    return jax.device_put(whole)
 
 
 def _slice(array: Any, slots: tuple[Numbers, ...], fates: Flags) -> Any:

@@ -8,6 +8,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -37,6 +38,7 @@ def complete(wiring: Wiring, masks: Masks) -> Masks:
     return completed
 
 
+@jax.jit
 def apply(masks: dict[str, Any], network: Network) -> Network:
     """Return the network with every dead synapse exactly zero."""
     parameters = {

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal, jaxprs_in_params
 
 # Primitives whose body can be inlined, with the parameter that holds the body.
 _BODIES = {
@@ -27,6 +27,9 @@ _BODIES = {
     "remat2": "jaxpr",
 }
 
+
+CONTRACTIONS = ("dot_general", "conv_general_dilated")
+"""The primitives that contract an axis of a signal with one of an array, or of another signal."""
 
 UNKNOWN = "unknown line"
 
@@ -99,13 +102,20 @@ class Program:
         return max((float(jnp.finfo(kind).eps) for kind in inexact), default=0.0)  # type: ignore[no-untyped-call]
 
 
-def trace(function: Callable[..., Any], arrays: Mapping[str, Any], *inputs: Any, located: bool = True) -> Program:
+def trace(
+    function: Callable[..., Any],
+    arrays: Mapping[str, Any],
+    *inputs: Any,
+    located: bool = True,
+    differentiable: bool = False,
+) -> Program:
     """Trace `function(arrays, *inputs)` as a program; arrays and inputs may be abstract (shape and dtype alone).
 
-    The lines of steps are looked up only if they are to be `located`.
+    The lines of steps are looked up only if they are to be `located`. In a `differentiable` program, what has a
+    derivative of its own stays one step, if it contracts nothing.
     """
     closed = jax.make_jaxpr(function)(dict(arrays), *inputs)
-    return _Inliner(located=located).program(closed, sorted(arrays))
+    return _Inliner(located=located, differentiable=differentiable).program(closed, sorted(arrays))
 
 
 def sources(program: Program) -> dict[int, frozenset[str]]:
@@ -120,14 +130,23 @@ def sources(program: Program) -> dict[int, frozenset[str]]:
     return found
 
 
-def evaluate(program: Program, arrays: Mapping[str, Any], *inputs: Any) -> dict[int, Any]:
-    """Run a program on these arrays and inputs; return its values by their numbers."""
+def evaluate(
+    program: Program,
+    arrays: Mapping[str, Any],
+    *inputs: Any,
+    change: Callable[[Step, list[Any]], list[Any]] | None = None,
+) -> dict[int, Any]:
+    """Run a program on these arrays and inputs; return its values by their numbers.
+
+    `change`, if given, returns the operands that a step is run on, from those that it has.
+    """
     values: dict[int, Any] = dict(program.constants)
     values |= {number: arrays[name] for name, number in program.arrays.items()}
     values |= dict(zip(program.inputs, inputs, strict=True))
     for step in program.steps:
         operands = [o.value if isinstance(o, Constant) else values[o] for o in step.operands]
-        made = step.operation.bind(*operands, **step.parameters)
+        operands = operands if change is None else change(step, operands)
+        made = step.operation.bind(*operands, **step.operation.get_bind_params(step.parameters))
         values |= zip(step.results, made if step.operation.multiple_results else [made], strict=True)
     return values
 
@@ -181,8 +200,8 @@ def _is_program(parameter: Any) -> bool:
 class _Inliner:
     """The steps and numbered values of a jaxpr, while its calls are inlined."""
 
-    def __init__(self, *, located: bool) -> None:
-        self.located = located
+    def __init__(self, *, located: bool, differentiable: bool) -> None:
+        self.located, self.differentiable = located, differentiable
         self.shapes: dict[int, tuple[int, ...]] = {}
         self.dtypes: dict[int, Any] = {}
         self.steps: list[Step] = []
@@ -227,7 +246,7 @@ class _Inliner:
             operands = tuple(read(atom) for atom in equation.invars)
             where = _where(equation, caller) if self.located else caller
             body = equation.params.get(_BODIES.get(equation.primitive.name, ""))
-            if body is not None:
+            if body is not None and not (self.differentiable and _has_own_derivative(equation, body)):
                 inner = getattr(body, "jaxpr", body)
                 results = self._inline(inner, getattr(body, "consts", ()), operands, where)
                 scope.update(zip(equation.outvars, results, strict=True))
@@ -240,6 +259,19 @@ class _Inliner:
                 )
                 scope.update(zip(equation.outvars, made, strict=True))
         return tuple(read(atom) for atom in jaxpr.outvars)
+
+
+def _has_own_derivative(equation: Any, body: Any) -> bool:
+    """Return whether a call has a derivative of its own, and contracts nothing."""
+    return equation.primitive.name.startswith("custom_") and not _contracts(getattr(body, "jaxpr", body))
+
+
+def _contracts(jaxpr: Jaxpr) -> bool:
+    """Return whether a jaxpr contracts anything, also in what it calls."""
+    return any(
+        equation.primitive.name in CONTRACTIONS or any(map(_contracts, jaxprs_in_params(equation.params)))
+        for equation in jaxpr.eqns
+    )
 
 
 def _without_dead_code(steps: list[Step], outputs: tuple[Operand, ...]) -> Iterator[Step]:

@@ -3,27 +3,38 @@
 import time
 from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from synevo.cli.live.view import view
-from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening
+from synevo.cli.live.standing import standing
+from synevo.cli.live.view import rows_for, view
+from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening, Within
 from synevo.lineage.individuals import Individual, Lineage, ratio
+from synevo.plan.fields import EvolutionPlan
 from synevo.report import scores
+from synevo.report.numerals import duration
 
 QUIET_SECONDS = 10.0
 BAR = 16
 NOBODY = Lineage()
 
 
-def follow(happenings: Iterator[Happening], console: Console, *, generations: int, lineage: Lineage = NOBODY) -> int:
+def follow(
+    happenings: Iterator[Happening],
+    console: Console,
+    *,
+    generations: int,
+    lineage: Lineage = NOBODY,
+    limits: EvolutionPlan | None = None,
+) -> int:
     """Show the happenings of a run until they end, and return the number of new individuals.
 
-    `lineage` is the lineage before the first happening.
+    `lineage` is the lineage before the first happening; `limits` are those up to which it grows, if they are to be
+    told.
     """
     if console.is_terminal:
-        return _follow_live(happenings, console, generations, lineage)
+        return _follow_live(happenings, console, generations, lineage, limits)
     return _follow_plainly(happenings, console, generations)
 
 
@@ -40,35 +51,53 @@ def _follow_plainly(happenings: Iterator[Happening], console: Console, generatio
         elif time.monotonic() - spoken < QUIET_SECONDS:
             continue
         else:
-            console.print(", ".join(_describe_epoch(happening, generations)), highlight=False, soft_wrap=True)
+            console.print(", ".join(_describe(happening, generations)), highlight=False, soft_wrap=True)
         spoken = time.monotonic()
     return grown
 
 
-def _follow_live(happenings: Iterator[Happening], console: Console, generations: int, lineage: Lineage) -> int:
+def _follow_live(
+    happenings: Iterator[Happening],
+    console: Console,
+    generations: int,
+    lineage: Lineage,
+    limits: EvolutionPlan | None,
+) -> int:
     grown = 0
     moving = (BarColumn(bar_width=BAR), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     bar = Progress(*moving, console=console)
     task = bar.add_task("preparing: data, network, compiling", total=None)
-    with Live(view(lineage, bar), console=console, refresh_per_second=8) as live:
+
+    def now(epoch: Epoch | None = None) -> RenderableType:
+        stands = [standing(lineage, limits, epoch)] if limits else []
+        return view(lineage, *stands, bar, rows=rows_for(console.height))
+
+    with Live(now(), console=console, refresh_per_second=8) as live:
         for happening in happenings:
             if isinstance(happening, Grown):
                 grown, lineage = grown + 1, happening.lineage
                 bar.reset(task, total=None, description="preparing the next one: compacting, compiling")
-                live.update(view(lineage, bar))
+                live.update(now())
             elif isinstance(happening, Doubted):
                 _warn(live.console, happening)
             elif isinstance(happening, Found):
                 _tell(live.console, happening)
             else:
-                bar.update(
-                    task,
-                    total=happening.epochs,
-                    completed=happening.epoch,
-                    description="\n".join(_describe_epoch(happening, generations)),
-                )
-        live.update(view(lineage))
+                said = "\n".join(_describe(happening, generations))
+                _move(bar, task, happening, said)
+                live.update(now(happening if isinstance(happening, Epoch) else None))
+        live.update(view(lineage, rows=rows_for(console.height)))
     return grown
+
+
+def _move(bar: Progress, task: TaskID, now: Epoch | Within, said: str) -> None:
+    """Draw how far a training is; behind its last epoch nobody knows how long scoring takes, so the bar only moves."""
+    if isinstance(now, Within):
+        bar.update(task, total=now.epochs, completed=now.epoch - 1 + now.step / max(now.steps, 1), description=said)
+    elif now.epoch < now.epochs:
+        bar.update(task, total=now.epochs, completed=now.epoch, description=said)
+    else:
+        bar.reset(task, total=None, description=said)
 
 
 def _warn(console: Console, doubted: Doubted) -> None:
@@ -94,12 +123,13 @@ def describe(individual: Individual, lineage: Lineage) -> str:
     )
 
 
-def _describe_epoch(epoch: Epoch, generations: int) -> tuple[str, str]:
+def _describe(now: Epoch | Within, generations: int) -> tuple[str, str]:
     """Return where a training is, and how it goes; after the last epoch it is scored, which takes its own time."""
-    left = epoch.seconds * (epoch.epochs - epoch.epoch)
-    name = f"{epoch.generation}" if epoch.number == 1 else f"{epoch.generation}-{epoch.number}"
-    then = "scoring next" if epoch.epoch >= epoch.epochs else f"about {max(left, 1):.0f} s left"
-    return (
-        f"generation {name} of {generations}, epoch {epoch.epoch} of {epoch.epochs}",
-        f"loss {epoch.loss:.4f}, {epoch.images / max(epoch.seconds, 1e-9):,.0f} images/s, {then}",
-    )
+    name = f"{now.generation}" if now.number == 1 else f"{now.generation}-{now.number}"
+    where = f"generation {name} of {generations}, epoch {now.epoch} of {now.epochs}"
+    if isinstance(now, Within):
+        left = now.seconds * (now.steps - now.step) / max(now.step, 1)
+        return where, f"step {now.step:,} of {now.steps:,}, about {duration(max(left, 1))} left of this epoch"
+    left = now.seconds * (now.epochs - now.epoch)
+    then = "scoring next" if now.epoch >= now.epochs else f"about {duration(max(left, 1))} left"
+    return where, f"loss {now.loss:.4f}, {now.images / max(now.seconds, 1e-9):,.0f} images/s, {then}"

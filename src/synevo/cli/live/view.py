@@ -12,14 +12,23 @@ from synevo.report.numerals import ratio as efficiency
 from synevo.report.terminal.tables import BRIEF, Cell, Fitted, count
 
 _BARS = "▁▂▃▄▅▆▇█"
-_ROWS = 16
+ROWS = 16
+"""The most individuals that are shown; of an older one the report tells."""
+
+_BESIDE = 12
+"""Lines of a terminal beside the rows of the table: its head, what it leaves out, the curve, the standing, the bar."""
 
 
-def view(lineage: Lineage, *below: RenderableType) -> RenderableType:
-    """Return the table of the youngest generations, the curve of their scores, and the parts `below`."""
+def view(lineage: Lineage, *below: RenderableType, rows: int = ROWS) -> RenderableType:
+    """Return the table of the youngest individuals, `rows` of them, the curve of all scores, and the parts `below`."""
     if not lineage.individuals:
         return Group(*below)
-    return Group(_table(lineage), curve(lineage), *below)
+    return Group(_table(lineage, rows), curve(lineage), *below)
+
+
+def rows_for(height: int) -> int:
+    """Return how many individuals fit a terminal of so many lines, beside what is above and below them."""
+    return max(1, min(ROWS, height - _BESIDE))
 
 
 def curve(lineage: Lineage) -> Text:
@@ -48,13 +57,13 @@ def _bars(values: Sequence[float]) -> str:
     return "".join(_BARS[round(steps * (value - low) / (high - low)) if high > low else steps] for value in values)
 
 
-def _table(lineage: Lineage) -> Fitted:
+def _table(lineage: Lineage, rows: int) -> Fitted:
     unit = scores.unit(_score(lineage)[0])
     table = Fitted(
         ("gen", f"valid{unit}", f"test{unit}", "synapses", "syn ×", "kernels", "mult-adds", "epochs", "time"),
         gives_up=("kernels", "epochs", "time", BRIEF),
     )
-    for individual in lineage.individuals[-_ROWS:]:
+    for individual in lineage.individuals[-rows:]:
         table.add(*_cells(individual, lineage), style="" if individual.problem is None else "red")
     return table
 

@@ -8,7 +8,8 @@ from rich.live import Live
 from rich.text import Text
 
 from synevo.cli.live.progress import describe
-from synevo.cli.live.view import view
+from synevo.cli.live.standing import standing
+from synevo.cli.live.view import rows_for, view
 from synevo.errors import printable
 from synevo.lineage.individuals import Lineage, from_table
 from synevo.runs.rundir import RunDir
@@ -16,10 +17,14 @@ from synevo.runs.rundir import RunDir
 
 def watch(run: RunDir, console: Console, *, every: float) -> None:
     """Show a run until no process works on it; its files are read every `every` seconds."""
+    limits = run.load_plan().evolution
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for lineage, status in _look(run, every):
-                live.update(view(lineage, Text(printable(status), style="bold")), refresh=True)
+                below = Text(printable(status), style="bold")
+                live.update(
+                    view(lineage, standing(lineage, limits), below, rows=rows_for(console.height)), refresh=True
+                )
         return
     shown, last = 0, ""
     for lineage, status in _look(run, every):

@@ -1,4 +1,4 @@
-"""Classification of recordings: WAV files in class folders, or named `CLASS_*.wav` in one folder.
+"""Classification of recordings: WAV files in class folders, or named `CLASS_*.wav` in one folder, or sounds of TFDS.
 
 A recording of several channels is their mean. All must have one rate. Each is filled up with silence behind it, or cut,
 to `data.seconds`; without that to the length of the longest one. The spectrogram is part of the task: see
@@ -6,14 +6,16 @@ to `data.seconds`; without that to the length of the longest one. The spectrogra
 """
 
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from synevo.data.problems import prepared
 from synevo.data.problems.described import Described, refuse, resident, weights_of
 from synevo.data.problems.splits import Parts, named_for_test, split, validation_of
 from synevo.data.sources import FEWEST
@@ -32,24 +34,35 @@ _VALIDATION = ("val", "validation", "valid")
 
 
 @dataclass(frozen=True)
-class Recordings:
-    """Recordings brought to a length in `samples`, with the number of the class of each; decoded when they are read."""
+class Sounds:
+    """All recordings: `read` gives the samples int16 [n] of one, `labels` [count] the places of its `classes`."""
 
-    files: tuple[Path, ...]
+    read: Callable[[int], NDArray[np.int16]]
     labels: NDArray[np.int32]
+    classes: tuple[str, ...]
+    rate: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The recordings at some `places`, brought to a length in `samples`; decoded when they are read."""
+
+    sounds: Sounds
+    places: NDArray[np.intp]
     samples: int
 
     def __len__(self) -> int:
         """Return the number of recordings."""
-        return len(self.files)
+        return len(self.places)
 
     def __getitem__(self, places: NDArray[np.intp], /) -> Batch:
-        """Return the batch of the recordings at `places` [n]; DataError if one cannot be read."""
+        """Return the batch of the recordings at `places` [n] of these; DataError if one cannot be read."""
         sound = np.zeros((len(places), self.samples), np.int16)
-        for number, place in enumerate(places):
-            found = decode(self.files[place])[: self.samples]
+        for number, place in enumerate(self.places[places]):
+            found = self.sounds.read(int(place))[: self.samples]
             sound[number, : len(found)] = found
-        return {"sound": sound, "label": self.labels[places]}
+        return {"sound": sound, "label": self.sounds.labels[self.places[places]]}
 
 
 @dataclass(frozen=True)
@@ -73,15 +86,11 @@ def classes(plan: Plan, seed: int) -> Described:
         PlanError: if the spectrogram of the plan does not fit them.
     """
     refuse(plan, "ignore", "score")
-    listed, places = _split(plan, seed)
-    named = tuple(sorted(set(listed.names)))
-    labels = np.array([named.index(name) for name in listed.names], np.int32)
-    rate, longest = _measure(listed.files)
-    samples = longest if plan.data.seconds is None else round(plan.data.seconds * rate)
+    found, places = _of_tfds(plan, seed) if prepared.is_name(plan) else _of_files(plan, seed)
+    named, labels, rate = found.classes, found.labels, found.rate
+    samples = found.longest if plan.data.seconds is None else round(plan.data.seconds * rate)
     spectrogram = _spectrogram(plan, rate, samples)
-    train, validation, test = (
-        resident(Recordings(tuple(listed.files[place] for place in own), labels[own], samples)) for own in places
-    )
+    train, validation, test = (resident(Recordings(found, own, samples)) for own in places)
     counts = np.bincount(labels[places.train], minlength=len(named))
     standard = Standard() if plan.data.normalise == "none" else _standard(spectrogram, train)
     task = sounds(spectrogram, standard, weights=weights_of(plan, counts), smoothing=plan.task.label_smoothing)
@@ -119,6 +128,52 @@ def decode(file: Path) -> NDArray[np.int16]:
         top = np.ascontiguousarray(raw[..., -2:])  # the upper 16 bits; what is below them is less than a level
         levels = top.view("<i2")[..., 0].astype(np.int32)
     return np.rint(levels.mean(axis=1)).astype(np.int16)
+
+
+def _of_tfds(plan: Plan, seed: int) -> tuple[Sounds, Parts]:
+    """Return the recordings of a data set of TFDS, and the places of each split."""
+    data, named = plan.data, prepared.classes(plan)
+    parts = prepared.sounds(plan)
+    heard = [sound for sounds, _, _ in parts.values() for sound in sounds]
+    labels = np.concatenate([own for _, own, _ in parts.values()]).astype(np.int32)
+    if named is None or not len(labels) or min(map(len, heard)) == 0 or not (labels >= 0).all():
+        raise DataError(
+            f"{data.dataset} gives no class to each recording, or holds one without samples.",
+            remedy="Name a feature that is a class: --set data.targets=NAME; or write WAV files in class folders.",
+        )
+    sounds = Sounds(
+        lambda place: _levels(heard[place]), labels, named, next(iter(parts.values()))[2], max(map(len, heard))
+    )
+    each = dict(
+        zip(
+            parts,
+            np.split(np.arange(len(labels)), np.cumsum([len(own) for _, own, _ in parts.values()])[:-1]),
+            strict=True,
+        )
+    )
+    if "test" not in each:
+        return sounds, split(data, seed, len(labels), labels=labels)
+    train = each["train"]
+    if "val" in each:
+        return sounds, Parts(train, each["val"], each["test"])
+    held = validation_of(data, seed, train, labels)
+    return sounds, Parts(train[~held], train[held], each["test"])
+
+
+def _levels(sound: NDArray[Any]) -> NDArray[np.int16]:
+    """Return samples as int16, the mean of their channels; floats are of -1 … 1."""
+    found = sound.mean(axis=tuple(range(1, sound.ndim))) if sound.ndim > 1 else sound
+    top = np.iinfo(np.int16).max
+    scaled = found * top if sound.dtype.kind == "f" else found
+    return np.rint(np.clip(scaled, -top - 1, top)).astype(np.int16)
+
+
+def _of_files(plan: Plan, seed: int) -> tuple[Sounds, Parts]:
+    """Return the recordings of a folder, and the places of each split."""
+    listed, places = _split(plan, seed)
+    named = tuple(sorted(set(listed.names)))
+    labels = np.array([named.index(name) for name in listed.names], np.int32)
+    return Sounds(lambda place: decode(listed.files[place]), labels, named, *_measure(listed.files)), places
 
 
 def _opened(file: Path) -> wave.Wave_read:

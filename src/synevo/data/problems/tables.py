@@ -1,4 +1,4 @@
-"""Arrays of inputs and targets, from .npz files, .npy files, or scikit-learn's `diabetes`, checked and split.
+"""Arrays of inputs and targets, from .npz files, .npy files, TFDS, or scikit-learn's `diabetes`, checked and split.
 
 Arrays are `inputs` and `targets` [n, …], in an .npz file or as `inputs.npy` and `targets.npy` in a folder, or
 `train_inputs`, `train_targets`, `test_inputs` and `test_targets`, and in both cases perhaps `val_inputs` and
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synevo.data.memory import check_room
+from synevo.data.problems import prepared
 from synevo.data.problems.described import resident
 from synevo.data.problems.splits import Places, split, validation_of
 from synevo.errors import DataError
@@ -100,7 +101,7 @@ def read(plan: Plan, seed: int, check: Callable[[str, NDArray[Any]], None], *, b
         DataError: if arrays are missing, do not match, or hold what is no finite number.
     """
     data, where = plan.data, plan.data.dataset
-    found = _diabetes() if where == DIABETES else _load(Path(where))
+    found = _arrays(plan)
     parts = {part: _pair(where, found, part) for part in ("", *_PARTS) if f"{part}_inputs".strip("_") in found}
     for part, pair in parts.items():
         _check_inputs(f"{where}: {part}_inputs".replace(": _", ": "), pair["input"])
@@ -123,6 +124,12 @@ def read(plan: Plan, seed: int, check: Callable[[str, NDArray[Any]], None], *, b
             Rows(whole, kept), Rows(parts["val"], np.arange(len(parts["val"]["input"]))), Rows(whole, found_places.test)
         )
     return Table(*(Rows(whole, places) for places in found_places))
+
+
+def _arrays(plan: Plan) -> Arrays:
+    if prepared.is_name(plan):
+        return _diabetes() if plan.data.dataset == DIABETES else prepared.arrays(plan)
+    return _load(Path(plan.data.dataset))
 
 
 def _load(path: Path) -> Arrays:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synevo.data.problems import prepared
 from synevo.data.problems.described import Described, chosen, refuse, resident, weights_of
 from synevo.data.problems.tables import Rows, Table, check_finite, read
 from synevo.data.sources import FEWEST
@@ -57,7 +58,8 @@ def classes(plan: Plan, seed: int) -> Described:
     task = series(inputs, weights=weights_of(plan, counts), smoothing=plan.task.label_smoothing)
     named = Table(*(_renamed(rows) for rows in (table.train, table.validation, table.test)))
     right = np.asarray(named.validation.arrays["label"][named.validation.places])
-    facts = {"inputs": _said(inputs), "classes": [str(one) for one in range(len(counts))]}
+    names = (prepared.classes(plan) if prepared.is_name(plan) else None) or tuple(map(str, range(len(counts))))
+    facts = {"inputs": _said(inputs), "classes": list(names)}
     chance = float(np.bincount(right).max() / len(right))
     return Described(named.of(task), _shape(table), len(counts), (len(counts),), facts, chance)
 

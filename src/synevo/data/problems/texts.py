@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synevo.data.memory import check_room
+from synevo.data.problems import prepared
 from synevo.data.problems.described import Described, chosen, refuse, resident
 from synevo.errors import DataError
 from synevo.plan.fields import Plan
@@ -57,7 +58,7 @@ def text(plan: Plan, seed: int) -> Described:
     del seed  # the parts of a text are where they are
     refuse(plan, "class_weights", "ignore")
     score, data = chosen(plan, tokens.SCORES), plan.data
-    parts, vocabulary, count = _read(Path(data.dataset), data.validation)
+    parts, vocabulary, count = _read(plan)
     context, strides = data.context, (data.stride or data.context, data.context, data.context)
     for name, part in zip(_PARTS, parts, strict=True):
         if len(part) <= context:
@@ -96,8 +97,11 @@ def encode(characters: str, vocabulary: Sequence[str]) -> NDArray[np.int32]:
     return found
 
 
-def _read(path: Path, held_out: float) -> tuple[list[NDArray[Any]], str | None, int]:
+def _read(plan: Plan) -> tuple[list[NDArray[Any]], str | None, int]:
     """Return the tokens of training, validation and test, the vocabulary of characters, and the number of tokens."""
+    path, held_out = Path(plan.data.dataset), plan.data.validation
+    if prepared.is_name(plan):
+        return _encoded(str(path), list(prepared.texts(plan).values()), held_out)
     if path.suffix.lower() == ".npy":
         whole = _numbers(path)
         return _cut(whole, held_out), None, int(whole.max()) + 1
@@ -107,14 +111,24 @@ def _read(path: Path, held_out: float) -> tuple[list[NDArray[Any]], str | None, 
         written = [_characters(named[part]) for part in _PARTS]
     else:
         written = ["".join(_characters(file) for file in files)]
+    return _encoded(str(path), written, held_out)
+
+
+def _encoded(where: str, written: Sequence[str], held_out: float) -> tuple[list[NDArray[Any]], str, int]:
+    """Return the tokens of the parts of a text, which are one, two (without validation) or all three."""
     vocabulary = "".join(sorted(set().union(*map(set, written))))
     if not 1 < len(vocabulary) <= MOST_CHARACTERS:
         raise DataError(
-            f"{path} has {len(vocabulary)} different characters; 2 to {MOST_CHARACTERS} make a vocabulary.",
+            f"{where} has {len(vocabulary)} different characters; 2 to {MOST_CHARACTERS} make a vocabulary.",
             remedy="Write tokens of your own as integers: np.save('tokens.npy', tokens).",
         )
     coded = [encode(one, vocabulary) for one in written]
-    return (coded if len(coded) > 1 else _cut(coded[0], held_out)), vocabulary, len(vocabulary)
+    if len(coded) == 1:
+        coded = _cut(coded[0], held_out)
+    elif len(coded) == len(_PARTS) - 1:
+        end = len(coded[0]) - round(held_out * len(coded[0]))
+        coded = [*np.split(coded[0], [end]), coded[1]]
+    return coded, vocabulary, len(vocabulary)
 
 
 def _cut(whole: NDArray[Any], held_out: float) -> list[NDArray[Any]]:

@@ -77,7 +77,7 @@ def bench(
         RunError: if nothing is compacted yet, or files of the run are damaged.
         ExportError: if no form of the network runs.
     """
-    context, generation = prepare(run.load_plan(), ancestor), best_compacted(run)
+    context, generation = prepare(run.load_plan(), ancestor, initialised=False), best_compacted(run)
     round_to = run.load_compact(generation)[1]["architecture"].get("round_to", 1)
     organism = compacting.rounded(load_organism(run, context.species, generation), round_to)
     first_one = load_organism(run, context.species, 1)

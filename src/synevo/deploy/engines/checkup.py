@@ -21,11 +21,11 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from synevo.data import cache as images_cache
 from synevo.data import memory
 from synevo.deploy.engines.forms import ENGINES, FORMS, open_form
 from synevo.deploy.reload import Reloaded
 from synevo.errors import SynevoError
+from synevo.files import caches
 from synevo.model.network import take_apart
 from synevo.runs.measuring import describe
 
@@ -56,7 +56,7 @@ def examine() -> dict[str, Any]:
         "engines": [_examined(form) for form in FORMS],
         "extras": [_extra(name, packages) for name, packages in EXTRAS.items()],
         "disk": [_room("working folder", Path()), _room("temporary files", Path(os.environ.get("TMPDIR", "/tmp")))],  # noqa: S108
-        "caches": [_cached(what, folder) for what, folder in _caches().items()],
+        "caches": [{"what": one.what, "path": str(one.folder), "bytes": one.size} for one in caches.caches()],
     }
 
 
@@ -162,22 +162,3 @@ def _room(what: str, folder: Path) -> dict[str, Any]:
     with suppress(OSError):
         free = shutil.disk_usage(folder).free
     return {"what": what, "path": str(folder.resolve()), "free_bytes": free}
-
-
-def _caches() -> dict[str, Path | None]:
-    """Return the folders that synevo keeps things in, by what they are for."""
-    programs = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    return {
-        "compiled programs": Path(programs) if programs else None,
-        "decoded images": images_cache.folder(),
-    }
-
-
-def _cached(what: str, place: Path | None) -> dict[str, Any]:
-    """Return the place of a cache and its bytes; 0 where it does not exist yet."""
-    size = 0
-    if place is not None:
-        for path in [place, *place.rglob("*")]:
-            with suppress(OSError):
-                size += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
-    return {"what": what, "path": None if place is None else str(place), "bytes": size}

@@ -55,7 +55,7 @@ class Engine:
 
 ENGINES: dict[str, Engine] = {
     "onnxruntime": Engine(
-        "ONNX Runtime", "onnx", ("onnx", "onnxruntime"), "onnxruntime", "pip install --upgrade synevo"
+        "ONNX Runtime", "onnx", ("onnx", "onnxruntime"), "onnxruntime", "in the folder of synevo: pip install ."
     ),
     "litert": Engine("LiteRT", "tflite", ("tensorflow", "ai_edge_litert"), "ai-edge-litert", "pip install '.[tflite]'"),
     "c": Engine("C", "c", threaded=False),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from synevo.deploy.engines.cores import confined
@@ -40,7 +41,8 @@ class EngineStopwatch:
     def require(self, context: Context) -> None:
         """Raise ExportError if an engine was named, and it cannot run networks of this kind."""
         if self.name not in (AUTO, "jax"):
-            self._prepare(self.name, context, context.species.template)
+            empty = context.species.template.map(lambda _, array: jnp.zeros(array.shape, array.dtype))
+            self._prepare(self.name, context, empty)  # of the ancestor, shapes may be all that is there
 
     def time(self, context: Context, networks: Mapping[str, Network], batch: int, *, rounds: int) -> Times:
         """Return the times of networks on one batch of validation examples, in turns; ExportError where one fails."""

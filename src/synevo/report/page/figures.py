@@ -23,6 +23,14 @@ OTHERS = ("#d55e00", "#9c4f96", "#6b7280", "#00795c", "#b58900", "#8a3324")
 WIDE, HALF, NARROW = 1000, 450, 290
 """The width between the axes in pixels: of a figure over the whole page, of one of a pair, and on a narrow page."""
 
+KINDS = {
+    "synaptic": "synapses",
+    "cluster": "kernels",
+    "storage": "weights stored",
+    "multiply-add": "multiply-adds",
+}
+"""The efficiencies over which a score is drawn, and what there are fewer of."""
+
 _SHAPES = {"digitised": "circle", "seen": "square", "recalled": "triangle-up"}
 _TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 _numbers = itertools.count()
@@ -38,11 +46,20 @@ class Figure:
 
 def draw(specify: Callable[[int], Spec], *, wide: int = WIDE) -> Figure:
     """Draw the specification that `specify` returns for a width in pixels."""
-    return Figure(_draw(specify(wide)), _draw(specify(NARROW)))
+    return Figure(as_svg(specify(wide)), as_svg(specify(NARROW)))
 
 
-def _draw(spec: Spec) -> str:
+def as_png(svg: str) -> bytes:
+    """Return a drawing as PNG, a pixel for each of its own."""
     import vl_convert  # noqa: PLC0415  (80 MB that only the page needs)
+
+    png: bytes = vl_convert.svg_to_png(svg)
+    return png
+
+
+def as_svg(spec: Spec) -> str:
+    """Draw a specification as an SVG text whose ids are its own, whatever else is in the page."""
+    import vl_convert  # noqa: PLC0415
 
     svg: str = vl_convert.vegalite_to_svg({**spec, "config": _CONFIG})
     mark = f"f{next(_numbers)}-"
@@ -100,7 +117,8 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
     ]
     layers += _budget_layers(summary, width)
     layers += _best_layers(rows, summary, field)
-    names = ["this run, test", "this run, validation", *(entry["name"] for entry in summary["family"])]
+    drawn = [one for one in summary["family"] if any(point.get(field) for point in one["points"])]
+    names = ["this run, test", "this run, validation", *(entry["name"] for entry in drawn)]
     return {
         "width": width,
         "height": 300 if width > NARROW else 260,
@@ -110,7 +128,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
             "x": {
                 "type": "quantitative",
                 "scale": {"type": "log", "nice": False, "padding": 14},
-                "title": f"{kind} efficiency: times fewer than the ancestor",
+                "title": f"times fewer {KINDS[kind]} than the ancestor",
                 "axis": {
                     "values": _TICKS,
                     "labelExpr": "datum.label + '×'",
@@ -119,7 +137,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
                     "labelSeparation": 8,
                 },
             },
-            "y": {"type": "quantitative", "scale": {"zero": False}, "title": _title(name), "axis": {"tickCount": 6}},
+            "y": {"type": "quantitative", "scale": {"zero": False}, "title": title(name), "axis": {"tickCount": 6}},
             "color": {
                 "type": "nominal",
                 "scale": {"domain": names, "range": [OURS, SOFT, *OTHERS][: len(names)]},
@@ -129,7 +147,7 @@ def curve(summary: Row, kind: str, width: int) -> Spec:
     }
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
     """Return the title of the axis of scores."""
     return f"{name},{scores.unit(name)}" if scores.unit(name) else name
 
@@ -153,7 +171,7 @@ def _family_layers(family: list[Row], field: str) -> list[Spec]:
         points = [
             {"x": point[field], "y": 100 * point["test_score"], "text": f"{name}: {_say(point, field)}"}
             for point in entry["points"]
-            if point[field]
+            if point.get(field)
         ]
         layers.append(_line(points, "y", name, {"strokeWidth": 1.5, "strokeDash": [4, 3]}))
         layers.append(_points(points, "y", name, {"filled": False, "size": 46, "shape": _SHAPES[entry["mark"]]}))
@@ -215,7 +233,7 @@ def _best_layers(rows: list[Row], summary: Row, field: str) -> list[Spec]:
     ]
     if not points:
         return []
-    farthest = max([row[field] for row in rows] + [p[field] or 1 for f in summary["family"] for p in f["points"]])
+    farthest = max([row[field] for row in rows] + [p.get(field) or 1 for f in summary["family"] for p in f["points"]])
     side = {"align": "right", "dx": -15, "dy": 16}
     if points[0]["x"] ** 2 < farthest:  # in the left half of a logarithmic axis
         side = {"align": "left", "dx": 10, "dy": 20}
@@ -292,6 +310,6 @@ def spread(groups: list[Row], score: Row, kind: str, width: int) -> Spec:
     names = [group["name"] for group in groups]
     spec = curve({"generations": [], "family": [], "floor": None, "best": None, "score": score}, kind, width)
     spec["layer"] = layers
-    spec["encoding"]["color"]["legend"]["symbolOpacity"] = 1
+    spec["encoding"]["color"]["legend"] |= {"symbolOpacity": 1, "columns": 4 if width > NARROW else 1}
     spec["encoding"]["color"]["scale"] = {"domain": names, "range": [OURS, *OTHERS, SOFT][: len(names)]}
     return spec

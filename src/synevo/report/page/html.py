@@ -18,10 +18,12 @@ from synevo import __version__
 from synevo.errors import SynevoError
 from synevo.lineage.individuals import label_of
 from synevo.report import budgets, numerals, scores, variation, verdict
-from synevo.report.page import figures
+from synevo.report.levels import efficiency
+from synevo.report.page import card, figures, several
 from synevo.report.page.columns import anatomy
 from synevo.report.page.figures import Row, draw
 from synevo.report.page.looks import absent, first_filters, heat_maps, kernel_sheets, outcome_pictures
+from synevo.report.page.samples import samples
 from synevo.report.page.tree import tree
 from synevo.runs.rundir import RunDir
 
@@ -66,7 +68,7 @@ def render_page(run: RunDir, summary: Row) -> str:
             gaps[name] = error.problem
         except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
             gaps[name] = f"It cannot be shown: {type(error).__name__}: {error}."
-    return _render("run.html", summary=summary, parts=parts, gaps=gaps, title=summary["run"])
+    return _render("run.html", summary=summary, parts=parts, gaps=gaps, title=summary["run"], pictured=card.words)
 
 
 _PATHS = (("data", "dataset"), ("data", "data_dir"), ("ancestor", "weights"), ("ancestor", "names"))
@@ -87,16 +89,34 @@ def _without_folders(summary: Row) -> Row:
     return {**summary, "plan": plan, "commands": commands}
 
 
-def render_comparison(comparison: Row) -> str:
-    """Return the HTML page of several runs."""
-    kinds = ("synaptic", "cluster", "storage", "multiply-add")
-    drawings = {
-        kind: draw(partial(figures.spread, comparison["groups"], comparison["score"], kind), wide=figures.HALF)
-        for kind in kinds
+def render_comparison(comparison: Row, links: Mapping[str, str] | None = None) -> str:
+    """Return the HTML page of several runs; `links` lead from the name of a run to its own page."""
+    score, groups = comparison["score"], comparison["groups"]
+    curves = {
+        figures.KINDS[kind]: draw(partial(figures.spread, groups, score, kind))
+        for kind in figures.KINDS
+        if any(group["generations"] for group in groups)
     }
+    fronts = {
+        quantity.replace("_", "-"): draw(partial(several.pareto, comparison, quantity))
+        for quantity in several.QUANTITIES
+        if several.knows(comparison, quantity)
+    }
+    differ = any(row["field"] != "seed" for row in comparison["differences"])
+    plans = draw(partial(several.parallel, comparison)) if differ else None
     count = len(comparison["runs"])
     title = f"{count} runs" if count > 1 else comparison["runs"][0]
-    return _render("comparison.html", comparison=comparison, drawings=drawings, title=title)
+    lead = verdict.leader(comparison["summaries"])
+    return _render(
+        "comparison.html",
+        comparison=comparison,
+        curves=curves,
+        fronts=fronts,
+        plans=plans,
+        lead=None if lead is None else {"run": comparison["runs"][lead], "summary": comparison["summaries"][lead]},
+        links=links or {},
+        title=title,
+    )
 
 
 def _render(template: str, **context: Any) -> str:
@@ -131,8 +151,9 @@ def _render(template: str, **context: Any) -> str:
     environment.filters["moved_score"] = lambda spread, summary: numerals.moved(
         spread, partial(scores.write, name=summary["score"]["name"])
     )
-    said = ("speed_in_words", "engine", "engines", "subject", "verdict")
-    environment.globals |= {name: getattr(verdict, name) for name in said}
+    told = ("speed_in_words", "engine", "engines", "spent", "subject", "verdict")
+    environment.globals |= {name: getattr(verdict, name) for name in told}
+    environment.globals |= {"folded": budgets.folded}
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
@@ -165,13 +186,26 @@ def _headline(_: RunDir, summary: Row) -> Row:
 def _curves(_: RunDir, summary: Row) -> Mapping[str, Any]:
     if not any(row["synaptic_efficiency"] and row["test_score"] is not None for row in summary["generations"]):
         raise absent("No individual has been counted and scored yet.")
-    return {kind: draw(partial(figures.curve, summary, kind), wide=figures.HALF) for kind in ("synaptic", "cluster")}
+    first = summary["generations"][0]
+    rows = [
+        {**row, **{f"{name}_efficiency": efficiency(row, first, what) for name, what in _SHAPES.items()}}
+        for row in summary["generations"]
+    ]
+    whole = {**summary, "generations": rows}
+    return {name: draw(partial(figures.curve, whole, kind)) for kind, name in figures.KINDS.items()}
+
+
+_SHAPES = {"storage": "stored-weights", "multiply_add": "multiply-adds"}
+"""The efficiencies that are not in a summary, and their quantities."""
 
 
 def _tree(_: RunDir, summary: Row) -> Any:
+    """Return the family tree, where there are siblings or couples: a line of single heirs needs no drawing."""
     if not summary["generations"]:
         raise absent("There is no individual yet.")
-    return {"drawing": draw(partial(tree, summary))}
+    generations = [row["generation"] for row in summary["generations"]]
+    family = len(set(generations)) < len(generations) or any(len(row["parents"]) > 1 for row in summary["generations"])
+    return {"drawing": draw(partial(tree, summary)) if family else None}
 
 
 def _anatomy(_: RunDir, summary: Row) -> Any:
@@ -205,6 +239,7 @@ _SECTIONS: dict[str, Section] = {
     "kernels": kernel_sheets,
     "filters": first_filters,
     "outcomes": outcome_pictures,
+    "samples": samples,
     "proof": _proof,
     "cost": _cost,
 }

@@ -1,4 +1,5 @@
 "use strict";
+const MARK = "[role='graphics-symbol'][aria-label]:not([aria-roledescription='axis'], [aria-roledescription='legend'])";
 const tip = document.getElementById("tip");
 const tell = (text, event) => {
   tip.textContent = text;
@@ -36,10 +37,80 @@ document.addEventListener("pointermove", (event) => {
   const target = event.target;
   if (!(target instanceof Element)) return;
   if (target.matches("img.heat")) return tell(heat(target, event), event);
-  const mark = target.closest("svg [role='graphics-symbol'][aria-label], [data-tip]");
+  const mark = target.closest(`svg ${MARK}, [data-tip]`);
   tell(mark ? mark.dataset.tip || mark.getAttribute("aria-label") : "", event);
 });
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+const marks = (svg) => [...svg.querySelectorAll(MARK)];
+for (const svg of document.querySelectorAll("figure svg")) {
+  marks(svg).forEach((mark, place) => mark.setAttribute("tabindex", place ? "-1" : "0"));
+}
+const beside = (element) => {
+  const box = element.getBoundingClientRect();
+  return { clientX: box.right, clientY: box.top };
+};
+const cellOf = new WeakMap();
+const pointed = (image) => {
+  const [column, row] = cellOf.get(image) || [0, 0];
+  const box = image.getBoundingClientRect();
+  const across = ((column + 0.5) / image.naturalWidth) * box.width;
+  const down = ((row + 0.5) / image.naturalHeight) * box.height;
+  return { clientX: box.left + across, clientY: box.top + down };
+};
+document.addEventListener("focusin", (event) => {
+  if (event.target.matches("img.heat")) return tell(heat(event.target, pointed(event.target)), pointed(event.target));
+  const mark = event.target.closest(`svg ${MARK}`);
+  tell(mark ? mark.getAttribute("aria-label") : "", mark ? beside(mark) : event);
+});
+const STEPS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") tip.hidden = true;
+  const step = STEPS[event.key];
+  if (!step) return;
+  const image = event.target.closest("img.heat");
+  const mark = event.target.closest(`svg ${MARK}`);
+  if (!image && !mark) return;
+  event.preventDefault();
+  if (image) {
+    const limits = [image.naturalWidth, image.naturalHeight];
+    const from = cellOf.get(image) || [0, 0];
+    cellOf.set(image, from.map((place, axis) => Math.max(0, Math.min(limits[axis] - 1, place + step[axis]))));
+    return tell(heat(image, pointed(image)), pointed(image));
+  }
+  const all = marks(mark.closest("svg"));
+  const next = all[all.indexOf(mark) + step[0] + step[1]];
+  if (!next) return;
+  mark.setAttribute("tabindex", "-1");
+  next.setAttribute("tabindex", "0");
+  next.focus();
+});
+document.addEventListener("change", (event) => {
+  const figure = event.target.closest("figure.switch");
+  if (!figure) return;
+  figure.querySelectorAll(".choice").forEach((choice, place) => { choice.hidden = place !== Number(event.target.value); });
+});
+const save = (blob, name) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+};
+const SCALE = 2;
+const saveAsPng = (drawing, vector, name) => {
+  const image = new Image();
+  image.onload = () => {
+    const canvas = document.createElement("canvas");
+    canvas.width = SCALE * drawing.getAttribute("width");
+    canvas.height = SCALE * drawing.getAttribute("height");
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#ffffff";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(image, 0, 0, canvas.width, canvas.height);
+    URL.revokeObjectURL(image.src);
+    canvas.toBlob((blob) => save(blob, name + ".png"), "image/png");
+  };
+  image.src = URL.createObjectURL(vector);
+};
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-save], button[data-copy]");
   if (!button) return;
@@ -48,16 +119,9 @@ document.addEventListener("click", (event) => {
     if (navigator.clipboard) navigator.clipboard.writeText(text).then(() => { button.textContent = "Copied"; }, () => {});
     return;
   }
-  const drawing = button.closest("figure").querySelector(".wide svg");
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([drawing.outerHTML], { type: "image/svg+xml" }));
-  link.download = button.dataset.save + ".svg";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  const figure = button.closest("figure");
+  const drawing = (figure.querySelector(".choice:not([hidden])") || figure).querySelector(".wide svg");
+  const vector = new Blob([drawing.outerHTML], { type: "image/svg+xml" });
+  if (button.dataset.as === "png") saveAsPng(drawing, vector, button.dataset.save);
+  else save(vector, button.dataset.save + ".svg");
 });
-let opened = [];
-addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
-  for (const details of opened) details.open = true;
-});
-addEventListener("afterprint", () => { for (const details of opened) details.open = false; });
