@@ -507,11 +507,11 @@ def test_distilling_shows_offspring_what_their_ancestor_says_and_plain_plans_sho
 ) -> None:
     ancestor, places = life.organism(1), np.array([200, 3, 3])
     plain = evolution.from_ancestor(keys.root(SEED), ancestor, digits, PLAN)
-    assert plain.train is digits.train
+    assert plain.lessons.examples is digits.train
     assert plain.rewound is None
     plan = changed(PLAN, "training", distillation=1.0)
     inheritance = evolution.from_ancestor(keys.root(SEED), ancestor, digits, plan)
-    shown = inheritance.train[places]
+    shown = inheritance.lessons.examples[places]
     assert isinstance(shown, Taught)
     pixels = digits.train.arrays["image"][places].astype(np.float32) / 255
     said = outputs(ancestor.network, (pixels - np.float32(0.3)) / np.float32(0.4))
@@ -557,7 +557,7 @@ def test_two_parents_have_an_offspring_that_is_no_larger_than_that_of_one(
         encoding=plan.encoding,
         environment=plan.environment.of(3),
         evolution=plan.evolution,
-        worth=lambda parent: HEREDITIES[plan.encoding.heredity].worth(parent, digits.task, digits.train),
+        worth=lambda parent: HEREDITIES[plan.encoding.heredity].worth(parent, digits.task, digits.train, 1.0),
     )
     parent = mate(siblings, plan)
     joined = {name: [one.masks[name] for one in siblings] for name in parent.masks}

@@ -311,7 +311,7 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
     for attempt in range(begun, max(begun, growing.retries) + 1):
         rate = growing.training.learning_rate / 4**attempt
         gentler = growing.training.model_copy(update={"learning_rate": rate})
-        state = start(jax.tree.map(jnp.array, organism.network), gentler, examples)  # its memory is reused
+        state = start(_copy(organism.network), gentler, examples)
         if resume is not None and resume.attempt == attempt:
             state = _resumed(state, resume, conception)
         try:
@@ -388,3 +388,9 @@ def score(organism: Organism, problem: Problem) -> Scores:
     task, network = problem.task, organism.network
     validation, test = (evaluate(network, task, split) for split in (problem.validation, problem.test))
     return Scores(validation, test, task.name, task.better)
+
+
+@jax.jit
+def _copy(network: Network) -> Network:
+    """Copy the arrays of a network, because the training step reuses the memory of its arguments."""
+    return jax.tree.map(jnp.array, network)

@@ -147,7 +147,7 @@ def _of_images(plan: Plan, dataset: Dataset) -> Problem:
 
 def _check_answer(network: Network, inputs: Inputs, described: Described) -> None:
     """Raise AncestorError where a network's outputs do not have the shape that a built-in task expects."""
-    found = jax.eval_shape(network, *inputs)
+    found = jax.eval_shape(Network.__call__, network, *inputs)
     shape, answer = getattr(found, "shape", None), described.answer
     alike = shape is not None and (shape[1:] == answer or (shape[1:] == () and answer == (1,)))
     if alike and jnp.issubdtype(found.dtype, jnp.floating):
@@ -164,7 +164,7 @@ def _check_answer(network: Network, inputs: Inputs, described: Described) -> Non
 
 def _check_logits(network: Network, inputs: Inputs, classes: int) -> None:
     """Raise AncestorError where a network for images does not give one logit for each class."""
-    found = jax.eval_shape(network, *inputs)
+    found = jax.eval_shape(Network.__call__, network, *inputs)
     shape = getattr(found, "shape", None)
     if shape is not None and shape[1:] == (classes,) and jnp.issubdtype(found.dtype, jnp.floating):
         return
