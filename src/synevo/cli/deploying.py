@@ -178,6 +178,7 @@ def export(
 
 
 def bench(
+    *,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
