@@ -103,9 +103,12 @@ def prepare(plan: Plan, ancestor: str | None = None, *, initialised: bool = True
     allowance(plan.evolution.max_drop, 1.0, problem.task.name)  # a budget that does not suit the score is refused
     batch = first(problem.train, 2)
     _check_moved(plan, batch)
-    inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
-    key = keys.derive(keys.root(plan.seed), "initialisation")
-    template = build(make, inputs, key) if initialised else outline(make, inputs)
+    if initialised:
+        inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
+        template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
+    else:
+        inputs = jax.eval_shape(problem.task.inputs, batch)
+        template = outline(make, inputs)
     species = Species(dissect(template, inputs), template).protecting(plan.evolution.protect, plan.evolution.only)
     if dataset is not None:
         _check_logits(template, inputs, len(dataset.classes))
@@ -145,7 +148,7 @@ def _of_images(plan: Plan, dataset: Dataset) -> Problem:
 
 def _check_answer(network: Network, inputs: Inputs, described: Described) -> None:
     """Raise AncestorError where a network's outputs do not have the shape that a built-in task expects."""
-    found = jax.eval_shape(network, *inputs)
+    found = jax.eval_shape(Network.__call__, network, *inputs)
     shape, answer = getattr(found, "shape", None), described.answer
     alike = shape is not None and (shape[1:] == answer or (shape[1:] == () and answer == (1,)))
     if alike and jnp.issubdtype(found.dtype, jnp.floating):
@@ -162,7 +165,7 @@ def _check_answer(network: Network, inputs: Inputs, described: Described) -> Non
 
 def _check_logits(network: Network, inputs: Inputs, classes: int) -> None:
     """Raise AncestorError where a network for images does not give one logit for each class."""
-    found = jax.eval_shape(network, *inputs)
+    found = jax.eval_shape(Network.__call__, network, *inputs)
     shape = getattr(found, "shape", None)
     if shape is not None and shape[1:] == (classes,) and jnp.issubdtype(found.dtype, jnp.floating):
         return
