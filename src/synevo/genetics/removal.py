@@ -77,8 +77,8 @@ def measure(
         return found
     batch = jax.tree.map(jnp.asarray, first(examples, EXAMPLES))
     whole = float(_loss(network, task, [], batch))
-    losses = jnp.stack([_loss(network, task, _presence(wiring, wiring.parts(unit)), batch) for unit in units.tolist()])
-    found[units] = (np.asarray(losses, np.float64) - whole) / np.maximum(1, freed(wiring, masks)[units])
+    losses = [_loss(network, task, _presence(wiring, wiring.parts(unit)), batch) for unit in units.tolist()]
+    found[units] = (np.array(jax.device_get(losses), np.float64) - whole) / np.maximum(1, freed(wiring, masks)[units])
     return found
 
 
