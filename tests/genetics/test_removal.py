@@ -2,16 +2,31 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
 from architectures import ResNeXt, Shuffle, ViT
 from flax import nnx
 from jax import Array
-from named_networks import MLP
+from named_networks import GPT, MLP
 from scipy.stats import spearmanr
-from specimens import Attentive, Normed, Residual, Shape, Specimen, Tiny, chain, outputs, random_masks, specimen
+from specimens import (
+    CLASSES,
+    Attentive,
+    Normed,
+    Residual,
+    Shape,
+    Specimen,
+    Tiny,
+    chain,
+    outputs,
+    random_masks,
+    specimen,
+)
 
 from synevo import keys
 from synevo.errors import PlanError
@@ -22,7 +37,7 @@ from synevo.genetics.synthesis import synthesise
 from synevo.model.network import Network
 from synevo.plan.compose import compose
 from synevo.plan.fields import EncodingPlan, Environment, HeredityName, Scope, TrainingPlan
-from synevo.tasks.task import InMemory, Problem, first
+from synevo.tasks.task import InMemory, Problem, Task, first
 from synevo.training.fit import fit, start
 from synevo.wiring import cutting, masks
 from synevo.wiring.units import PERMANENT
@@ -204,6 +219,52 @@ def test_where_outputs_are_many_their_curvature_ranks_filters(
 ) -> None:
     monkeypatch.setattr(removal, "OUTPUTS", 2)
     assert min(_ranks(grown, removal.estimate(grown, digits.task, digits.train), exact)) > 0.8
+
+
+class TwoHeads(nnx.Module):
+    """A hidden layer, and two outputs by their names: what the hidden units do to the outputs is linear in each."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.hidden = nnx.Linear(shape[-1], 12, rngs=rngs)
+        self.place, self.kinds = nnx.Linear(12, 1, rngs=rngs), nnx.Linear(12, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> dict[str, Array]:
+        x = nnx.gelu(self.hidden(x[:, 0, 0]))
+        return {"place": self.place(x)[:, 0], "kinds": self.kinds(x)}
+
+
+def test_several_outputs_of_any_task_are_measured_together() -> None:
+    """A loss of both that is far from quadratic: the outputs are known exactly, so the increases are, too."""
+    of, random = specimen(TwoHeads, (1, 1, 5)), np.random.default_rng(0)
+    x = random.normal(size=(40, 1, 1, 5)).astype(np.float32)
+    examples = InMemory({"x": x, "place": random.normal(size=40).astype(np.float32), "kind": np.arange(40) % CLASSES})
+
+    def loss(outputs: Any, batch: Any) -> Array:
+        far = jnp.abs(outputs["place"] - batch["place"]) ** 1.5
+        return far - jnp.take_along_axis(nnx.log_softmax(outputs["kinds"]), batch["kind"][:, None], 1)[:, 0]
+
+    task = Task(inputs=lambda batch: (batch["x"],), loss=loss, score=loss)
+    exact, found = (removal.gains(of.organism, task, examples, audit=audit) for audit in (1, 0))
+    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-6)
+    assert np.count_nonzero(exact) == 12
+
+
+def test_a_language_model_is_measured_by_the_tokens_that_it_expects() -> None:
+    """Heads of attention and places within them, over more outputs than get a pass of their own."""
+    length, vocabulary = 6, 11
+    model = GPT((length,), vocabulary, nnx.Rngs(0), width=8)
+    tokens = np.random.default_rng(0).integers(0, vocabulary, (48, length + 1)).astype(np.int32)
+    organism = Organism.of(model, (jax.ShapeDtypeStruct((2, length), jnp.int32),))
+
+    def loss(outputs: Array, batch: Any) -> Array:
+        chances = nnx.log_softmax(outputs)
+        return -jnp.take_along_axis(chances, batch[:, 1:, None], 2)[..., 0].mean(axis=1)
+
+    task, examples = Task(inputs=lambda batch: (batch[:, :-1],), loss=loss, score=loss), InMemory(tokens)
+    exact, found = (removal.gains(organism, task, examples, audit=audit) for audit in (1, 0))
+    made = removal.made(organism.species.anatomy.wiring)
+    assert len(made) > 30
+    assert spearmanr(found[made], exact[made]).statistic > 0.9
 
 
 def test_the_weakest_filters_are_really_removed_and_only_they(

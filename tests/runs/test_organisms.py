@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
+from compilations import compiled
 from flax import nnx
 
 from synevo.errors import AncestorError
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
-from synevo.runs.organisms import prepare, resolve
+from synevo.runs.organisms import load_organism, prepare, resolve
+from synevo.runs.rundir import RunDir
 
 
 class Head(nnx.Module):
@@ -79,3 +83,18 @@ def test_outputs_that_are_not_one_logit_for_each_class_are_refused_with_both_num
 
 def test_logits_of_all_classes_are_accepted() -> None:
     assert prepare(planned("Head")).species.template.parameters["a/kernel"].shape[1] == 10
+
+
+def test_to_go_on_with_a_run_nothing_is_initialised_and_no_program_compiled_but_for_a_key(finished: RunDir) -> None:
+    plan = finished.load_plan()
+    jax.clear_caches()
+    with compiled() as programs:
+        context = prepare(plan, initialised=False)
+        organism = load_organism(finished, context.species, 2)
+    assert set(programs) <= {"jit(stage)", "jit(_threefry_seed)"}
+    whole = prepare(plan)
+    assert whole.species.template.blueprint == context.species.template.blueprint
+    again = load_organism(finished, whole.species, 2)
+    assert again.network.blueprint == organism.network.blueprint
+    for name, array in again.network.arrays.items():
+        np.testing.assert_array_equal(organism.network.arrays[name], array)

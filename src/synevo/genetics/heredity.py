@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -119,11 +119,11 @@ def feel(parent: Organism, task: Task, examples: Examples, *, together: int) -> 
     count, network = min(SENSED, len(examples)), parent.network
     centred = _ignored_constants(network, task, first(examples, BATCH))
     signs = draw_signs(count, _outputs_of_one(network, task, first(examples, 1)))
-    total = {name: jnp.zeros_like(array) for name, array in network.parameters.items()}
+    total: Any = {name: np.zeros(array.shape, array.dtype) for name, array in network.parameters.items()}
     for start in range(0, count, together):
         places = np.arange(start, min(start + together, count))
         total = _feel(network, task, total, examples[places], signs[start : start + together], centred=centred)
-    return {name: jnp.abs(array) * jnp.sqrt(total[name] / count) for name, array in network.parameters.items()}
+    return _felt(network.parameters, total, count)
 
 
 def removed(parent: Organism, task: Task, examples: Examples, audit: float) -> Worth:
@@ -179,6 +179,17 @@ def _gradient(network: Network, task: Task, batch: Batch) -> Arrays:
     return jax.grad(loss)(network.parameters)
 
 
+@jax.jit
+def _felt(parameters: Arrays, total: Arrays, count: int) -> Arrays:
+    """Return |w| · √(Σ (s · ∂y/∂w)² / count) of each parameter, from the sums `total`."""
+    return {name: jnp.abs(array) * jnp.sqrt(total[name] / count) for name, array in parameters.items()}
+
+
+@partial(jax.jit, static_argnums=1)
+def _outputs(network: Network, task: Task, batch: Batch) -> Outputs:
+    return network(*task.inputs(batch))
+
+
 def _outputs_of_one(network: Network, task: Task, batch: Batch) -> int:
     """Return the number of outputs of a network for one example."""
     outputs = jax.eval_shape(lambda network, batch: network(*task.inputs(batch)), network, batch)
@@ -187,8 +198,9 @@ def _outputs_of_one(network: Network, task: Task, batch: Batch) -> int:
 
 def _ignored_constants(network: Network, task: Task, batch: Batch) -> tuple[bool, ...]:
     """Return for each array of outputs whether the loss ignores a constant along its last axis, as with logits."""
-    leaves, tree = jax.tree.flatten(network(*task.inputs(batch)))
-    before = task.loss(jax.tree.unflatten(tree, leaves), batch)
+    leaves, tree = jax.tree.flatten(_outputs(network, task, batch))
+    loss = jax.jit(task.loss)
+    before = loss(jax.tree.unflatten(tree, leaves), batch)
 
     def ignored(place: int) -> bool:
         leaf = leaves[place]
@@ -196,8 +208,8 @@ def _ignored_constants(network: Network, task: Task, batch: Batch) -> tuple[bool
             return False
         rows = jnp.arange(1, leaf[..., 0].size + 1, dtype=leaf.dtype).reshape(*leaf.shape[:-1], 1)
         moved = [*leaves[:place], leaf + rows / rows.size, *leaves[place + 1 :]]
-        after = task.loss(jax.tree.unflatten(tree, moved), batch)
-        return bool(jnp.allclose(before, after, rtol=1e-3, atol=1e-4))
+        after = loss(jax.tree.unflatten(tree, moved), batch)
+        return np.allclose(before, after, rtol=1e-3, atol=1e-4)
 
     return tuple(map(ignored, range(len(leaves))))
 

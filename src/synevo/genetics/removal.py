@@ -77,8 +77,8 @@ def measure(
         return found
     batch = jax.tree.map(jnp.asarray, first(examples, EXAMPLES))
     whole = float(_loss(network, task, [], batch))
-    losses = jnp.stack([_loss(network, task, _presence(wiring, wiring.parts(unit)), batch) for unit in units.tolist()])
-    found[units] = (np.asarray(losses, np.float64) - whole) / np.maximum(1, freed(wiring, masks)[units])
+    losses = [_loss(network, task, _presence(wiring, wiring.parts(unit)), batch) for unit in units.tolist()]
+    found[units] = (np.array(jax.device_get(losses), np.float64) - whole) / np.maximum(1, freed(wiring, masks)[units])
     return found
 
 
@@ -91,14 +91,16 @@ def made(wiring: Wiring) -> NDArray[np.int64]:
 def estimate(parent: Organism, task: Task, examples: Examples) -> NDArray[np.float64]:
     """Return the increase of the loss without each filter, as `gains` does, from a few backward passes."""
     anatomy, network = parent.species.anatomy, parent.network
+    wiring = anatomy.wiring.restrict(parent.units)
+    units, found = made(wiring), np.zeros(wiring.units + len(wiring.derived))
+    if not len(units):
+        return found
     inputs = task.inputs(jax.tree.map(jnp.asarray, first(examples, 1)))
     run = gated(network, anatomy, parent.units, inputs)
     if run is None:
         network = parent.whole
         run = gated(network, anatomy, np.ones_like(parent.units), inputs)
     assert run is not None, "the ancestor contracts in its own order"
-    wiring = anatomy.wiring.restrict(parent.units)
-    units, found = made(wiring), np.zeros(wiring.units + len(wiring.derived))
     count = at_once(examples, min(BATCH, len(examples)))
     starts = range(0, min(EXAMPLES, len(examples)) // count * count, count)
     part = jax.jit(partial(_increases, run, task, units, len(found)))

@@ -105,9 +105,12 @@ def prepare(plan: Plan, ancestor: str | None = None, *, initialised: bool = True
     allowance(plan.evolution.max_drop, 1.0, problem.task.name)  # a budget that does not suit the score is refused
     batch = first(problem.train, 2)
     _check_moved(plan, batch)
-    inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
-    key = keys.derive(keys.root(plan.seed), "initialisation")
-    template = build(make, inputs, key) if initialised else outline(make, inputs)
+    if initialised:
+        inputs = problem.task.inputs(jax.tree.map(jnp.asarray, batch))
+        template = build(make, inputs, keys.derive(keys.root(plan.seed), "initialisation"))
+    else:
+        inputs = jax.eval_shape(problem.task.inputs, batch)
+        template = outline(make, inputs)
     species = Species(dissect(template, inputs), template).protecting(plan.evolution.protect, plan.evolution.only)
     if dataset is not None:
         _check_logits(template, inputs, len(dataset.classes))
