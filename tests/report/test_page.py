@@ -208,7 +208,7 @@ def test_a_printed_page_has_at_most_four_sheets(place: Path, tmp_path: Path) -> 
     assert BROWSER is not None
     sheets, size = tmp_path / "page.pdf", [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000"]
     command = [BROWSER, *FLAGS, *size, f"--print-to-pdf={sheets}", (place / "index.html").as_uri()]
-    subprocess.run(command, capture_output=True, check=True, timeout=120, env={**os.environ, "HOME": str(tmp_path)})
+    subprocess.run(command, capture_output=True, check=True, timeout=600, env={**os.environ, "HOME": str(tmp_path)})
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", sheets.read_bytes())) <= 4
 
 
