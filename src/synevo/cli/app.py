@@ -60,7 +60,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compact": (
         "synevo compact runs/demo                the best within the budget",
         "synevo compact runs/demo --generation 4",
-        "synevo compact runs/demo --engine c     timed in C, with the widths that suit it",
+        "synevo compact runs/demo --engine c     timed in C, with widths for it",
     ),
     "predict": (
         "synevo predict runs/demo seven.png --top 2",
