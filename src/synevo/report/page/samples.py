@@ -27,10 +27,10 @@ def samples(run: RunDir, summary: Row) -> Row:
     if said is None or "sample:best" not in said:
         raise absent("What the networks answer is kept for images of classes, for masks and for texts.")
     if "sample:mask" in said:
-        return {"generation": compact["generation"], "masks": _masks(said)}
+        return {"generation": compact["generation"], "masks": _masks(said), "texts": []}
     _, documents = run.load_compact(compact["generation"])
     facts = documents["architecture"].get("facts") or {}
-    return {"generation": compact["generation"], "texts": _texts(said, facts.get("vocabulary"))}
+    return {"generation": compact["generation"], "masks": [], "texts": _texts(said, facts.get("vocabulary"))}
 
 
 def _masks(said: Tensors) -> list[Row]:
