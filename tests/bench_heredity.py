@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", default=NETWORKS, help=", ".join(NETWORKS))
     parser.add_argument("--epochs", type=int, default=3, help="epochs of training on the digits")
-    parser.add_argument("--sample", type=int, default=600, help="the most filters that are removed one by one")
+    parser.add_argument("--sample", type=int, default=200, help="the most filters that are removed one by one")
     parser.add_argument("--sensed", type=int, default=heredity.SENSED, help="the examples that are felt one by one")
     options = parser.parse_args()
     filters = f"{'filters':>7s} {'exact s':>8s} {'fast s':>7s} {'rho':>6s} {'in layers':>13s} {'weakest':>7s}"
