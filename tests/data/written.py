@@ -124,7 +124,7 @@ def write_records(path: Path, labels: Sequence[int], sizes: Sequence[int] = (4,)
     write_examples(
         path,
         [
-            {"image": png(np.full((side, side), 10 * place, np.uint8)), "label": [label]}
+            {"image": png(np.full((side, side), min(10 * place, 255), np.uint8)), "label": [label]}
             for place, (side, label) in enumerate(zip(sides, labels, strict=True))
         ],
     )

@@ -209,7 +209,8 @@ def test_a_few_backward_passes_rank_filters_as_their_removal_does(
 ) -> None:
     found = removal.estimate(grown, digits.task, digits.train)
     made = removal.made(grown.species.anatomy.wiring)
-    assert min(_ranks(grown, found, exact)) >= 0.95
+    assert spearmanr(found[made], exact[made]).statistic >= 0.95
+    assert min(_ranks(grown, found, exact)) >= 0.8  # of twelve filters
     assert found[made].sum() == pytest.approx(exact[made].sum(), rel=0.3)
     assert not np.allclose(found[made], exact[made], rtol=1e-3)
 
