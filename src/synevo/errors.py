@@ -91,6 +91,11 @@ def damaged(path: object, how: str) -> RunError:
     )
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error of other software says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def did_you_mean(word: str, known: Iterable[str], *, in_full: Mapping[str, str] | None = None) -> str:
     """Return " Did you mean 'x'?" for the known word most like `word`; "" where no word is like it.
 

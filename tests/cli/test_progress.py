@@ -1,14 +1,8 @@
 """What is said while a run works: doubts are warnings, once, and what moves fits the terminal and overlaps nothing."""
 
-import contextlib
-import fcntl
 import io
-import os
 import re
-import struct
-import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from specimens import individual
+from terminals import on_terminal
 
 from synevo.cli.live.progress import BAR, _describe, follow
 from synevo.cli.live.standing import seconds_left, standing
@@ -145,25 +140,8 @@ class Screen:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_on_a_terminal_what_moves_overlaps_nothing_and_leaves_the_table(width: int) -> None:
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    with subprocess.Popen(
-        [sys.executable, "-c", GROWING, *folders],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**environment, "TERM": "xterm-256color", "PYTHONUTF8": "1"},
-    ) as process:
-        os.close(theirs)
-        written = b""
-        with contextlib.suppress(OSError):  # Linux says so once the other end is closed
-            while part := os.read(ours, 65536):
-                written += part
-        os.close(ours)
-    shown = written.decode()
-    assert process.returncode == 0, shown
+    shown = on_terminal([sys.executable, "-c", GROWING, *folders], width=width, height=24)
     screen = Screen(width)
     screen.write(shown)
     assert screen.wrapped == 0, "no line is wider than the terminal"

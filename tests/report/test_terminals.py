@@ -1,19 +1,16 @@
 """Every table of every command on a real terminal (a pty) of 60, 80 and 120 columns, and in a pipe."""
 
-import contextlib
-import fcntl
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
-import termios
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from terminals import on_terminal
 from test_report import make_run
 from test_variation import brood_run
 
@@ -76,25 +73,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on_a_terminal(home: Path, width: int) -> str:
     """What the commands print on a pty of this width, without the codes for colours."""
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    with subprocess.Popen(
-        [sys.executable, "-c", IN_TURN, json.dumps(COMMANDS)],
-        cwd=home,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**environment, "TERM": "xterm-256color", "PYTHONUTF8": "1"},
-    ) as process:
-        os.close(theirs)
-        read = b""
-        with contextlib.suppress(OSError):  # Linux says so once the other end is closed
-            while part := os.read(ours, 65536):
-                read += part
-        os.close(ours)
-    assert process.returncode == 0, read.decode()
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", read.decode()).replace("\r\n", "\n")
+    words = [sys.executable, "-c", IN_TURN, json.dumps(COMMANDS)]
+    shown = on_terminal(words, width=width, height=50, folder=home)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r\n", "\n")
 
 
 def by_command(shown: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from synevo.data.images import Images, Streamed
 from synevo.data.pictures import stretched
 from synevo.data.sources import Source, Splits, check_labels, stamp
-from synevo.errors import DataError, PlanError, did_you_mean
+from synevo.errors import DataError, PlanError, did_you_mean, first_line
 
 HOST = "storage.googleapis.com"
 """The host of most data sets of TFDS, looked up to find out if there is a network."""
@@ -190,7 +190,7 @@ def _prepare(name: str, data_dir: Path) -> Path:
             builder.download_and_prepare(download_dir=str(downloads), file_format="array_record")
         except Exception as error:  # noqa: BLE001 (each data set raises its own; none is a bug of synevo's)
             raise DataError(
-                f"TFDS could not prepare {name} in {data_dir}: {_first_line(error)}",
+                f"TFDS could not prepare {name} in {data_dir}: {first_line(error)}",
                 remedy=f"Its page says what it needs: https://www.tensorflow.org/datasets/catalog/{name.partition('/')[0]}.",
             ) from None
         return Path(builder.data_path)
@@ -371,10 +371,6 @@ def readable(folder: Path) -> Iterator[None]:
         ) from None
     except Exception as error:  # noqa: BLE001 (see above)
         raise DataError(
-            f"The prepared data set in {folder} cannot be read: {_first_line(error)}",
+            f"The prepared data set in {folder} cannot be read: {first_line(error)}",
             remedy="Files may be missing or damaged: copy or prepare this folder again.",
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

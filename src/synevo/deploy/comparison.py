@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from synevo.compaction.proof import ROUNDINGS, TOLERANCE
 from synevo.deploy.interface import answers, at_another_size, leaves_of, traced, wanted
 from synevo.deploy.reload import Reloaded
-from synevo.errors import ExportError, SynevoError
+from synevo.errors import ExportError, SynevoError, first_line
 from synevo.runs import measuring
 from synevo.tasks.task import Batch, Examples, Task, first
 
@@ -160,9 +160,8 @@ def _like(expected: Any, exported: Runner, leaves: Sequence[NDArray[Any]]) -> An
     except SynevoError:
         raise
     except Exception as error:  # whatever the software of the format raises
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExportError(
-            f"The written file does not run: {said}", remedy="Export to another format, such as stablehlo."
+            f"The written file does not run: {first_line(error)}", remedy="Export to another format, such as stablehlo."
         ) from error
     shapes = [leaf.shape for leaf in found], [leaf.shape for leaf in jax.tree.leaves(expected)]
     if shapes[0] != shapes[1]:

@@ -26,7 +26,7 @@ from synevo.deploy.engines.cores import can_confine
 from synevo.deploy.formats.c.checker import COMPILER, FLAGS
 from synevo.deploy.interface import answers
 from synevo.deploy.reload import Reloaded
-from synevo.errors import ExportError, SynevoError
+from synevo.errors import ExportError, SynevoError, first_line
 from synevo.runs import measuring
 
 Runner = Callable[..., Any]
@@ -130,9 +130,8 @@ def open_form(
     except SynevoError:
         raise
     except Exception as error:  # whatever the software of the format raises
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExportError(
-            f"{form.title} does not open the network: {said}", remedy="Choose another engine, such as jax."
+            f"{form.title} does not open the network: {first_line(error)}", remedy="Choose another engine, such as jax."
         ) from error
 
 

@@ -17,7 +17,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from synevo.deploy.formats import onnx
 from synevo.deploy.formats.onnx import open_file
 from synevo.deploy.reload import Reloaded
-from synevo.errors import ExportError
+from synevo.errors import ExportError, first_line
 
 __all__ = ["describe", "open_file", "write"]
 
@@ -62,7 +62,7 @@ def write(reloaded: Reloaded, calibration: NDArray[np.uint8]) -> bytes:
             )
         except Exception as error:  # whatever ONNX Runtime raises
             raise ExportError(
-                f"ONNX Runtime does not write the model in whole numbers: {str(error).splitlines()[0]}",
+                f"ONNX Runtime does not write the model in whole numbers: {first_line(error)}",
                 remedy="Export it in floats with --to onnx.",
             ) from error
         finally:

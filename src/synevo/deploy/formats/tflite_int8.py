@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from synevo.deploy.formats.graph import graph_of
 from synevo.deploy.formats.tflite import converter_of, open_file
 from synevo.deploy.reload import Reloaded
-from synevo.errors import ExportError
+from synevo.errors import ExportError, first_line
 
 __all__ = ["describe", "open_file", "write"]
 
@@ -41,7 +41,7 @@ def write(reloaded: Reloaded, calibration: NDArray[np.uint8]) -> bytes:
         content = bytes(converter.convert())
     except Exception as error:  # the converter's own classes vary
         raise ExportError(
-            f"The model has a step that TFLite does not know in whole numbers: {str(error).splitlines()[0]}",
+            f"The model has a step that TFLite does not know in whole numbers: {first_line(error)}",
             remedy="Export it in floats with --to tflite.",
         ) from error
     (pixels,) = Interpreter(model_content=content).get_input_details()
