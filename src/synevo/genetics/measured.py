@@ -65,7 +65,7 @@ def basis_of(parent: Organism, task: Task, examples: Examples, plan: EncodingPla
 
     told = [plan.heredity, plan.audit, *([plan.cost] if plan.cost != SYNAPSES else [])]
     whole = hashlib.sha256(" ".join(map(str, [VERSION, *told])).encode())
-    whole.update(fingerprint(trace(loss, network.arrays, first(examples, 2), located=False)).encode())
+    whole.update(fingerprint(trace(loss, network.arrays, first(examples, 2), located=False, unrolled=False)).encode())
     _add(whole, (network.arrays, parent.masks, parent.units))
     for start in range(0, count, size):
         _add(whole, examples[np.arange(start, min(start + size, count))])
