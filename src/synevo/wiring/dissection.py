@@ -33,9 +33,8 @@ from synevo.wiring.identities import MET, TOLD, TRIED, WINDOW, Axis, Flags, Iden
 from synevo.wiring.programs import evaluation_program, first_line, line_of, program_of, training_program
 from synevo.wiring.rules.follow import follow
 from synevo.wiring.rules.reshaping import merge_axes
-from synevo.wiring.stated import Told, propose, reason
 from synevo.wiring.tracing import EXAMPLES, Program
-from synevo.wiring.trials import Family, find_uses, offenders
+from synevo.wiring.trials import Family, Told, find_uses, offenders, propose, reason
 from synevo.wiring.units import GRAINS, PERMANENT, Frozen, Layer, Wiring, keep_one, survives
 from synevo.wiring.walking import Contraction
 
