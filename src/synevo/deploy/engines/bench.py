@@ -128,7 +128,7 @@ def _open_all(
         tell(FORMS[form].title)
         for name, one in reloaded.items():
             try:
-                if FORMS[form].whole_numbers and one.of_images and not calibration:
+                if FORMS[form].whole_numbers and not calibration:
                     calibration = leaves_of(one, problem.task, first(problem.train, CALIBRATING))
                 _require_room(form, one)
                 opened = open_form(form, one, threads=threads, calibration=calibration)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from synevo.deploy.formats.c.contractions import Contraction
 from synevo.deploy.formats.c.kernels import KERNELS, Kernel, Variant
-from synevo.deploy.formats.c.memory import Operation
-from synevo.deploy.formats.c.values import BYTE, FLOAT, Buffer, View, affine, contiguous, number
+from synevo.deploy.formats.c.values import BYTE, FLOAT, Buffer, Operation, View, affine, contiguous, number
 from synevo.deploy.formats.c.writer import Writer, place_type
 
 Lists = list[tuple[NDArray[np.int64], NDArray[np.float64]]]
