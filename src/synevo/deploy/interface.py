@@ -98,13 +98,15 @@ def given(reloaded: Reloaded) -> tuple[Leaf, ...]:
     return tuple(_leaf(*pair) for pair in zip(names, specs(reloaded), strict=True))
 
 
-def wanted(reloaded: Reloaded) -> tuple[Leaf, ...]:
+def wanted(reloaded: Reloaded, outputs: Any = None) -> tuple[Leaf, ...]:
     """Return the arrays that an exported file gives, no name of which is among those that it takes.
+
+    `outputs` are those of its program for any number of examples, where that has been traced.
 
     Raises:
         ExportError: as in `specs`, and where the model's code depends on a free size.
     """
-    outputs = outlined(reloaded)
+    outputs = outlined(reloaded) if outputs is None else outputs
     if reloaded.of_images:
         return (_leaf("logits", outputs),)
     paths = [(_joined("", path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(outputs)]

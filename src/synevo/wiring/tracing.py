@@ -5,7 +5,7 @@ through the program, so that no model needs annotations.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from itertools import takewhile
 from typing import Any, TypeAlias
@@ -83,7 +83,7 @@ class Step:
 class Program:
     """A traced program with numbered values: `arrays` are the arrays of the network by name, `inputs` the data.
 
-    `dtypes` are those of the values, by number.
+    `dtypes` are those of the values, by number; `outlined` are the outputs as shapes and dtypes, as they are returned.
     """
 
     arrays: Mapping[str, int]
@@ -93,6 +93,7 @@ class Program:
     steps: tuple[Step, ...]
     shapes: Mapping[int, tuple[int, ...]]
     dtypes: Mapping[int, Any] = field(default_factory=dict)
+    outlined: Any = field(default=None, compare=False, repr=False)
 
     @property
     def precision(self) -> float:
@@ -114,8 +115,9 @@ def trace(
     The lines of steps are looked up only if they are to be `located`. In a `differentiable` program, what has a
     derivative of its own stays one step, if it contracts nothing.
     """
-    closed = jax.make_jaxpr(function)(dict(arrays), *inputs)
-    return _Inliner(located=located, differentiable=differentiable).program(closed, sorted(arrays))
+    closed, outlined = jax.make_jaxpr(function, return_shape=True)(dict(arrays), *inputs)
+    program = _Inliner(located=located, differentiable=differentiable).program(closed, sorted(arrays))
+    return replace(program, outlined=outlined)
 
 
 def sources(program: Program) -> dict[int, frozenset[str]]:

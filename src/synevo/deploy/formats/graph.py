@@ -72,7 +72,7 @@ def graph_of(reloaded: Reloaded, count: int | None = None) -> Graph:
         program.shapes,
         program.dtypes,
         given(reloaded),
-        wanted(reloaded),
+        wanted(reloaded, program.outlined if count is None else None),
     )
 
 
