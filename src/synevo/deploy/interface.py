@@ -20,6 +20,7 @@ import numpy as np
 from jax import export
 from numpy.typing import NDArray
 
+from synevo.compaction.in_memory import without_dead
 from synevo.deploy.reload import Free, Reloaded, Sizes
 from synevo.errors import ExportError
 from synevo.model.arguments import arranged
@@ -77,6 +78,19 @@ def arguments(reloaded: Reloaded, leaves: Sequence[Any]) -> tuple[Any, ...]:
     if reloaded.of_images:
         return tuple(leaves)
     return tuple(arranged(reloaded.architecture["structure"], list(leaves)))
+
+
+def unpadded(reloaded: Reloaded) -> Reloaded:
+    """Return a network without the dead filters with which its widths were rounded up; errors as in `without_dead`."""
+    if reloaded.architecture.get("round_to", 1) == 1:
+        return reloaded
+    if reloaded.of_images:
+        example: tuple[Any, ...] = (jax.ShapeDtypeStruct((2, *reloaded.shape), jnp.float32),)
+    else:
+        example = arguments(
+            reloaded, [jax.ShapeDtypeStruct((2, *shape[1:]), kind) for shape, kind in _shapes(reloaded)]
+        )
+    return replace(reloaded, network=without_dead(reloaded.network, example))
 
 
 def answers(reloaded: Reloaded, network: Network, *leaves: Any) -> Any:

@@ -13,6 +13,7 @@ from synevo.deploy.formats.c.fusing import fuse
 from synevo.deploy.formats.c.source import text_of, written
 from synevo.deploy.formats.c_ranges import quanta
 from synevo.deploy.formats.graph import graph_of
+from synevo.deploy.interface import unpadded
 from synevo.deploy.reload import Reloaded
 
 __all__ = ["called", "costs", "open_file", "write"]
@@ -27,5 +28,5 @@ def write(reloaded: Reloaded, *calibration: NDArray[Any]) -> bytes:
     examples = [np.array(leaf) for leaf in calibration]
     if reloaded.of_images:
         examples[0][0].flat[0], examples[0][0].flat[-1] = 0, 255  # the whole range of pixels
-    fused = fuse(graph_of(reloaded, count=1))
+    fused = fuse(graph_of(unpadded(reloaded), count=1))
     return text_of(written(fused, quanta(fused, examples)), reloaded.architecture).encode()
