@@ -43,7 +43,10 @@ CLEARLY = 0.95
 """The share of a time below which another is clearly less: more is noise, and padding takes room."""
 
 ROUGH, TRIED, NEAR = 6, 24, 0.8
-"""The rounds of timing of all widths, and then of those whose share of the least time is NEAR or more."""
+"""The rounds of timing of all widths, and then of those whose time, times NEAR, is not above the least."""
+
+SECONDS = 0.5
+"""The seconds after which ROUGH rounds of one size of batch are enough."""
 
 MOST_TRIALS = 6
 """The most widths of single layers that are tried."""
@@ -149,7 +152,7 @@ def _by_layer(trials: "_Trials", best: str) -> str:
     }
     if not singles:
         return best
-    shares = trials.race([best, *singles], best)
+    shares = trials.race([best, *singles], best, roughly=True)
     changed = dict(singles[name] for name in sorted(singles, key=lambda name: -shares[name]) if shares[name] < 1)
     together = f"{best}, {', '.join(f'{layer} {multiple}' for layer, multiple in changed.items())}"
     if not changed or (together not in trials.padded and not trials.add(together, {**every, **changed})):
@@ -173,15 +176,16 @@ class _Trials:
         self.padded[name] = widths, wider
         return True
 
-    def race(self, names: list[str], base: str) -> dict[str, float]:
+    def race(self, names: list[str], base: str, *, roughly: bool = False) -> dict[str, float]:
         """Return the times of widths in turns, as shares of those of `base`; fewer rounds for what is far slower."""
         shares: dict[str, float] = {}
         known = self.found[base]["share"] if base in self.found else 1.0
-        for rounds in (ROUGH, TRIED):
+        rounds = dict.fromkeys(batches(self.context), ROUGH)
+        for _ in range(1 if roughly else 2):
             networks = {name: self.padded[name][1].network for name in names}
             found = {
-                batch: self.stopwatch.time(self.context, networks, batch, rounds=rounds).timings
-                for batch in batches(self.context)
+                batch: self.stopwatch.time(self.context, networks, batch, rounds=count).timings
+                for batch, count in rounds.items()
             }
             for name in names:
                 ratios = [times[name].median / times[base].median for times in found.values()]
@@ -196,6 +200,9 @@ class _Trials:
             if len(near) == 1:
                 break
             names = list(dict.fromkeys([base, *near]))
+            for batch, times in found.items():
+                once = sum(times[name].median for name in names) / 1000
+                rounds[batch] = int(np.clip(SECONDS / max(once, 1e-9), ROUGH, TRIED))
         return shares
 
 
