@@ -40,7 +40,7 @@ def test_a_network_of_any_kind_says_the_same_in_c(name: str, tmp_path: Path) -> 
     found = run_in_c(c_float.write(reloaded), tmp_path, leaves)
     assert difference(found, wanted) < 2e-5
     assert [one.dtype for one in found] == [np.uint8 if one.dtype == bool else one.dtype for one in wanted]
-    if name in ("Sensors", "Resized"):
+    if name == "Sensors":
         assert difference(as_program(tmp_path / "net.c", leaves), wanted) < 2e-5
 
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import synevo
 from synevo.cli.app import app
 from synevo.deploy.delivery import FORMATS
+from synevo.deploy.formats import c_int8
 from synevo.runs import compacting
 from synevo.runs.rundir import RunDir
 from synevo.tasks.task import InMemory, Problem, Task
@@ -248,6 +249,23 @@ def test_a_c_file_has_a_pointer_for_each_array(name: str, runs: dict[str, RunDir
             "pair_g02(const int32_t *batch_tokens, const float *batch_x, const float *weight, "
             "int32_t *class_, float *logits)"
         )
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_whole_numbers_that_are_not_near_their_source_leave_no_file(
+    runs: dict[str, RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = c_int8.write
+
+    def too_narrow(reloaded: Any, *leaves: Any) -> bytes:
+        return write(reloaded, *(leaf / 4 if leaf.dtype == np.float32 else leaf for leaf in leaves))
+
+    monkeypatch.setattr(c_int8, "write", too_narrow)
+    words = ["export", str(runs["pairs"].path), "--to", "c-int8", "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "was deleted, because it is not its source" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bench_leaves_out_what_a_network_of_another_kind_cannot_be(runs: dict[str, RunDir]) -> None:

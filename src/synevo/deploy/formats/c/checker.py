@@ -61,7 +61,7 @@ def open_file(path: Path, flags: Sequence[str] = FLAGS) -> Compiled | None:
     content = path.read_text("utf-8")
     with tempfile.TemporaryDirectory(prefix="synevo-c-") as folder:
         unlinked, library = Path(folder) / "network.o", Path(folder) / "network.so"
-        _compile(path.name, *flags, "-fPIC", "-c", str(path), "-o", str(unlinked))
+        _compile(path.name, *flags, "-fPIC", "-x", "c", "-c", str(path), "-o", str(unlinked))
         _compile(path.name, "-shared", str(unlinked), "-lm", "-o", str(library))
         function = getattr(ctypes.CDLL(str(library)), name_in(content))
         size = size_of(unlinked)
