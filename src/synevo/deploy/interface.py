@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from synevo.compaction.in_memory import without_dead
 from synevo.deploy.reload import Free, Reloaded, Sizes
-from synevo.errors import ExportError
+from synevo.errors import ExportError, SynevoError
 from synevo.model.arguments import arranged
 from synevo.model.network import Network, path_of
 from synevo.tasks.task import Task
@@ -81,7 +81,7 @@ def arguments(reloaded: Reloaded, leaves: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def unpadded(reloaded: Reloaded) -> Reloaded:
-    """Return a network without the dead filters with which its widths were rounded up; errors as in `without_dead`."""
+    """Return a network without the dead filters with which its widths were rounded up; itself where that fails."""
     if reloaded.architecture.get("round_to", 1) == 1:
         return reloaded
     if reloaded.of_images:
@@ -90,7 +90,10 @@ def unpadded(reloaded: Reloaded) -> Reloaded:
         example = arguments(
             reloaded, [jax.ShapeDtypeStruct((2, *shape[1:]), kind) for shape, kind in _shapes(reloaded)]
         )
-    return replace(reloaded, network=without_dead(reloaded.network, example))
+    try:
+        return replace(reloaded, network=without_dead(reloaded.network, example))
+    except SynevoError:  # with its padding it is larger than it must be, and right
+        return reloaded
 
 
 def answers(reloaded: Reloaded, network: Network, *leaves: Any) -> Any:
