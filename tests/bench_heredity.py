@@ -59,9 +59,9 @@ def of_filters(parent: Organism, problem: Problem, sample: int) -> str:
     wiring = parent.species.anatomy.wiring
     units = removal.made(wiring)
     chosen = np.sort(np.random.default_rng(0).permutation(units)[:sample])
-    given = parent.network, wiring, parent.living, problem.task, problem.train
-    exact, long = timed(lambda: removal.measure(*given, units=chosen))
-    fast, short = timed(lambda: removal.estimate(parent, problem.task, problem.train))
+    given, prices = (parent.network, wiring, problem.task, problem.train), removal.costs_of(parent, removal.SYNAPSES)
+    exact, long = timed(lambda: removal.measure(*given, units=chosen) / prices)
+    fast, short = timed(lambda: removal.estimate(parent, problem.task, problem.train) / prices)
     outputs = (layer.outputs[np.isin(layer.outputs, chosen)] for layer in wiring.layers)
     layers = [rank(exact[own], fast[own]) for own in outputs if len(own) > 2]
     weakest = [set(chosen[np.argsort(worth[chosen])[: round(WEAKEST * len(chosen))]]) for worth in (exact, fast)]

@@ -557,7 +557,7 @@ def test_two_parents_have_an_offspring_that_is_no_larger_than_that_of_one(
         encoding=plan.encoding,
         environment=plan.environment.of(3),
         evolution=plan.evolution,
-        worth=lambda parent: HEREDITIES[plan.encoding.heredity].worth(parent, digits.task, digits.train, 0.1),
+        worth=lambda parent: HEREDITIES[plan.encoding.heredity].worth(parent, digits.task, digits.train, plan.encoding),
     )
     parent = mate(siblings, plan)
     joined = {name: [one.masks[name] for one in siblings] for name in parent.masks}

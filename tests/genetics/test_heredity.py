@@ -93,7 +93,7 @@ def test_at_random_the_weights_do_not_matter(
     tiny: Specimen, weights: dict[str, np.ndarray], parent: Masks, digits: Problem
 ) -> None:
     worth = {name: np.ones_like(array) for name, array in weights.items()}
-    found = heredity.nothing(tiny.organism, digits.task, digits.train).synapses
+    found = heredity.nothing(tiny.organism, digits.task, digits.train, EncodingPlan()).synapses
     assert all((np.asarray(found[name]) == array).all() for name, array in worth.items())
     chances = expect(weights, parent, keep_clusters=0.8, sharpness=(0.0, 0.0))
     for name, chance in chances.items():
@@ -152,7 +152,7 @@ def test_the_influence_of_a_synapse_is_what_the_loss_would_feel_of_its_death(
     """Against central differences in double precision, a batch at a time."""
     organism = alive(tiny, parent)
     network = organism.network
-    found = heredity.influence(organism, digits.task, digits.train).synapses
+    found = heredity.influence(organism, digits.task, digits.train, EncodingPlan()).synapses
     batches = min(heredity.BATCHES, len(digits.train) // heredity.BATCH)
     assert batches > 1
     random = np.random.default_rng(0)

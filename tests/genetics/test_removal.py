@@ -1,5 +1,6 @@
 """Removal: what filters are worth, against a network from which each has really been cut."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,7 +31,7 @@ from specimens import (
 
 from synevo import keys
 from synevo.errors import PlanError
-from synevo.genetics import heredity, removal
+from synevo.genetics import census, heredity, removal
 from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.genetics.organism import Organism
 from synevo.genetics.synthesis import synthesise
@@ -176,7 +177,7 @@ def test_what_measures_filters_is_refused_without_filters_as_clusters_with_the_o
     monkeypatch.setattr(heredity, "SENSED", 1)
     few = InMemory(first(digits.train, 4))
     kernels = [f"encoding.heredity={name}", "encoding.cluster=kernel"]
-    if HEREDITIES[name].worth(tiny.organism, digits.task, few, 0.1).clusters is None:
+    if HEREDITIES[name].worth(tiny.organism, digits.task, few, EncodingPlan(audit=0.1)).clusters is None:
         assert compose(sets=kernels).encoding.heredity == name
     else:
         with pytest.raises(PlanError, match=f"{name}.*--cluster filter"):
@@ -207,7 +208,7 @@ def _ranks(grown: Organism, found: np.ndarray, exact: np.ndarray) -> list[float]
 def test_a_few_backward_passes_rank_filters_as_their_removal_does(
     grown: Organism, exact: np.ndarray, digits: Problem
 ) -> None:
-    found = removal.estimate(grown, digits.task, digits.train)
+    found = removal.gains(grown, digits.task, digits.train, audit=0)
     made = removal.made(grown.species.anatomy.wiring)
     assert spearmanr(found[made], exact[made]).statistic >= 0.95
     assert min(_ranks(grown, found, exact)) >= 0.8  # of twelve filters
@@ -219,7 +220,7 @@ def test_where_outputs_are_many_their_curvature_ranks_filters(
     grown: Organism, exact: np.ndarray, digits: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removal, "OUTPUTS", 2)
-    assert min(_ranks(grown, removal.estimate(grown, digits.task, digits.train), exact)) > 0.8
+    assert min(_ranks(grown, removal.gains(grown, digits.task, digits.train, audit=0), exact)) > 0.8
 
 
 class TwoHeads(nnx.Module):
@@ -298,12 +299,54 @@ def test_the_synapses_that_go_with_a_filter_are_those_that_are_zero_without_it(
         assert counts[unit] == gone > 0
 
 
+@pytest.mark.parametrize("factory", [Residual, ViT, ResNeXt])
+def test_what_a_filter_costs_is_what_the_network_is_smaller_without_it(factory: Callable[..., nnx.Module]) -> None:
+    of = specimen(factory, (8, 8, 3))
+    all_ = np.ones(of.wiring.units, bool)
+    parent = Organism.left(of.species, of.network, random_masks(of, 0.7, 3), all_)
+    found = {cost: removal.costs_of(parent, cost) for cost in ("synapses", "macs", "bytes", "macs+bytes")}
+    whole = census.count(parent)
+    size = sum(array.nbytes for array in parent.network.arrays.values())
+    cheap = removal.made(of.wiring)[:: max(1, len(all_) // 5)].tolist()
+    for unit in [one for one in cheap if one < of.wiring.units]:
+        child = Organism.left(of.species, of.network, parent.masks, np.arange(of.wiring.units) != unit)
+        assert found["synapses"][unit] == parent.synapses - sum(int(mask.sum()) for mask in child.living.values())
+        assert found["macs"][unit] == whole.multiply_adds - census.count(child).multiply_adds > 0
+        assert found["bytes"][unit] == size - sum(array.nbytes for array in child.network.arrays.values())
+    assert found["macs+bytes"] == pytest.approx(np.sqrt(found["macs"] * found["bytes"]))
+
+
+def test_the_worth_of_a_filter_is_what_the_loss_gains_for_what_it_costs(tiny: Specimen, digits: Problem) -> None:
+    few, gained = InMemory(first(digits.train, 4)), {}
+    for cost in ("synapses", "macs", "bytes"):
+        plan = EncodingPlan(heredity="removal", cluster="filter", audit=1, cost=cost)
+        clusters = HEREDITIES["removal"].worth(tiny.organism, digits.task, few, plan).clusters
+        assert clusters is not None
+        gained[cost] = clusters * removal.costs_of(tiny.organism, cost)
+    assert np.count_nonzero(gained["macs"]) > 2
+    np.testing.assert_allclose(gained["macs"], gained["synapses"], rtol=1e-9)
+    np.testing.assert_allclose(gained["bytes"], gained["synapses"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["encoding.cost=macs"], "heredity cluster does not measure it: add --heredity sensitivity or removal"),
+        (["encoding.heredity=removal", "encoding.cluster=filter", "encoding.cost=macs+time"], "encoding.cost"),
+    ],
+)
+def test_a_cost_that_nothing_is_divided_by_is_refused(sets: list[str], message: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(message)):
+        compose(sets=sets)
+
+
 def _measure(of: Specimen, units: np.ndarray, digits: Problem) -> tuple[Network, masks.Masks, np.ndarray]:
     """A network of these `units` [units], its living synapses, and what its filters are worth."""
     alive = cutting.cut_masks(random_masks(of, 0.7, 3), of.wiring, units)
     network = masks.apply(alive, cutting.cut(of.network, of.wiring, units))
     wiring = of.wiring.restrict(units)
-    return network, alive, removal.measure(network, wiring, alive, digits.task, digits.train)
+    gains = removal.measure(network, wiring, digits.task, digits.train)
+    return network, alive, gains / np.maximum(1, removal.freed(wiring, alive))
 
 
 def _loss(network: Network, digits: Problem) -> float:

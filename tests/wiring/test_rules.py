@@ -144,11 +144,7 @@ def scattered(m: Any, x: Array) -> Array:
 
 
 def looped(m: Any, x: Array) -> Array:
-    return m.out(jax.lax.fori_loop(0, 3, lambda _n, h: h * 0.5, m.hidden(x)))
-
-
-def scanned(m: Any, x: Array) -> Array:
-    return m.out(jax.lax.scan(lambda h, _n: (nnx.relu(h), None), m.hidden(x), None, length=2)[0])
+    return m.out(jax.lax.while_loop(lambda h: h.max() > 1, lambda h: h * 0.5, m.hidden(x)))
 
 
 def accumulated(m: Any, x: Array) -> Array:
@@ -191,7 +187,6 @@ def every_second(m: Any, x: Array) -> Array:
         transformed,
         scattered,
         looped,
-        scanned,
         accumulated,
         sorted_,
         in_heads,

@@ -20,8 +20,8 @@ from synevo.wiring.tracing import EXAMPLES, Operand, Program, Step
 WORK = 2 * 10**10
 """The multiply-adds that a network may spend on its probes: about a second on two cores."""
 
-ROOM = 2**27
-"""The numbers that a network may hold at once, as far as one step shows: half a GiB in float32."""
+ROOM = 2**25
+"""The numbers that a network may hold at once, as far as one step shows: 128 MiB in float32."""
 
 _PIXELS = 256
 
@@ -61,10 +61,10 @@ def affordable(program: Program, most: int) -> int:
     return max(EXAMPLES, min(most, WORK // max(1, work), at_once(program)))
 
 
-def at_once(program: Program) -> int:
-    """Return how many examples a network can run on at once: as many as there is room for in its largest step."""
+def at_once(program: Program, room: int = ROOM) -> int:
+    """Return how many examples a network can run on at once: its largest step holds at most `room` numbers."""
     sizes = (sum(math.prod(program.shapes[one]) for one in step.results) for step in program.steps)
-    return max(EXAMPLES, ROOM * EXAMPLES // max(1, *sizes, 1))
+    return max(EXAMPLES, room * EXAMPLES // max(1, *sizes, 1))
 
 
 def below(program: Program, value: int) -> int:

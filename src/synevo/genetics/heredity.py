@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from synevo.genetics import removal
 from synevo.genetics.organism import Organism
 from synevo.model.network import Arrays, Network
-from synevo.plan.fields import HeredityName
+from synevo.plan.fields import EncodingPlan, HeredityName
 from synevo.tasks.task import Batch, Examples, Outputs, Task, at_once, first
 
 BATCH, BATCHES = 64, 16
@@ -36,16 +36,16 @@ SENSED_AT_ONCE = 16
 class Worth(NamedTuple):
     """The worth of a parent's `synapses` (arrays by layer, in its own shapes) and of its `clusters`.
 
-    `clusters` [units + derived units] is the increase of the loss without each filter, for each living synapse of it.
-    It is None where clusters are as strong as their synapses together.
+    `clusters` [units + derived units] is the increase of the loss without each filter, for what the filter costs
+    (`removal.costs_of`). It is None where clusters are as strong as their synapses together.
     """
 
     synapses: Arrays
     clusters: NDArray[np.float64] | None = None
 
 
-Measure = Callable[[Organism, Task, Examples, float], Worth]
-"""A measure of an organism for a task, on training examples; the number is `encoding.audit` of a plan."""
+Measure = Callable[[Organism, Task, Examples, EncodingPlan], Worth]
+"""A measure of an organism for a task, on training examples."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Heredity:
     inherited: bool = True
 
 
-def size(parent: Organism, task: Task, examples: Examples, audit: float = 0.0) -> Worth:
+def size(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
     """Return |w| of each parameter."""
-    del task, examples, audit
+    del task, examples, plan
     return by_size(parent)
 
 
@@ -80,13 +80,13 @@ def by_size(parent: Organism) -> Worth:
     return Worth(_sizes(parent.network.parameters))
 
 
-def influence(parent: Organism, task: Task, examples: Examples, audit: float = 0.0) -> Worth:
+def influence(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
     """Return |w · ∂L/∂w| of each parameter, the mean over batches of examples.
 
     To first order, this is the change of the loss when the parameter becomes zero (Molchanov et al., arXiv 1611.06440).
     A batch's gradient is taken with all its examples at once.
     """
-    del audit
+    del plan
     parameters = parent.network.parameters
     total = {name: jnp.zeros_like(array) for name, array in parameters.items()}
     count = min(BATCH, len(examples))
@@ -97,13 +97,13 @@ def influence(parent: Organism, task: Task, examples: Examples, audit: float = 0
     return Worth({name: array / batches for name, array in total.items()})
 
 
-def sensitivity(parent: Organism, task: Task, examples: Examples, audit: float) -> Worth:
+def sensitivity(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
     """Return |w| · √E‖∂y/∂w‖² of each parameter, and what filters are worth by their removal.
 
     With an `audit` of 1, each of the examples is felt alone (`feel`), as each of the filters is removed.
     """
-    felt = feel(parent, task, examples, together=1 if audit == 1 else at_once(examples, SENSED_AT_ONCE))
-    return Worth(felt, removal.gains(parent, task, examples, audit=audit))
+    felt = feel(parent, task, examples, together=1 if plan.audit == 1 else at_once(examples, SENSED_AT_ONCE))
+    return Worth(felt, removal.gains(parent, task, examples, audit=plan.audit, cost=plan.cost))
 
 
 def feel(parent: Organism, task: Task, examples: Examples, *, together: int) -> Arrays:
@@ -126,9 +126,9 @@ def feel(parent: Organism, task: Task, examples: Examples, *, together: int) -> 
     return _felt(network.parameters, total, count)
 
 
-def removed(parent: Organism, task: Task, examples: Examples, audit: float) -> Worth:
+def removed(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
     """Return |w| of each parameter, and the increase of the loss without each filter (`synevo.genetics.removal`)."""
-    return by_size(parent)._replace(clusters=removal.gains(parent, task, examples, audit=audit))
+    return by_size(parent)._replace(clusters=removal.gains(parent, task, examples, audit=plan.audit, cost=plan.cost))
 
 
 def draw_signs(examples: int, outputs: int) -> Array:
@@ -136,9 +136,9 @@ def draw_signs(examples: int, outputs: int) -> Array:
     return jax.random.rademacher(jax.random.key(0), (examples, outputs), jnp.float32)
 
 
-def nothing(parent: Organism, task: Task, examples: Examples, audit: float = 0.0) -> Worth:
+def nothing(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
     """Return 1 for each parameter: all are worth the same."""
-    del task, examples, audit
+    del task, examples, plan
     return Worth({name: jnp.ones_like(array) for name, array in parent.network.parameters.items()})
 
 

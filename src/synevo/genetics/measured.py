@@ -16,6 +16,7 @@ from synevo.genetics import heredity, removal
 from synevo.genetics.archive import Archive
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size
 from synevo.genetics.organism import Organism
+from synevo.genetics.removal import SYNAPSES
 from synevo.plan.fields import EncodingPlan
 from synevo.tasks.task import Examples, Task, at_once, first
 from synevo.wiring.fingerprint import fingerprint
@@ -37,11 +38,11 @@ def worth_of(
     """
     own = HEREDITIES[plan.heredity]
     if not own.measured:
-        return own.worth(parent, task, examples, plan.audit)
+        return own.worth(parent, task, examples, plan)
     basis = basis_of(parent, task, examples, plan)
     found = archive.recall(names, basis)
     if found is None:
-        found = own.worth(parent, task, examples, plan.audit)
+        found = own.worth(parent, task, examples, plan)
         archive.remember(names, basis, _beyond_size(parent, found))
     return found if found.synapses else found._replace(synapses=by_size(parent).synapses)
 
@@ -62,8 +63,9 @@ def basis_of(parent: Organism, task: Task, examples: Examples, plan: EncodingPla
     def loss(arrays: dict[str, Any], batch: Any) -> Any:
         return task.loss(network.like(arrays)(*task.inputs(batch)), batch)
 
-    whole = hashlib.sha256(f"{VERSION} {plan.heredity} {plan.audit}".encode())
-    whole.update(fingerprint(trace(loss, network.arrays, first(examples, 2), located=False)).encode())
+    told = [plan.heredity, plan.audit, *([plan.cost] if plan.cost != SYNAPSES else [])]
+    whole = hashlib.sha256(" ".join(map(str, [VERSION, *told])).encode())
+    whole.update(fingerprint(trace(loss, network.arrays, first(examples, 2), located=False, unrolled=False)).encode())
     _add(whole, (network.arrays, parent.masks, parent.units))
     for start in range(0, count, size):
         _add(whole, examples[np.arange(start, min(start + size, count))])

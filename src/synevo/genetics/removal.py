@@ -8,7 +8,7 @@ by that. Only what follows a filter is taken for linear, not the loss. `gains` e
 weakest, of which some are going to die.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import jax
@@ -36,40 +36,65 @@ OUTPUTS = 16
 PROBES = 8
 """The number of pairs of backward passes for networks with more outputs."""
 
+SYNAPSES = "synapses"
+
 Presence = list[dict[str, tuple[NDArray[np.bool_], ...]]]
 """For each part of a unit, which places along each axis of each array hold it. The unit's elements hold all of them."""
 
 
-def gains(parent: Organism, task: Task, examples: Examples, *, audit: float) -> NDArray[np.float64]:
-    """Return the increase of the mean loss without each filter, for each living synapse that goes with it.
+def gains(
+    parent: Organism, task: Task, examples: Examples, *, audit: float, cost: str = SYNAPSES
+) -> NDArray[np.float64]:
+    """Return the increase of the mean loss without each filter, for what it costs: by default a living synapse.
 
     One number for each unit, followed by one for each derived unit, [units + derived]: negative where the loss falls, 0
     for units that no layer makes. The share `audit` of the filters, the weakest ones, is measured, the others are
-    estimated; with 1, all are measured.
+    estimated; with 1, all are measured. For `cost`, see `costs_of`.
     """
     wiring = parent.species.anatomy.wiring.restrict(parent.units)
-    units = made(wiring)
+    units, prices = made(wiring), costs_of(parent, cost)
     found = np.zeros(wiring.units + len(wiring.derived))
     if audit < 1:
-        found = estimate(parent, task, examples)
+        found = estimate(parent, task, examples) / prices
         units = units[np.argsort(found[units], kind="stable")][: round(audit * len(units))]
-    found[units] = measure(parent.network, wiring, parent.living, task, examples, units=units)[units]
+    found[units] = (measure(parent.network, wiring, task, examples, units=units) / prices)[units]
     return found
+
+
+def costs_of(parent: Organism, cost: str) -> NDArray[np.float64]:
+    """Return what goes with each unit and each derived unit [units + derived], at least 1.
+
+    By `cost`, that is the number of living `synapses`, or the stored network's multiply-adds for an example (`macs`) or
+    `bytes`. Of several, joined by +, it is the geometric mean, as in `macs+bytes`.
+    """
+    wiring = parent.species.anatomy.wiring.restrict(parent.units)
+    network, names = parent.network, cost.split("+")
+    stored = {name: np.ones(array.shape, bool) for name, array in network.arrays.items() if name in wiring.slots}
+    sizes = {name: network.arrays[name].dtype.itemsize for name in stored}
+    uses = {layer.name: layer.positions for layer in wiring.contracted}
+    counted: dict[str, Callable[[], NDArray[np.int64]]] = {
+        "synapses": lambda: freed(wiring, parent.living),
+        "macs": lambda: freed(wiring, {name: stored[name] for name in uses}, uses),
+        "bytes": lambda: freed(wiring, stored, sizes),
+    }
+    each = {name: np.maximum(1, counted[name]()).astype(np.float64) for name in set(names)}
+    if len(each) == 1:
+        return each[names[0]]
+    return np.exp(np.mean([np.log(each[name]) for name in names], axis=0))
 
 
 def measure(
     network: Network,
     wiring: Wiring,
-    masks: Masks,
     task: Task,
     examples: Examples,
     *,
     units: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the increase of the loss without each filter, or without each of some `units`, as `gains` does.
+    """Return the increase of the loss without each filter, or without each of some `units`, [units + derived].
 
-    `wiring` and `masks` are those of `network`. A unit is measured with all its arrays set to zero, as they are before
-    compaction cuts it out.
+    `wiring` is that of `network`. A unit is measured with all its arrays set to zero, as they are before compaction
+    cuts it out.
     """
     units = made(wiring) if units is None else units
     found = np.zeros(wiring.units + len(wiring.derived))
@@ -78,7 +103,7 @@ def measure(
     batch = jax.tree.map(jnp.asarray, first(examples, EXAMPLES))
     whole = float(_loss(network, task, [], batch))
     losses = [_loss(network, task, _presence(wiring, wiring.parts(unit)), batch) for unit in units.tolist()]
-    found[units] = (np.array(jax.device_get(losses), np.float64) - whole) / np.maximum(1, freed(wiring, masks)[units])
+    found[units] = np.array(jax.device_get(losses), np.float64) - whole
     return found
 
 
@@ -89,7 +114,7 @@ def made(wiring: Wiring) -> NDArray[np.int64]:
 
 
 def estimate(parent: Organism, task: Task, examples: Examples) -> NDArray[np.float64]:
-    """Return the increase of the loss without each filter, as `gains` does, from a few backward passes."""
+    """Return the increase of the loss without each filter, [units + derived], from a few backward passes."""
     anatomy, network = parent.species.anatomy, parent.network
     wiring = anatomy.wiring.restrict(parent.units)
     units, found = made(wiring), np.zeros(wiring.units + len(wiring.derived))
@@ -106,7 +131,7 @@ def estimate(parent: Organism, task: Task, examples: Examples) -> NDArray[np.flo
     part = jax.jit(partial(_increases, run, task, units, len(found)))
     batches = (examples[np.arange(start, start + count)] for start in starts)
     parts = [part(network.arrays, batch, number) for number, batch in enumerate(batches)]
-    found[units] = np.mean(np.asarray(parts, np.float64), axis=0) / np.maximum(1, freed(wiring, parent.living)[units])
+    found[units] = np.mean(np.asarray(parts, np.float64), axis=0)
     return found
 
 
@@ -162,17 +187,21 @@ def _by_curvature(
     return (second_order / 2 - first_order).mean(axis=0)
 
 
-def freed(wiring: Wiring, masks: Masks) -> NDArray[np.int64]:
-    """Return the number of living synapses that go with each unit and each derived unit, [units + derived]."""
+def freed(wiring: Wiring, masks: Masks, prices: Mapping[str, int] | None = None) -> NDArray[np.int64]:
+    """Return the number of living synapses that go with each unit and each derived unit, [units + derived].
+
+    With `prices`, each synapse of an array counts as often as the price of the array says.
+    """
     counts = np.zeros(wiring.units + len(wiring.derived), np.int64)
     for name, mask in masks.items():
+        price = 1 if prices is None else prices[name]
         places = [_places(wiring, axis) for axis in wiring.slots[name]]
         held = {part for axis in places for part in axis}
         for part in held:
-            counts[part] += _count(mask, places, (part,))
+            counts[part] += price * _count(mask, places, (part,))
         for number, parts in enumerate(wiring.derived, wiring.units):
             if held.issuperset(parts):
-                counts[number] += _count(mask, places, parts)
+                counts[number] += price * _count(mask, places, parts)
     return counts
 
 

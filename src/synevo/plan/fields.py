@@ -124,11 +124,23 @@ class EncodingPlan(Section):
         description="share of the filters, the weakest by estimate, that the heredities removal and sensitivity really "
         "remove, one at a time; 1: they measure everything so",
     )
+    cost: Annotated[str, Option("--cost")] = Field(
+        "synapses",
+        pattern=r"^(synapses|macs|bytes)(\+(synapses|macs|bytes))*$",
+        description="what the heredities removal and sensitivity divide the worth of a filter by: the living synapses, "
+        "multiply-adds or bytes that go with it (synapses, macs, bytes), or the geometric mean of some, as macs+bytes",
+    )
 
     @model_validator(mode="after")
     def _what_is_removed_is_a_filter(self) -> "EncodingPlan":
-        if self.heredity in ("removal", "sensitivity") and self.cluster != "filter":
+        measured = self.heredity in ("removal", "sensitivity")
+        if measured and self.cluster != "filter":
             raise ValueError(f"heredity {self.heredity} measures what filters are worth: add --cluster filter")
+        if not measured and self.cost != "synapses":
+            raise ValueError(
+                f"cost {self.cost} is what the worth of a filter is divided by, and heredity {self.heredity} does not "
+                "measure it: add --heredity sensitivity or removal, with --cluster filter"
+            )
         return self
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synevo import ancestors, keys
+from synevo.compaction import probes
 from synevo.data import datasets
 from synevo.data.datasets import Dataset
 from synevo.data.problems import named
@@ -35,6 +36,9 @@ from synevo.wiring.dissection import dissect
 
 LATENCY_BATCHES = (1, 256)
 """The sizes of the batches that are timed; a batch of large examples is smaller."""
+
+LATENCY_ROOM = 2**22
+"""The numbers that the largest step of a timed batch may hold: an engine keeps several such arrays a network."""
 
 _PROBED = 8
 """The number of images on which the outputs of an ancestor are looked at."""
@@ -338,8 +342,9 @@ IN_JAX = InJax()
 
 
 def batches(context: Context) -> list[int]:
-    """Return the sizes of the batches that are timed, the smallest first."""
-    return sorted({at_once(context.problem.test, most) for most in LATENCY_BATCHES})
+    """Return the sizes of the batches that are timed, the smallest first; large networks get smaller ones."""
+    room = probes.at_once(context.species.anatomy.program, LATENCY_ROOM)
+    return sorted({min(room, at_once(context.problem.test, most)) for most in LATENCY_BATCHES})
 
 
 def measure(context: Context, networks: Mapping[str, Network], stopwatch: Stopwatch = IN_JAX) -> dict[str, Any]:

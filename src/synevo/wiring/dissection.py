@@ -16,7 +16,9 @@ axis are *derived* from several units, and numbered after them.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache, cached_property
+from math import ceil
 from typing import Any
 
 import jax
@@ -283,6 +285,7 @@ def _anatomy(
         tuple(emptiable.values()),
         groups,
         contracted,
+        order=_order(_of_signals(contractions)),
     )
     return units, wiring
 
@@ -294,6 +297,12 @@ def _of_signals(contractions: list[Contraction]) -> list[Contraction]:
     """
     heard = {found.array for found in contractions if not found.aside}
     return [found for found in contractions if not (found.aside and found.array in heard)]
+
+
+def _order(contractions: list[Contraction]) -> tuple[str, ...]:
+    """Return the names of the arrays in the order of their uses; nothing where each is used once."""
+    names = tuple(found.array for found in contractions)
+    return names if len(set(names)) < len(names) else ()
 
 
 def _merge(contractions: list[Contraction], program: Program, identities: Identities) -> dict[str, tuple[Axis, Axis]]:
@@ -312,12 +321,14 @@ def _layers(
 ) -> tuple[Layer, ...]:
     """Make one layer of each array, at its first use; every later use adds to its positions."""
     layers: dict[str, Layer] = {}
+    positions: dict[str, Fraction] = {}
     for found in contractions:
+        positions[found.array] = positions.get(found.array, Fraction(0)) + found.positions
         if found.array in layers:
             known = layers[found.array]
             layers[found.array] = replace(
                 known,
-                positions=known.positions + found.positions,
+                positions=ceil(positions[found.array]),
                 grain=max(known.grain, found.grain, key=GRAINS.index),
                 beside=tuple(sorted({*known.beside, *found.beside})),
             )
@@ -332,7 +343,7 @@ def _layers(
             _plain(found.output_axes),
             number(inputs),
             outputs,
-            found.positions,
+            ceil(found.positions),
             groups,
             found.grain,
             found.beside,

@@ -90,6 +90,14 @@ class Labelling:
             axes.append(tuple(taken))
         return replace(origin, axes=tuple(axes), plain=False)
 
+    def picked(self, origin: Origin, axes: Collection[int]) -> Origin:
+        """Return the origin of one place of some axes of a value."""
+        held = list(origin.axes)
+        for axis in axes:
+            held[axis] = (len(self.sizes),)
+            self.sizes.append(1)
+        return replace(origin, axes=tuple(held), plain=False)
+
     def along(self, origin: Origin, axes: Sequence[int]) -> set[int]:
         """Return the labels on some axes of a value; of those with one place, only if there is no other."""
         labels = origin.of(axes)

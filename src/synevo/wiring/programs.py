@@ -13,16 +13,17 @@ from synevo.model.network import Inputs, Network
 from synevo.wiring.tracing import UNKNOWN, Program, line, trace
 
 
-def program_of(network: Network, inputs: Inputs, *, differentiable: bool = False) -> Program:
+def program_of(network: Network, inputs: Inputs, *, differentiable: bool = False, unrolled: bool = True) -> Program:
     """Return the program of a network in evaluation mode, without the lines of its steps.
 
-    In a `differentiable` program, functions keep the derivatives that are their own (`trace`).
+    In a `differentiable` program, functions keep the derivatives that are their own; loops are `unrolled` (`trace`).
     """
 
     def evaluate(arrays: dict[str, Any], *inputs: Any) -> Any:
         return network.like(arrays)(*inputs)
 
-    return trace(evaluate, _abstract(network), *inputs, located=False, differentiable=differentiable)
+    options = {"differentiable": differentiable, "unrolled": unrolled}
+    return trace(evaluate, _abstract(network), *inputs, located=False, **options)
 
 
 def evaluation_program(network: Network, inputs: Inputs) -> Program:

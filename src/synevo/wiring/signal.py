@@ -36,7 +36,7 @@ def _trim_once(wiring: Wiring, masks: Masks, kept: Flags, constant: Flags | None
     if constant is not None:
         carries |= constant
     read = np.zeros(wiring.units, bool)
-    for layer in wiring.layers:
+    for layer in wiring.uses:
         heard = _flags(wiring, layer.inputs, carries)[:, None] & connected[layer.name]
         reached = heard.any(axis=0)
         if layer.groups is not None:
@@ -44,7 +44,7 @@ def _trim_once(wiring: Wiring, masks: Masks, kept: Flags, constant: Flags | None
             _silence_groups(wiring, layer, carries, reached, read if constant is None else read | constant)
         wiring.mark(carries, layer.outputs, reached)
         wiring.mark(read, layer.inputs, np.ones(len(layer.inputs), bool))
-    for layer in reversed(wiring.layers):
+    for layer in reversed(wiring.uses):
         needed = (connected[layer.name] & _flags(wiring, layer.outputs, serves)).any(axis=1)
         wiring.mark(serves, layer.inputs, needed)
         if layer.groups is not None:

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal, jaxprs_in_params
 
+from synevo.wiring.loops import ROUND, Loop, joining, loop_of, slices
+
 # Primitives whose body can be inlined, with the parameter that holds the body.
 _BODIES = {
     "jit": "jaxpr",
@@ -109,15 +111,17 @@ def trace(
     *inputs: Any,
     located: bool = True,
     differentiable: bool = False,
+    unrolled: bool = True,
 ) -> Program:
     """Trace `function(arrays, *inputs)` as a program; arrays and inputs may be abstract (shape and dtype alone).
 
     The lines of steps are looked up only if they are to be `located`. In a `differentiable` program, what has a
-    derivative of its own stays one step, if it contracts nothing.
+    derivative of its own stays one step, if it contracts nothing. Loops are `unrolled` (`synevo.wiring.loops`), or stay
+    one step.
     """
     closed, outlined = jax.make_jaxpr(function, return_shape=True)(dict(arrays), *inputs)
-    program = _Inliner(located=located, differentiable=differentiable).program(closed, sorted(arrays))
-    return replace(program, outlined=outlined)
+    inliner = _Inliner(located=located, differentiable=differentiable, unrolled=unrolled)
+    return replace(inliner.program(closed, sorted(arrays)), outlined=outlined)
 
 
 def sources(program: Program) -> dict[int, frozenset[str]]:
@@ -202,8 +206,8 @@ def _is_program(parameter: Any) -> bool:
 class _Inliner:
     """The steps and numbered values of a jaxpr, while its calls are inlined."""
 
-    def __init__(self, *, located: bool, differentiable: bool) -> None:
-        self.located, self.differentiable = located, differentiable
+    def __init__(self, *, located: bool, differentiable: bool, unrolled: bool) -> None:
+        self.located, self.differentiable, self.unrolled = located, differentiable, unrolled
         self.shapes: dict[int, tuple[int, ...]] = {}
         self.dtypes: dict[int, Any] = {}
         self.steps: list[Step] = []
@@ -213,7 +217,7 @@ class _Inliner:
         """Return the program of a closed jaxpr, whose first arguments are the arrays with these names."""
         values = [self._value(variable) for variable in closed.jaxpr.invars]
         arrays, inputs = dict(zip(names, values, strict=False)), tuple(values[len(names) :])
-        outputs = self._inline(closed.jaxpr, closed.consts, values)
+        outputs = self._inline(closed, values)
         steps = tuple(_without_dead_code(self.steps, outputs))
         return Program(arrays, inputs, outputs, self.constants, steps, self.shapes, self.dtypes)
 
@@ -230,16 +234,38 @@ class _Inliner:
         self.constants[number] = value
         return number
 
-    def _inline(
-        self, jaxpr: Jaxpr, constants: Any, arguments: Any, caller: tuple[str, str] = (UNKNOWN, "")
-    ) -> tuple[Operand, ...]:
-        """Add the steps of a jaxpr and of the calls in it; return its outputs.
+    def _inline(self, body: Any, arguments: Any, caller: tuple[str, str] = (UNKNOWN, "")) -> tuple[Operand, ...]:
+        """Add the steps of a jaxpr, closed or without constants, and of the calls in it; return its outputs.
 
         `caller` is the line that calls it, and the layer that this line calls.
         """
+        jaxpr: Jaxpr = getattr(body, "jaxpr", body)
+        return self._run(jaxpr, self._constants(body), arguments, caller)
+
+    def _constants(self, body: Any) -> list[Operand]:
+        """Return the operands that are the constants of a jaxpr; one that is not closed has none."""
+        variables = getattr(body, "jaxpr", body).constvars
+        return [self._constant(*pair) for pair in zip(variables, getattr(body, "consts", ()), strict=True)]
+
+    def _unroll(self, loop: Loop, equation: Any, operands: Any, caller: tuple[str, str]) -> tuple[Operand, ...]:
+        """Add the steps of all rounds of a loop; return its results."""
+        (constants, carried, sliced), given = loop.operands(operands), self._constants(loop.body)
+        like = [variable.aval for variable in loop.operands(equation.invars)[2]]
+        where, made = (caller[0], ROUND), list[tuple[int, tuple[Operand, ...]]]()
+        for place in loop.rounds:
+            taken = self._inline(slices(like, place), sliced, where)
+            results = self._run(loop.body.jaxpr, given, (*constants, *carried, *taken), caller)
+            carried = results[: loop.carried]
+            made.append((place, results[loop.carried :]))
+        rows = zip(*(results for _, results in sorted(made, key=lambda pair: pair[0])), strict=True)
+        kinds = [variable.aval for variable in loop.body.jaxpr.outvars[loop.carried :]]
+        joined = (self._inline(joining(kind, len(made)), row, where)[0] for kind, row in zip(kinds, rows, strict=True))
+        return (*carried, *joined)
+
+    def _run(self, jaxpr: Jaxpr, constants: Any, arguments: Any, caller: tuple[str, str]) -> tuple[Operand, ...]:
+        """Add the steps of a jaxpr with these constants and arguments, all operands; return its outputs."""
         scope: dict[Any, Operand] = dict(zip(jaxpr.invars, arguments, strict=True))
-        for variable, value in zip(jaxpr.constvars, constants, strict=True):
-            scope[variable] = self._constant(variable, value)
+        scope |= zip(jaxpr.constvars, constants, strict=True)
 
         def read(atom: Any) -> Operand:
             return Constant(atom.val) if isinstance(atom, Literal) else scope[atom]
@@ -249,8 +275,9 @@ class _Inliner:
             where = _where(equation, caller) if self.located else caller
             body = equation.params.get(_BODIES.get(equation.primitive.name, ""))
             if body is not None and not (self.differentiable and _has_own_derivative(equation, body)):
-                inner = getattr(body, "jaxpr", body)
-                results = self._inline(inner, getattr(body, "consts", ()), operands, where)
+                scope.update(zip(equation.outvars, self._inline(body, operands, where), strict=True))
+            elif loop := loop_of(equation) if self.unrolled else None:
+                results = self._unroll(loop, equation, operands, where)
                 scope.update(zip(equation.outvars, results, strict=True))
             else:
                 made = tuple(self._value(variable) for variable in equation.outvars)

@@ -70,7 +70,7 @@ class Wiring:
     name, and those that an attribute of a module counts, by `module.attribute`. `contracted` are the layers together
     with the arrays that are contracted like them and never trained, or of which nothing dies (`Layer.grain`), in the
     order of the signal. `kept` are the units that may not be removed, although they could be
-    (`synevo.wiring.protection`).
+    (`synevo.wiring.protection`). If a layer is used again, as in a loop, `order` names all in the order of their uses.
     """
 
     layers: tuple[Layer, ...]
@@ -82,6 +82,13 @@ class Wiring:
     groups: Mapping[str, Numbers] = field(default_factory=dict)
     contracted: tuple[Layer, ...] = ()
     kept: tuple[int, ...] = ()
+    order: tuple[str, ...] = ()
+
+    @property
+    def uses(self) -> tuple[Layer, ...]:
+        """The layers in the order in which a signal passes them, as often as it does."""
+        named = {layer.name: layer for layer in self.layers}
+        return tuple(named[name] for name in self.order if name in named) if self.order else self.layers
 
     def staying(self) -> Flags:
         """Return the flags [units] of the units that may not be removed."""

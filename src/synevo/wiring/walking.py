@@ -1,7 +1,9 @@
 """The state of the rules while they follow identities through a program, step by step."""
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
@@ -15,15 +17,15 @@ from synevo.wiring.units import Grain
 class Contraction:
     """An array of the network that a step contracts with a signal, along some of its axes, into others.
 
-    `positions` is how often each element is used for one example. `groups` are the groups of a convolution, with one
-    identity each. `grain` and `beside` are those of a `Layer`. If it is `aside`, it is contracted with another value
-    that is computed from the network's arrays alone.
+    `positions` is how often each element is used for one example, on average over all. `groups` are the groups of a
+    convolution, with one identity each. `grain` and `beside` are those of a `Layer`. If it is `aside`, it is contracted
+    with another value that is computed from the network's arrays alone.
     """
 
     array: str
     input_axes: tuple[int, ...]
     output_axes: tuple[int, ...]
-    positions: int
+    positions: Fraction
     groups: Axis | None = None
     grain: Grain = "synapse"
     beside: tuple[str, ...] = ()
@@ -95,14 +97,16 @@ class Walk:
         operand: Operand,
         inputs: Sequence[int],
         outputs: Sequence[int],
-        positions: int,
+        positions: Fraction,
         groups: Axis | None = None,
     ) -> None:
         """Note the contraction of each array that the operand is made of, along the axes `inputs` into `outputs`.
 
         If it is made of several, it must be zero where they are. If no signal takes part, it must be an array itself.
         """
-        origin, aside = self.origin(operand), self.computed(*step.operands)
+        others = [one for one in step.operands if one != operand and isinstance(one, int)]
+        aside = self.computed(*step.operands) and any(self.sources[one] for one in others)
+        origin = self.origin(operand)
         if origin is None or not isinstance(operand, int) or not inputs or not outputs or (aside and not origin.plain):
             return
         exact, silent = origin.dead == 0.0, all(self.axes(operand)[axis].dead == 0.0 for axis in outputs)
@@ -110,10 +114,13 @@ class Walk:
         if len(uses) > 1 and not exact:
             return
         grain: Grain = "synapse" if exact else "filter" if silent else "none"
+        size = math.prod(self.shape(operand))
         for use in uses:
+            own = math.prod(self.program.shapes[self.program.arrays[use.array]])
+            often = positions * (Fraction(size, own) if len(uses) == 1 and size < own else Fraction(1))
             beside = () if exact else tuple(sorted(self.sources[operand] - {use.array}))
             self.contractions.append(
-                Contraction(use.array, use.inputs, use.outputs, positions, groups, grain, beside, aside)
+                Contraction(use.array, use.inputs, use.outputs, often, groups, grain, beside, aside)
             )
 
 

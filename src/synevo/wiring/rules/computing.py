@@ -66,12 +66,22 @@ def _broadcast(walk: Walk, step: Step, origin: Origin) -> Origin | None:
     return walk.labels.reshaped(origin, shape)
 
 
+def _sliced(walk: Walk, step: Step, origin: Origin) -> Origin | None:
+    """Follow one place of some axes, such as a layer of a stack; drop a part of an axis."""
+    before, after = walk.shape(step.operands[0]), walk.program.shapes[step.results[0]]
+    if any(new not in (1, old) for old, new in zip(before, after, strict=True)):
+        return None
+    picked = [place for place, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    return walk.labels.picked(origin, picked)
+
+
 _MOVES: dict[str, Callable[[Walk, Step, Origin], Origin | None]] = {
     "convert_element_type": _same,
     "rev": _same,
     "transpose": _transposed,
     "reshape": _reshaped,
     "squeeze": _reshaped,
+    "slice": _sliced,
     "broadcast_in_dim": _broadcast,
 }
 

@@ -5,6 +5,7 @@ there, as every array of a masked network is, or the axis is frozen.
 """
 
 import math
+from fractions import Fraction
 
 from synevo.wiring.identities import WINDOW, Axes, Axis, stays
 from synevo.wiring.rules.reshaping import freeze_all, split_axis
@@ -34,9 +35,12 @@ def dot(walk: Walk, step: Step) -> list[Axes]:
     return [(*batch, *(_passed(a[k]) for k in left_out), *(_passed(b[k]) for k in right_out))]
 
 
-def _for_one(uses: int) -> int:
-    """Return how often something is used for one example, when a trace uses it `uses` times."""
-    return max(1, uses // EXAMPLES)
+def _for_one(uses: int) -> Fraction:
+    """Return how often something is used for one example, when a trace uses it `uses` times.
+
+    It is less than once in a round of a loop over examples.
+    """
+    return Fraction(uses, EXAMPLES) if uses < EXAMPLES else Fraction(uses // EXAMPLES)
 
 
 def _contract(walk: Walk, step: Step, one: Axis, other: Axis) -> None:
@@ -73,7 +77,8 @@ def convolution(walk: Walk, step: Step) -> list[Axes]:
     places = (
         [walk.shape(signal)[k] for k in numbers.lhs_spec[2:]] if dilated else [shape[k] for k in numbers.out_spec[2:]]
     )
-    walk.contract(step, kernel, [in_axis], [out_axis], math.prod(places), groups)
+    examples = min(EXAMPLES, walk.shape(signal)[numbers.lhs_spec[0]])
+    walk.contract(step, kernel, [in_axis], [out_axis], Fraction(math.prod(places) * examples, EXAMPLES), groups)
     result = [stays(size) for size in shape]
     result[numbers.out_spec[0]] = _passed(x[numbers.lhs_spec[0]])
     result[numbers.out_spec[1]] = _passed(w[out_axis])

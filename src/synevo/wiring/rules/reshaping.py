@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from synevo.wiring.identities import EXAMPLES, INPUT, ONE, PLACE, PLAIN, STAYS, TOLD, Axes, Axis, Identities, stays
+from synevo.wiring.loops import ROUND
 from synevo.wiring.tracing import Step
 from synevo.wiring.walking import Walk
 
@@ -62,7 +63,10 @@ def squeeze(walk: Walk, step: Step) -> list[Axes]:
     """Drop axes of one element, and freeze this element."""
     gone, axes = step.parameters["dimensions"], walk.axes(step.operands[0])
     for place in gone:
-        walk.freeze(axes[place], step, "picked by its number")
+        if step.layer == ROUND:
+            walk.freeze(axes[place], step, "one round of a loop", PLAIN)
+        else:
+            walk.freeze(axes[place], step, "picked by its number")
     return [tuple(axis for place, axis in enumerate(axes) if place not in gone)]
 
 
