@@ -98,6 +98,19 @@ class Tagger(nnx.Module):
         return self.head(jnp.concatenate([jnp.stack(one, axis=1) for one in seen], axis=-1))
 
 
+class Scanned(nnx.Module):
+    """A label for each token, by Flax's own loops over recurrent cells."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.embed = nnx.Embed(13, 6, rngs=rngs)
+        self.there = nnx.RNN(nnx.GRUCell(6, 8, rngs=rngs))
+        self.back = nnx.RNN(nnx.OptimizedLSTMCell(8, 8, rngs=rngs), reverse=True, keep_order=True)
+        self.head = nnx.Linear(8, 4, rngs=rngs)
+
+    def __call__(self, tokens: Array) -> Array:
+        return self.head(self.back(self.there(self.embed(tokens))))
+
+
 class Resized(nnx.Module):
     """A U-Net whose way up is resized, bilinearly and to the nearest."""
 
@@ -153,6 +166,7 @@ USERS: dict[str, Callable[[], tuple[Network, Inputs]]] = {
     "Waveform": partial(_own, Waveform, _normal(2, 80, 1)),
     "Sensors": partial(_own, Sensors, SENSED, _normal(2, 1)),
     "Tagger": partial(_own, Tagger, _whole(13, 2, 5)),
+    "Scanned": partial(_own, Scanned, _whole(13, 2, 5)),
     "Resized": partial(_own, Resized, _normal(2, 8, 8, 1)),
     **{f"{name}, small": partial(_published, name) for name in SMALL},
 }
