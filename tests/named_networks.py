@@ -80,5 +80,5 @@ class MLP(nnx.Module):
         self.head = nnx.Linear(width, outputs, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        x = nnx.relu(self.first(x.reshape(len(x), -1)))
+        x = nnx.relu(self.first(x.reshape(x.shape[0], -1)))
         return self.head(nnx.relu(self.second(x)))

@@ -23,9 +23,10 @@ from synevo import ancestors
 from synevo.cli.app import app
 from synevo.deploy.formats import c_float, c_int8
 from synevo.deploy.formats.c.checker import FLAGS, costs, open_file
-from synevo.deploy.reload import Reloaded
+from synevo.deploy.reload import Reloaded, reload
 from synevo.errors import ExportError
 from synevo.model.network import take_apart
+from synevo.runs import compacting
 from synevo.runs.rundir import RunDir
 
 pytestmark = [
@@ -151,11 +152,11 @@ class Sorted(nnx.Module):
         self.out = nnx.Linear(shape[0] * shape[1] * shape[2], classes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        return lax.cumsum(self.out(x.reshape(x.shape[0], -1)), axis=1)
+        return lax.sort(self.out(x.reshape(x.shape[0], -1)))
 
 
 def test_a_step_without_a_rule_is_named_with_its_line() -> None:
-    with pytest.raises(ExportError, match=r"cumsum \(test_c.py:\d+\) cannot be written as C"):
+    with pytest.raises(ExportError, match=r"sort \(test_c.py:\d+\) cannot be written as C"):
         c_float.write(half_dead(Sorted, (4, 4, 1)))
 
 
@@ -183,6 +184,17 @@ def test_an_export_is_compiled_compared_and_timed_and_says_what_it_costs(finishe
         assert buffers == sum({"float": 4, "int8_t": 1, "int32_t": 4}[kind] * int(size) for kind, size in declared)
         assert contract["costs"]["bytes_of_buffers"] == buffers
         assert contract["costs"]["living_multiply_adds"] <= contract["costs"]["stored_multiply_adds"]
+
+
+def test_padding_takes_no_room_in_a_c_file(finished: RunDir, tmp_path: Path) -> None:
+    shutil.copytree(finished.path, tmp_path / "run")
+    run, found, filters = RunDir(tmp_path / "run"), [], []
+    for multiple in (1, 16):
+        made = compacting.compact(run, run.load_plan(), generation=2, round_to=multiple)
+        filters.append(made["architecture"]["units"]["alive"])
+        found.append(costs(c_float.write(reload(run.path, generation=2))))
+    assert filters[0] < filters[1]
+    assert found[0] == found[1]
 
 
 def test_without_a_compiler_the_file_is_written_and_said_to_be_unchecked(

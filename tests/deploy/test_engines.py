@@ -157,7 +157,7 @@ def test_the_widths_that_run_fastest_are_kept_and_compute_the_same(copied: RunDi
     plan = copied.load_plan()
     bare = compacting.compact(copied, plan, stopwatch=Scripted())
     padded = compacting.compact(copied, plan, round_to=None, stopwatch=Scripted())
-    tried = {one["round_to"]: one["share"] for one in padded["measures"]["widths"]}
+    tried = {one["round_to"]: one["share"] for one in padded["measures"]["widths"] if isinstance(one["round_to"], int)}
     assert padded["architecture"]["round_to"] == min(tried, key=tried.__getitem__) > 1
     assert bare["architecture"]["round_to"] == 1
     assert tried[1] == 1
@@ -178,9 +178,65 @@ class Indifferent(Scripted):
 
 def test_padding_that_gains_nothing_is_left_out(finished: RunDir, context: Context) -> None:
     organism = organisms.load_organism(finished, context.species, 2)
-    multiple, tried = compacting.fastest(context, organism, Indifferent())
-    assert multiple == 1
+    widths, same, tried = compacting.fastest(context, organism, Indifferent())
+    assert widths == 1
+    assert (same.units == organism.units).all()
     assert len(tried) > 1
+
+
+class Choosy(Scripted):
+    """An engine that computes one layer by sixteen filters at a time, and all others filter by filter."""
+
+    def __init__(self) -> None:
+        self.rounds: list[int] = []
+
+    def time(self, _: Context, networks: Any, __: int, *, rounds: int) -> Times:
+        def took(network: Any) -> float:
+            widths = {name: array.shape[-1] for name, array in network.arrays.items() if name.endswith("kernel")}
+            return sum(
+                (60 if width % 16 else 30) if name.startswith("groups") else width for name, width in widths.items()
+            )
+
+        self.rounds.append(rounds)
+        timings = {name: Timing(took(one), took(one), took(one), rounds) for name, one in networks.items()}
+        return Times(timings, {"name": "c", "words": "a script", "threads": 1})
+
+
+def test_a_layer_has_a_multiple_of_its_own_where_that_is_clearly_faster(copied: RunDir) -> None:
+    watch = Choosy()
+    made = compacting.compact(copied, copied.load_plan(), round_to=None, stopwatch=watch)
+    widths, tried = made["architecture"]["round_to"], made["measures"]["widths"]
+    assert isinstance(widths, dict)
+    assert len(set(widths.values())) > 1
+    shares = {json.dumps(one["round_to"], sort_keys=True): one["share"] for one in tried}
+    kept = shares[json.dumps(widths, sort_keys=True)]
+    assert kept == min(shares.values()) < 0.95 * min(one["share"] for one in tried if isinstance(one["round_to"], int))
+    assert len(tried) <= len(compacting.WIDTHS) + compacting.MOST_TRIALS + 1
+    assert sum(watch.rounds) < 2 * 3 * len(tried) * compacting.TRIED
+    assert all(check.holds for check in verify_numbers(copied) if check.subject.startswith("compacted"))
+    said = CliRunner().invoke(app, ["bench", str(copied.path), "--forms", "jax", "--rounds", "2", "--json"])
+    assert json.loads(said.stdout)["benches"][0]["round_to"] == widths
+
+
+def test_a_network_is_opened_once_for_all_of_its_timings(
+    finished: RunDir, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+
+    def counted(*words: Any, **more: Any) -> Any:
+        opened.append(words)
+        return open_form(*words, **more)
+
+    monkeypatch.setattr(stopwatch, "open_form", counted)
+    organism = organisms.load_organism(finished, context.species, 2)
+    watch = EngineStopwatch("onnxruntime")
+    networks = {"compact": organism.network, "masked": organism.whole}
+    for batch in (1, 4):
+        watch.time(context, networks, batch, rounds=2)
+    watch.time(context, {"compact": organism.network}, 4, rounds=2)
+    assert len(opened) == 2
+    watch.time(context, networks, 4, rounds=2)
+    assert len(opened) == 3  # what was not timed last is not kept
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "8.5"])

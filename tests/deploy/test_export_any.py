@@ -1,6 +1,7 @@
 """Exports of networks that are not for images: tokens, several arrays, maps, from `adopt` to the opened file."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 import synevo
 from synevo.cli.app import app
 from synevo.deploy.delivery import FORMATS
+from synevo.deploy.formats import c_int8
 from synevo.runs import compacting
 from synevo.runs.rundir import RunDir
 from synevo.tasks.task import InMemory, Problem, Task
@@ -226,24 +228,64 @@ def test_what_a_file_takes_is_said_by_the_command(runs: dict[str, RunDir], tmp_p
     assert "lower is better" in said
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_c_file_has_a_pointer_for_each_array(name: str, runs: dict[str, RunDir], tmp_path: Path) -> None:
+    given, wanted = INTERFACES[name]
+    for format_ in ("c", "c-int8"):
+        said, contract = export(runs[name], format_, tmp_path / f"{format_}.c")
+        assert [(one["name"], one["dtype"]) for one in contract["inputs"]] == [
+            (one["name"], one["dtype"]) for one in given
+        ]
+        called = contract["call"]["arguments"]
+        assert [one["given"] for one in called] == ["to it"] * len(given) + ["by it"] * len(wanted)
+        assert {one["type"] for one in called} <= {"int32_t", "float"}
+        assert 0 < said["costs"]["bytes_of_constants"] < said["costs"]["bytes_compiled"]
+        floats = [one["relative_difference"] for one in said["outputs"] if one["name"] != "class"]
+        assert max(floats) < (1e-5 if format_ == "c" else 0.1)
+    signature = (tmp_path / "c.c").read_text().split("void ", 1)[1].split(";")[0]
+    if name == "pairs":
+        assert signature == (
+            "pair_g02(const int32_t *batch_tokens, const float *batch_x, const float *weight, "
+            "int32_t *class_, float *logits)"
+        )
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_whole_numbers_that_are_not_near_their_source_leave_no_file(
+    runs: dict[str, RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = c_int8.write
+
+    def too_narrow(reloaded: Any, *leaves: Any) -> bytes:
+        return write(reloaded, *(leaf / 4 if leaf.dtype == np.float32 else leaf for leaf in leaves))
+
+    monkeypatch.setattr(c_int8, "write", too_narrow)
+    words = ["export", str(runs["pairs"].path), "--to", "c-int8", "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "was deleted, because it is not its source" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bench_leaves_out_what_a_network_of_another_kind_cannot_be(runs: dict[str, RunDir]) -> None:
-    words = ["bench", str(runs["pairs"].path), "--forms", "jax,onnx,onnx-int8,c", "--rounds", "2", "--json"]
+    words = ["bench", str(runs["pairs"].path), "--forms", "jax,onnx,onnx-int8", "--rounds", "2", "--json"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     (found,) = json.loads(done.stdout)["benches"]
     assert {row["form"] for row in found["rows"]} == {"jax", "onnx"}
     assert found["score"] == {"name": "error", "better": "lower"}
     assert all(row["score"] == pytest.approx(row["source_score"], rel=1e-5) for row in found["rows"])
-    assert {one["form"]: one["network"] for one in found["left_out"]} == {"onnx-int8": "all", "c": "all"}
+    assert {one["form"]: one["network"] for one in found["left_out"]} == {"onnx-int8": "all"}
     assert "is for images of classes alone" in found["left_out"][0]["reason"]
 
 
-def test_whole_numbers_are_for_images_alone(runs: dict[str, RunDir], tmp_path: Path) -> None:
+def test_whole_numbers_of_tflite_are_for_images_alone(runs: dict[str, RunDir], tmp_path: Path) -> None:
     words = ["export", str(runs["tokens"].path), "--to", "tflite-int8", "--output", str(tmp_path / "out")]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert "tflite-int8 is for images of classes alone" in done.stderr
-    assert "--to onnx, stablehlo or tflite" in done.stderr
+    assert "--to c-int8" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

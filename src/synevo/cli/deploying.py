@@ -160,7 +160,9 @@ def export(
     require_format(reloaded, to)  # before the data are read
     require_place(path)
     done = deliver(reloaded, problem_of(plan), to, path, packed=packed)
-    beside = {name: done.contract[name] for name in ("dense_bytes", "dense_gzip_bytes") if name in done.contract}
+    beside = {
+        name: done.contract[name] for name in ("dense_bytes", "dense_gzip_bytes", "costs") if name in done.contract
+    }
     found = done.comparison
     if as_json:
         said = {"checked": False} if found is None else table(found, of_images=reloaded.of_images)
@@ -169,6 +171,8 @@ def export(
     say(f"{path}: {done.size:,} bytes; what it expects and gives is in {path.name}.json")
     if packed:
         say(f"Dense it takes {beside['dense_bytes']:,} bytes, and {beside['dense_gzip_bytes']:,} gzipped.")
+    if "costs" in beside:
+        _say_costs(beside["costs"])
     if found is None:
         say("Not checked: this machine has no C compiler (cc). Install one and export again, or check it elsewhere.")
     elif reloaded.of_images:
@@ -253,6 +257,15 @@ def _forms(text: str | None) -> list[str]:
                 remedy=f"Forms: {', '.join(FORMS)}.",
             )
     return list(dict.fromkeys(wanted))
+
+
+def _say_costs(costs: Mapping[str, int]) -> None:
+    compiled = f"{costs['bytes_compiled']:,} bytes of code and constants" if "bytes_compiled" in costs else ""
+    constants = compiled or f"{costs['bytes_of_constants']:,} bytes of constants"
+    say(
+        f"In a program it takes {constants}, and {costs['bytes_of_buffers']:,} of buffers; "
+        f"{costs['living_multiply_adds']:,} multiply-adds (with dead synapses {costs['stored_multiply_adds']:,})."
+    )
 
 
 def _say_of_images(found: Any, to: str) -> None:

@@ -262,12 +262,17 @@ def _widths(documents: Mapping[str, Any]) -> list[str]:
     tried, kept = documents["measures"]["widths"], documents["architecture"]["round_to"]
     if not tried:
         return []
-    shares = {one["round_to"]: one["share"] for one in tried}
-    beside = ", ".join(
-        f"{share:.2f} with multiples of {multiple}" for multiple, share in shares.items() if multiple > 1
-    )
-    chosen = "as they are" if kept == 1 else f"multiples of {kept}, dead filters as padding"
-    return [f"Widths: {chosen}. Time relative to the widths as they are: {beside}. --round-to chooses others."]
+    shares = {one["round_to"]: one["share"] for one in tried if isinstance(one["round_to"], int)}
+    beside = [f"{share:.2f} with multiples of {multiple}" for multiple, share in shares.items() if multiple > 1]
+    if isinstance(kept, int):
+        chosen = "as they are" if kept == 1 else f"multiples of {kept}, dead filters as padding"
+    else:
+        own = ", ".join(f"{multiple} in {layer}" for layer, multiple in kept.items())
+        chosen = f"multiples of {own}, dead filters as padding"
+        beside.insert(0, f"{next(one['share'] for one in tried if one['round_to'] == kept):.2f} with these")
+    return [
+        f"Widths: {chosen}. Time relative to the widths as they are: {', '.join(beside)}. --round-to chooses others."
+    ]
 
 
 def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:

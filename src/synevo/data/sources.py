@@ -7,6 +7,7 @@ the same.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,6 +101,7 @@ def divide(images: Images, share: float, *, classes: Sequence[str], entropy: Seq
     return images.at(kept), images.at(held)
 
 
+@cache
 def open_digits() -> Source:
     """Return the source of scikit-learn's 1,797 8x8 digits (UCI, E. Alpaydin and C. Kaynak), 16 grey levels."""
     from sklearn.datasets import load_digits  # noqa: PLC0415 (a second to import, for this source only)

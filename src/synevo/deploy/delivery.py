@@ -24,6 +24,9 @@ from synevo.runs.rundir import owner_of_file
 from synevo.tasks.classification import AS_THEY_ARE
 from synevo.tasks.task import InMemory, Problem, first
 
+COARSE = 0.1
+"""The largest difference of an output in whole numbers, as a share of its largest value, where there are no classes."""
+
 CHECKED, CALIBRATING = 1000, 300
 """Numbers of examples: of the comparison of a float format, and of the calibration of whole numbers."""
 
@@ -32,9 +35,8 @@ CHECKED, CALIBRATING = 1000, 300
 class Format:
     """A format: its module, the ending of its files, the software that runs them, and the `extra` of synevo it needs.
 
-    `agreement` is the share of test images that must be classified as by the source. Below 1, numbers are coarser than
-    the source's: logits may differ, training images calibrate them, and the whole test split is classified. So it is
-    for images alone.
+    `agreement` is the share of test examples that must be classified as by the source. Below 1, numbers are coarser
+    than the source's: outputs may differ, training examples calibrate them, and the whole test split is compared.
     """
 
     module: str
@@ -46,16 +48,23 @@ class Format:
     """Whether the ancestor's factory is needed to open a file."""
     resizable: bool = False
     """Whether a file may leave sizes free beside the number of examples."""
+    images_alone: bool = False
+    """Whether it is for images of classes alone."""
 
 
 FORMATS: dict[str, Format] = {
     "safetensors": Format("safetensors", "safetensors", "synevo", rebuilt=True, resizable=True),
     "stablehlo": Format("stablehlo", "stablehlo", "JAX and flatbuffers", resizable=True),
     "onnx": Format("onnx", "onnx", "any ONNX runtime (opset 18)", resizable=True),
-    "onnx-int8": Format("onnx_int8", "int8.onnx", "any ONNX runtime (opset 18)", agreement=0.95),
+    "onnx-int8": Format("onnx_int8", "int8.onnx", "any ONNX runtime (opset 18)", agreement=0.95, images_alone=True),
     "tflite": Format("tflite", "tflite", "any LiteRT or TFLite interpreter", extra="tflite"),
     "tflite-int8": Format(
-        "tflite_int8", "int8.tflite", "any LiteRT or TFLite interpreter", extra="tflite", agreement=0.95
+        "tflite_int8",
+        "int8.tflite",
+        "any LiteRT or TFLite interpreter",
+        extra="tflite",
+        agreement=0.95,
+        images_alone=True,
     ),
     "c": Format("c_float", "c", "any C99 or C++ compiler"),
     "c-int8": Format("c_int8", "int8.c", "any C99 or C++ compiler", agreement=0.95),
@@ -77,19 +86,12 @@ class Delivered:
 
 def require_format(reloaded: Reloaded, name: str) -> None:
     """Raise ExportError if a network cannot be written in the format `name`, whatever its steps."""
-    if reloaded.of_images:
-        return
-    if name == "c":
-        raise ExportError(
-            f"C files are for images of classes, and this network is for the task {reloaded.architecture.get('task')}.",
-            remedy="Export it to another format: --to onnx, stablehlo or tflite.",
-        )
-    if FORMATS[name].agreement < 1:
+    if FORMATS[name].images_alone and not reloaded.of_images:
         raise ExportError(
             f"{name} is for images of classes alone, and this network is for the task "
             f"{reloaded.architecture.get('task')}: whole numbers are calibrated for the range of pixels, and checked "
             "by the classes that they give.",
-            remedy="Export it in floats: --to onnx, stablehlo or tflite.",
+            remedy="Export it in floats, --to onnx, stablehlo or tflite, or in whole numbers with --to c-int8.",
         )
 
 
@@ -125,11 +127,11 @@ def _deliver(reloaded: Reloaded, problem: Problem, name: str, module: Any, path:
     calibration = leaves_of(reloaded, task, first(problem.train, CALIBRATING)) if coarse else []
     content = module.write(reloaded, packed=True) if packed else module.write(reloaded, *calibration)
     contract = _contract(reloaded, format_, name, content)
-    if coarse:
+    if format_.images_alone:
         contract["output"] |= module.describe(content)
         contract = seal(contract)
     if hasattr(module, "costs"):
-        contract["costs"] = module.costs(content)
+        contract["costs"], contract["call"] = module.costs(content), module.called(content)
     if packed:
         dense = module.write(reloaded)
         contract["dense_bytes"], contract["dense_gzip_bytes"] = len(dense), len(gzip.compress(dense, mtime=0))
@@ -139,9 +141,11 @@ def _deliver(reloaded: Reloaded, problem: Problem, name: str, module: Any, path:
         write_json(_beside(unproven), contract)
         examples = problem.test if coarse else InMemory(first(problem.test, CHECKED))
         opened = module.open_file(unproven, *([reloaded.ancestor] if format_.rebuilt else []))
+        if opened is not None and "costs" in contract:
+            contract["costs"] |= {"bytes_compiled": opened.size}
         comparison = None if opened is None else compare(reloaded, task, examples, opened)
         if comparison is not None:
-            _check(comparison, format_, path)
+            _check(comparison, format_, path, reloaded)
         contract |= {"checked": table(comparison, of_images=reloaded.of_images) if comparison else None}
         write_json(_beside(unproven), contract)
         _beside(unproven).replace(_beside(path))
@@ -263,17 +267,32 @@ def _normalised(about: Mapping[str, Any]) -> str:
     return "normalisation (pixel / 255 - mean) / deviation is part of the network"
 
 
-def _check(found: Comparison, format_: Format, path: Path) -> None:
-    agreement = found.top1_agreement if found.top1_agreement is not None else 1.0
-    if found.near if format_.agreement == 1 else agreement >= format_.agreement:
+def _check(found: Comparison, format_: Format, path: Path, reloaded: Reloaded) -> None:
+    """Raise ExportError if a file is not near its source."""
+    if _near(found, format_, reloaded):
         return
+    agreement = found.top1_agreement
     worst = found.worst
-    agreed = f", and {100 * agreement:.2f} % of them are classified alike" if found.top1_agreement is not None else ""
+    agreed = f", and {100 * agreement:.2f} % of them are classified alike" if agreement is not None else ""
     raise ExportError(
         f"{path} was deleted, because it is not its source: on {found.examples} test examples {worst.name} differs by "
         f"{worst.max_difference:.2g} (largest {worst.largest:.3g}){agreed}.",
         remedy="Export to another format, such as stablehlo, and please report the model.",
     )
+
+
+def _near(found: Comparison, format_: Format, reloaded: Reloaded) -> bool:
+    """Return whether outputs differ by no more than a format's numbers may.
+
+    Coarse ones without classes are judged by the largest difference of each output that is made of floats.
+    """
+    if format_.agreement == 1:
+        return found.near
+    if found.top1_agreement is not None:
+        return found.top1_agreement >= format_.agreement
+    floats = {leaf.name for leaf in wanted(reloaded) if leaf.dtype == "float32"}
+    judged = [one for one in found.outputs if one.name in floats] or list(found.outputs)
+    return all(one.relative <= COARSE for one in judged)
 
 
 def _beside(path: Path) -> Path:

@@ -20,8 +20,9 @@ import numpy as np
 from jax import export
 from numpy.typing import NDArray
 
+from synevo.compaction.in_memory import without_dead
 from synevo.deploy.reload import Free, Reloaded, Sizes
-from synevo.errors import ExportError
+from synevo.errors import ExportError, SynevoError
 from synevo.model.arguments import arranged
 from synevo.model.network import Network, path_of
 from synevo.tasks.task import Task
@@ -79,6 +80,22 @@ def arguments(reloaded: Reloaded, leaves: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(arranged(reloaded.architecture["structure"], list(leaves)))
 
 
+def unpadded(reloaded: Reloaded) -> Reloaded:
+    """Return a network without the dead filters with which its widths were rounded up; itself where that fails."""
+    if reloaded.architecture.get("round_to", 1) == 1:
+        return reloaded
+    if reloaded.of_images:
+        example: tuple[Any, ...] = (jax.ShapeDtypeStruct((2, *reloaded.shape), jnp.float32),)
+    else:
+        example = arguments(
+            reloaded, [jax.ShapeDtypeStruct((2, *shape[1:]), kind) for shape, kind in _shapes(reloaded)]
+        )
+    try:
+        return replace(reloaded, network=without_dead(reloaded.network, example))
+    except SynevoError:  # with its padding it is larger than it must be, and right
+        return reloaded
+
+
 def answers(reloaded: Reloaded, network: Network, *leaves: Any) -> Any:
     """Return the outputs of `network` for the arrays that an exported file of `reloaded` takes."""
     inputs = arguments(reloaded, leaves)
@@ -98,13 +115,15 @@ def given(reloaded: Reloaded) -> tuple[Leaf, ...]:
     return tuple(_leaf(*pair) for pair in zip(names, specs(reloaded), strict=True))
 
 
-def wanted(reloaded: Reloaded) -> tuple[Leaf, ...]:
+def wanted(reloaded: Reloaded, outputs: Any = None) -> tuple[Leaf, ...]:
     """Return the arrays that an exported file gives, no name of which is among those that it takes.
+
+    `outputs` are those of its program for any number of examples, where that has been traced.
 
     Raises:
         ExportError: as in `specs`, and where the model's code depends on a free size.
     """
-    outputs = outlined(reloaded)
+    outputs = outlined(reloaded) if outputs is None else outputs
     if reloaded.of_images:
         return (_leaf("logits", outputs),)
     paths = [(_joined("", path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(outputs)]

@@ -81,15 +81,16 @@ def _kept(leaf: Any, flags: tuple[Flags, ...]) -> Any:
     return leaf
 
 
-def round_up(wiring: Wiring, alive: Flags, multiple: int) -> Flags:
+def round_up(wiring: Wiring, alive: Flags, multiple: int | Mapping[str, int]) -> Flags:
     """Revive dead units until the width of every layer is a multiple of `multiple`, or its full width.
 
-    Returns the flags [units] of the units that are alive then.
+    A mapping has the multiple of each layer, by its name; a layer that it lacks stays as it is. Returns the flags
+    [units] of the units that are alive then.
     """
     alive = alive.copy()
     for layer in wiring.layers:
         living = survives(layer.outputs, wiring.fates(alive))
-        missing = -int(living.sum()) % multiple
+        missing = -int(living.sum()) % (multiple if isinstance(multiple, int) else multiple.get(layer.name, 1))
         for unit in layer.outputs[~living][:missing]:
             alive[list(wiring.parts(int(unit)))] = True
     return alive

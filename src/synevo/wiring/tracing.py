@@ -5,7 +5,7 @@ through the program, so that no model needs annotations.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from itertools import takewhile
 from typing import Any, TypeAlias
@@ -85,7 +85,7 @@ class Step:
 class Program:
     """A traced program with numbered values: `arrays` are the arrays of the network by name, `inputs` the data.
 
-    `dtypes` are those of the values, by number.
+    `dtypes` are those of the values, by number; `outlined` are the outputs as shapes and dtypes, as they are returned.
     """
 
     arrays: Mapping[str, int]
@@ -95,6 +95,7 @@ class Program:
     steps: tuple[Step, ...]
     shapes: Mapping[int, tuple[int, ...]]
     dtypes: Mapping[int, Any] = field(default_factory=dict)
+    outlined: Any = field(default=None, compare=False, repr=False)
 
     @property
     def precision(self) -> float:
@@ -118,9 +119,9 @@ def trace(
     derivative of its own stays one step, if it contracts nothing. Loops are `unrolled` (`synevo.wiring.loops`), or stay
     one step.
     """
-    closed = jax.make_jaxpr(function)(dict(arrays), *inputs)
+    closed, outlined = jax.make_jaxpr(function, return_shape=True)(dict(arrays), *inputs)
     inliner = _Inliner(located=located, differentiable=differentiable, unrolled=unrolled)
-    return inliner.program(closed, sorted(arrays))
+    return replace(inliner.program(closed, sorted(arrays)), outlined=outlined)
 
 
 def sources(program: Program) -> dict[int, frozenset[str]]:

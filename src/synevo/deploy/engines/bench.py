@@ -82,7 +82,9 @@ def bench(
     organism = compacting.rounded(load_organism(run, context.species, generation), round_to)
     first_one = load_organism(run, context.species, 1)
     networks = {"ancestor": first_one.network, "masked": organism.whole, "compact": organism.network}
-    entries, left_out = _open_all(context, networks, generation, threads=threads, forms=forms, tell=tell)
+    entries, left_out = _open_all(
+        context, networks, generation, round_to=round_to, threads=threads, forms=forms, tell=tell
+    )
     if not entries:
         raise ExportError(
             f"No form of the network runs here: {'; '.join(one['reason'] for one in left_out)}", remedy=_LESS
@@ -113,13 +115,17 @@ def _open_all(
     networks: Mapping[str, Network],
     generation: int,
     *,
+    round_to: Any,
     threads: int,
     forms: Sequence[str],
     tell: Callable[[str], None],
 ) -> tuple[list[_Entry], list[dict[str, str]]]:
     """Return every form of every network that runs here, and those that do not, with the reason."""
     document = {"generation": generation, **compacting.interface(context)}
-    reloaded = {name: Reloaded(network, document) for name, network in networks.items()}
+    reloaded = {
+        name: Reloaded(network, {**document, "round_to": round_to if name == "compact" else 1})
+        for name, network in networks.items()
+    }
     references: dict[str, Reference] = {}
     calibration: list[Any] = []
     problem, entries, left_out = context.problem, list[_Entry](), list[dict[str, str]]()
@@ -128,7 +134,7 @@ def _open_all(
         tell(FORMS[form].title)
         for name, one in reloaded.items():
             try:
-                if FORMS[form].whole_numbers and one.of_images and not calibration:
+                if FORMS[form].whole_numbers and not calibration:
                     calibration = leaves_of(one, problem.task, first(problem.train, CALIBRATING))
                 _require_room(form, one)
                 opened = open_form(form, one, threads=threads, calibration=calibration)

@@ -94,7 +94,7 @@ FORMS: dict[str, Form] = {
 class Opened:
     """A form of a network that its engine runs, from the arrays that a file takes.
 
-    `size` is that of its file in bytes; of a C file, that of the compiled library.
+    `size` is that of its file in bytes; of a C file, that of the machine code and constants that it becomes.
     """
 
     run: Runner

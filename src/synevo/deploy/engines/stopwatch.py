@@ -5,8 +5,9 @@ accelerator, it is JAX. It is chosen once, so that the figures of a lineage comp
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,9 @@ class EngineStopwatch:
 
     name: str = AUTO
     threads: int = THREADS
+    _opened: list[tuple[str, Network, Runner]] = field(default_factory=list, repr=False)
+    """What the engines have opened for the networks that were timed last."""
+    _described: tuple[Context, Mapping[str, Any]] | None = field(default=None, repr=False)
 
     def require(self, context: Context) -> None:
         """Raise ExportError if an engine was named, and it cannot run networks of this kind."""
@@ -73,9 +77,10 @@ class EngineStopwatch:
             with confined(self.threads):
                 return IN_JAX.time(context, networks, batch, rounds=rounds)._replace(engine=about("jax", self.threads))
         task, examples = context.problem.task, context.problem.validation
+        prepared = {who: self._prepare(name, context, network) for who, network in networks.items()}
+        self._opened = [(name, networks[who], run) for who, (_, run) in prepared.items()]
         calls = {}
-        for who, network in networks.items():
-            reloaded, run = self._prepare(name, context, network)
+        for who, (reloaded, run) in prepared.items():
             leaves = [
                 np.resize(leaf, (batch, *leaf.shape[1:])) for leaf in leaves_of(reloaded, task, first(examples, batch))
             ]
@@ -92,5 +97,9 @@ class EngineStopwatch:
 
     def _prepare(self, name: str, context: Context, network: Network) -> tuple[Reloaded, Runner]:
         """Return a network of a run as it is exported, and as the engine runs it."""
-        reloaded = Reloaded(network, {"generation": 1, **compacting.interface(context)})
-        return reloaded, open_form(ENGINES[name].form, reloaded, threads=self.threads).run
+        if self._described is None or self._described[0] is not context:
+            self._described = (context, {"generation": 1, **compacting.interface(context)})
+        reloaded = Reloaded(network, self._described[1])
+        known = [run for engine, one, run in self._opened if engine == name and one is network]
+        run = known[0] if known else open_form(ENGINES[name].form, reloaded, threads=self.threads).run
+        return reloaded, run

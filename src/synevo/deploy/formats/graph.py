@@ -40,19 +40,6 @@ class Graph:
     given: tuple[Leaf, ...] = ()
     wanted: tuple[Leaf, ...] = ()
 
-    @property
-    def pixels(self) -> int:
-        """The only input of a network for images."""
-        (pixels,) = self.inputs
-        return pixels
-
-    @property
-    def logits(self) -> int:
-        """The only output of a network for images."""
-        (logits,) = self.outputs
-        assert isinstance(logits, int)
-        return logits
-
     def shape(self, operand: Operand) -> Sizes:
         """Return the sizes of an operand."""
         return np.shape(operand.value) if isinstance(operand, Constant) else self.shapes[operand]
@@ -69,13 +56,13 @@ class Graph:
         return self.constants.get(operand)
 
 
-def graph_of(reloaded: Reloaded, images: int | None = None) -> Graph:
-    """Return the graph of a compacted network for any number of examples, or for this number of images.
+def graph_of(reloaded: Reloaded, count: int | None = None) -> Graph:
+    """Return the graph of a compacted network for any number of examples, or for this number.
 
     Raises:
         ExportError: if its code depends on a size that is free, or its arguments have no form that a file describes.
     """
-    program = traced(reloaded, images)
+    program = traced(reloaded, count)
     steps, constants = _fold(program, reloaded.network)
     return Graph(
         program.inputs,
@@ -85,7 +72,7 @@ def graph_of(reloaded: Reloaded, images: int | None = None) -> Graph:
         program.shapes,
         program.dtypes,
         given(reloaded),
-        wanted(reloaded),
+        wanted(reloaded, program.outlined if count is None else None),
     )
 
 
@@ -119,6 +106,18 @@ def axis_taken(graph: Graph, step: Step) -> int | None:
     made = tuple(place for place in range(rank) if place not in of.offset_dims)
     in_place = made == tuple(range(axis, axis + len(places)))
     return axis if whole and in_place and tuple(of.collapsed_slice_dims) == (axis,) else None
+
+
+def fill_of(step: Step, dtype: Any) -> NDArray[Any]:
+    """Return the value that a gather gives in JAX for places outside."""
+    value = step.parameters["fill_value"]
+    if value is None and jnp.issubdtype(dtype, jnp.inexact):
+        value = np.nan
+    elif value is None and dtype == np.bool_:
+        value = True
+    elif value is None:
+        value = np.iinfo(dtype).min if np.issubdtype(dtype, np.signedinteger) else np.iinfo(dtype).max
+    return np.asarray(value, dtype)
 
 
 def unsupported(step: Step, target: str, why: str = "") -> ExportError:

@@ -1,14 +1,12 @@
 """Rules for steps that move, repeat, cut or look up elements, in operations of ONNX, opset 18."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 from jax.lax import GatherScatterMode
-from numpy.typing import NDArray
 from onnx import TensorProto
 
-from synevo.deploy.formats.graph import axis_taken, is_symbolic, taken, unsupported
+from synevo.deploy.formats.graph import axis_taken, fill_of, is_symbolic, taken, unsupported
 from synevo.deploy.formats.onnx_writer import Tensor, Writer, identity
 from synevo.wiring.tracing import Step
 
@@ -102,7 +100,7 @@ def _one_window(writer: Writer, step: Step, signal: str) -> str:
     if of.collapsed_slice_dims:
         name = writer.node("Squeeze", name, writer.integers(of.collapsed_slice_dims))
     dtype = graph.dtype(step.operands[0])
-    return writer.choice(inside, name, writer.constant(_fill(step, dtype)), dtype) if inside else name
+    return writer.choice(inside, name, writer.constant(fill_of(step, dtype)), dtype) if inside else name
 
 
 def _points(writer: Writer, step: Step, signal: str) -> str:
@@ -148,19 +146,7 @@ def _filled(writer: Writer, step: Step, found: str, inside: str) -> str:
     if behind:
         inside = writer.node("Unsqueeze", inside, writer.integers([axis - (made[0] if made else 0) for axis in behind]))
     dtype = writer.graph.dtype(step.operands[0])
-    return writer.choice(inside, found, writer.constant(_fill(step, dtype)), dtype)
-
-
-def _fill(step: Step, dtype: Any) -> NDArray[Any]:
-    """Return the value that JAX gives for places outside."""
-    value = step.parameters["fill_value"]
-    if value is None and jnp.issubdtype(dtype, jnp.inexact):
-        value = np.nan
-    elif value is None and dtype == np.bool_:
-        value = True
-    elif value is None:
-        value = np.iinfo(dtype).min if np.issubdtype(dtype, np.signedinteger) else np.iinfo(dtype).max
-    return np.asarray(value, dtype)
+    return writer.choice(inside, found, writer.constant(fill_of(step, dtype)), dtype)
 
 
 def dynamic_slice(writer: Writer, step: Step) -> Tensor:
@@ -223,6 +209,13 @@ def unstack(writer: Writer, step: Step) -> Made:
     parts = writer.split("Split", name, writer.integers([1] * len(names)), results=names, axis=axis)
     order = identity(len(writer.graph.shapes[step.results[0]]))
     return [Tensor(writer.node("Squeeze", part, writer.integers(axis)), order) for part in parts]
+
+
+def stack(writer: Writer, step: Step) -> Tensor:
+    """Write tensors as the slices of one along a new axis."""
+    axis = step.parameters["axis"]
+    parts = [writer.node("Unsqueeze", writer.plain(one), writer.integers([axis])) for one in step.operands]
+    return Tensor(writer.node("Concat", *parts, axis=axis), identity(len(writer.graph.shapes[step.results[0]])))
 
 
 def pad(writer: Writer, step: Step) -> Tensor:

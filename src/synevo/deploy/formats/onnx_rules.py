@@ -220,6 +220,7 @@ RULES: dict[str, Rule] = {
     "rev": places.reverse,
     "split": places.split,
     "unstack": places.unstack,
+    "stack": places.stack,
     "pad": places.pad,
     **{f"reduce_{name}": _reduce(f"Reduce{name.title()}") for name in ("sum", "max", "min", "prod")},
     "reduce_and": _reduce("ReduceMin", of_truths=True),

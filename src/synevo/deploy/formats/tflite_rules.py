@@ -255,6 +255,7 @@ RULES: dict[str, Rule] = {
     "tile": lambda context, x: tf.tile(x, _counted(context, context.of("reps"))),
     "rev": lambda context, x: tf.reverse(x, list(context.of("dimensions"))),
     "unstack": lambda context, x: tf.unstack(x, num=len(context.step.results), axis=context.of("axis")),
+    "stack": lambda context, *parts: tf.stack(parts, axis=context.of("axis")),
     "split": lambda context, x: list(tf.split(x, list(context.of("sizes")), axis=context.of("axis"))),
     "pad": _pad,
     "reduce_sum": _reduce(tf.reduce_sum),

@@ -15,7 +15,7 @@ Bench = dict[str, Any]
 CAPTION = (
     "ms: median (quartiles), all networks in turns. ×: times faster than the ancestor in this form. Became time: share "
     "of the saved multiply-adds, of stored arrays and of living synapses, by which the time fell. Difference: the "
-    "largest of an output from the same network in JAX. Bytes: of the file; of C, the compiled library."
+    "largest of an output from the same network in JAX. Bytes: of the file; of C, compiled code and constants."
 )
 
 

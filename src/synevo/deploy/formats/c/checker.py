@@ -13,35 +13,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synevo.deploy.formats.c.ports import Port, read_ports
 from synevo.errors import ExportError
 
 COMPILER = "cc"
 FLAGS = ("-std=c99", "-O2")
 
+NUMBERS = {"float": np.float32, "int32_t": np.int32, "int16_t": np.int16, "int8_t": np.int8} | {
+    "uint16_t": np.uint16,
+    "uint8_t": np.uint8,
+}
+"""The dtype of the arrays of a type in C."""
+
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled network: a function from pixels [n, height, width, channels] to logits [n, classes].
+    """A compiled network: a function from the arrays that it takes to those that it gives, one row an example.
 
-    `size` is that of the shared library in bytes.
+    `size` is what it adds to a program, in bytes: machine code and constants.
     """
 
     function: Any
-    outputs: int
+    given: Sequence[Port]
+    wanted: Sequence[Port]
     size: int
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the logits, one image a call of the function."""
-        pixels = np.ascontiguousarray(pixels)
-        logits = np.empty((len(pixels), self.outputs), np.float32)
-        given, wanted = pixels.ctypes.data, logits.ctypes.data
-        for image in range(len(pixels)):
-            self.function(given + image * pixels.strides[0], wanted + image * logits.strides[0])
-        return logits
+    def __call__(self, *leaves: NDArray[Any]) -> Any:
+        """Return the array that it gives, or a list where there are several; one call of the function an example."""
+        taken = [np.ascontiguousarray(leaf, NUMBERS[port.kind]) for leaf, port in zip(leaves, self.given, strict=True)]
+        made = [np.empty((len(taken[0]), *port.shape), NUMBERS[port.kind]) for port in self.wanted]
+        arrays = [(array.ctypes.data, array.strides[0] if len(array) else 0) for array in (*taken, *made)]
+        for example in range(len(taken[0])):
+            self.function(*(place + example * step for place, step in arrays))
+        return made[0] if len(made) == 1 else made
 
 
 def open_file(path: Path, flags: Sequence[str] = FLAGS) -> Compiled | None:
-    """Return the network in a C file, as a function from pixels [n, height, width, channels] to logits [n, classes].
+    """Return the network in a C file, as a function from the arrays that it takes to those that it gives.
 
     It is compiled to a shared library in a temporary folder. Without a compiler on this machine, return None.
 
@@ -50,20 +58,49 @@ def open_file(path: Path, flags: Sequence[str] = FLAGS) -> Compiled | None:
     """
     if shutil.which(COMPILER) is None:
         return None
-    name, outputs = _interface(path.read_text("utf-8"))
+    content = path.read_text("utf-8")
     with tempfile.TemporaryDirectory(prefix="synevo-c-") as folder:
-        library = Path(folder) / "network.so"
-        words = [COMPILER, *flags, "-shared", "-fPIC", str(path), "-lm", "-o", str(library)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  (a fixed command)
-        if done.returncode:
-            said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-            raise ExportError(
-                f"The C compiler does not accept {path.name}: {said}",
-                remedy="Export to another format, such as onnx, and please report the model.",
-            )
-        function, size = getattr(ctypes.CDLL(str(library)), name), library.stat().st_size
-    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
-    return Compiled(function, outputs, size)
+        unlinked, library = Path(folder) / "network.o", Path(folder) / "network.so"
+        _compile(path.name, *flags, "-fPIC", "-x", "c", "-c", str(path), "-o", str(unlinked))
+        _compile(path.name, "-shared", str(unlinked), "-lm", "-o", str(library))
+        function = getattr(ctypes.CDLL(str(library)), name_in(content))
+        size = size_of(unlinked)
+    given, wanted = read_ports(content)
+    function.argtypes, function.restype = [ctypes.c_void_p] * (len(given) + len(wanted)), None
+    return Compiled(function, given, wanted, size)
+
+
+def _compile(name: str, *words: str) -> None:
+    done = subprocess.run([COMPILER, *words], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
+        raise ExportError(
+            f"The C compiler does not accept {name}: {said}",
+            remedy="Export to another format, such as onnx, and please report the model.",
+        )
+
+
+def size_of(unlinked: Path) -> int:
+    """Return the bytes of machine code and constants in an object file; all of its bytes where `size` is missing."""
+    if shutil.which("size") is not None:
+        done = subprocess.run(["size", str(unlinked)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+        found = re.search(r"^\s*(\d+)\s+(\d+)\s", done.stdout, re.MULTILINE)
+        if found is not None:
+            return sum(map(int, found.groups()))
+    return unlinked.stat().st_size
+
+
+def called(content: bytes) -> dict[str, Any]:
+    """Return how a C file is called: the name of its function, and the arrays in their order, for one example."""
+    given, wanted = read_ports(content.decode())
+    return {
+        "function": name_in(content.decode()),
+        "arguments": [
+            {"name": port.name, "given": how, "type": port.kind, "shape": list(port.shape)}
+            for how, ports in (("to it", given), ("by it", wanted))
+            for port in ports
+        ],
+    }
 
 
 def costs(content: bytes) -> dict[str, int]:
@@ -79,11 +116,10 @@ def costs(content: bytes) -> dict[str, int]:
     }
 
 
-def _interface(text: str) -> tuple[str, int]:
-    """Return the name of the function in a C file, and the number of its logits."""
-    (name,) = _groups(r"^void (\w+)\(const uint8_t \*pixels, float \*logits\);$", text)
-    (outputs,) = _numbers(rf"^#define {name.upper()}_LOGITS (\d+)$", text)
-    return name, outputs
+def name_in(text: str) -> str:
+    """Return the name of the function in a C file."""
+    (name,) = _groups(r"^void (\w+)\([^)]*\);$", text)
+    return name
 
 
 def _numbers(pattern: str, text: str) -> list[int]:

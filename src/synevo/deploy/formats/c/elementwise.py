@@ -5,10 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from synevo.deploy.formats.c.expressions import EXPRESSIONS, type_of
+from synevo.deploy.formats.c.expressions import EXPRESSIONS, OF_INTEGERS, type_of
 from synevo.deploy.formats.c.loops import walk
-from synevo.deploy.formats.c.memory import Operation
-from synevo.deploy.formats.c.values import View, storage_order
+from synevo.deploy.formats.c.values import Operation, View, storage_order
 from synevo.deploy.formats.c.writer import Writer, load, store
 from synevo.wiring.tracing import Operand, Step
 
@@ -66,7 +65,8 @@ def write_loop(writer: Writer, steps: list[Step], reads: dict[Operand, Read]) ->
                 if operand not in read:
                     read[operand] = reads[operand] if operand in reads else _element(writer, operand, shape)
                 words.append(f"x{list(read).index(operand)}")
-        made = EXPRESSIONS[step.primitive](step, *words)
+        rule = EXPRESSIONS[step.primitive] if dtype == np.float32 else {**EXPRESSIONS, **OF_INTEGERS}[step.primitive]
+        made = rule(step, *words)
         body.append(f"const {type_of(dtype)} {inner[step.results[0]]} = {made};")
     title = f"{', '.join(dict.fromkeys(step.name for step in steps))} ({steps[-1].where})"
     write_reads(writer, result, list(read.values()), body, inner[result], title)

@@ -62,14 +62,22 @@ EXPRESSIONS: dict[str, Expression] = {
     **{name: _infix(sign) for name, sign in {"ge": ">=", "and": "&", "or": "|", "xor": "^"}.items()},
     **{
         name: _function(f"{name}f")
-        for name in ("floor", "ceil", "exp", "exp2", "log", "log1p", "expm1", "sqrt", "cbrt", "tanh")
+        for name in ("floor", "ceil", "exp", "exp2", "log", "log1p", "expm1", "sqrt", "cbrt", "erf", "erfc", "pow")
     },
-    **{name: _function(f"{name}f") for name in ("erf", "erfc", "sin", "cos", "tan", "pow", "atan2")},
+    **{
+        name: _function(f"{name}f")
+        for kind in ("sin", "cos", "tan")
+        for name in (kind, f"a{kind}", f"{kind}h", f"a{kind}h")
+    },
+    "atan2": _function("atan2f"),
+    "rem": _function("fmodf"),
     "max": lambda _, a, b: f"{a} > {b} ? {a} : {b}",
     "min": lambda _, a, b: f"{a} < {b} ? {a} : {b}",
     "neg": lambda _, x: f"-{x}",
     "abs": lambda _, x: f"{x} < 0 ? -{x} : {x}",
-    "sign": lambda _, x: f"(float)(({x} > 0) - ({x} < 0))",
+    "sign": lambda _, x: f"{x} > 0 ? 1 : {x} < 0 ? -1 : 0",
+    "is_finite": lambda _, x: f"{x} - {x} == 0.0f",
+    "round": lambda step, x: f"{'rintf' if int(step.parameters['rounding_method']) == 1 else 'roundf'}({x})",
     "square": lambda _, x: f"{x} * {x}",
     "rsqrt": lambda _, x: f"1.0f / sqrtf({x})",
     "logistic": lambda _, x: f"1.0f / (1.0f + expf(-{x}))",
@@ -80,3 +88,9 @@ EXPRESSIONS: dict[str, Expression] = {
     "select_n": _select,
 }
 """Rules by primitive. Truth values are integers, 0 or 1."""
+
+OF_INTEGERS: dict[str, Expression] = {
+    "div": lambda _, a, b: f"{b} == 0 ? -1 : {b} == -1 ? 0 - {a} : {a} / {b}",
+    "rem": lambda _, a, b: f"{b} == 0 ? {a} : {b} == -1 ? 0 : {a} % {b}",
+}
+"""Rules of integers where they differ: C does not say what a division by 0 gives, XLA does."""

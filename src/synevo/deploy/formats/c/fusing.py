@@ -38,21 +38,27 @@ class After:
 class Fused:
     """The steps that remain, in order; what follows each contraction, by its own result; the loops of the others.
 
-    `loops` names the last value of the loop that a value is computed in. `final` are the outputs.
+    `loops` names the last value of the loop that a value is computed in. `outputs` are what the network gives.
     """
 
     graph: Graph
     steps: tuple[Step, ...]
     after: Mapping[int, After]
     loops: Mapping[int, int]
-    final: tuple[int, ...]
+    outputs: tuple[Operand, ...]
     readers: Mapping[int, tuple[Step, ...]]
+
+    @property
+    def final(self) -> tuple[int, ...]:
+        """The outputs that depend on the input."""
+        return tuple(one for one in self.outputs if isinstance(one, int))
 
 
 def fuse(graph: Graph) -> Fused:
     """Return the steps of a graph with those taken up that need no operation of their own."""
     steps, names = _without_kept(graph.steps)
-    final = (names.get(graph.logits, graph.logits),)
+    outputs = tuple(names.get(one, one) if isinstance(one, int) else one for one in graph.outputs)
+    final = tuple(one for one in outputs if isinstance(one, int))
     readers = _readers(steps)
     after = {}
     gone: set[int] = set()
@@ -63,7 +69,7 @@ def fuse(graph: Graph) -> Fused:
             gone |= taken
     steps = [step for step in steps if step.results[0] not in gone]
     readers = _readers(steps)
-    return Fused(graph, tuple(steps), after, _loops(graph, steps, readers, final), final, readers)
+    return Fused(graph, tuple(steps), after, _loops(graph, steps, readers, final), outputs, readers)
 
 
 def _without_kept(steps: Iterable[Step]) -> tuple[list[Step], dict[int, int]]:

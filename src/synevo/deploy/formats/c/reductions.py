@@ -8,8 +8,7 @@ import numpy as np
 from synevo.deploy.formats.c.elementwise import write_reads
 from synevo.deploy.formats.c.expressions import type_of
 from synevo.deploy.formats.c.loops import Places, Walk, walk
-from synevo.deploy.formats.c.memory import Operation
-from synevo.deploy.formats.c.values import FLOAT, Buffer, View, affine, contiguous, number, storage_order
+from synevo.deploy.formats.c.values import FLOAT, Buffer, Operation, View, affine, contiguous, number, storage_order
 from synevo.deploy.formats.c.writer import Writer, load, standing, store
 from synevo.wiring.tracing import Step
 
@@ -61,7 +60,7 @@ class Reduced:
 
 def write_reduction(writer: Writer, step: Step, kind: str) -> None:
     """Add the operation that reduces axes to their sum, product, largest or smallest element."""
-    view = _regular(writer, writer.view(step.operands[0]))
+    view = regular(writer, writer.view(step.operands[0]))
     axes = tuple(step.parameters["axes"])
     others = tuple(axis for axis in range(view.places.ndim) if axis not in axes)
     arranged = view.places.transpose(*others, *axes)
@@ -74,7 +73,7 @@ def write_windows(writer: Writer, step: Step, kind: str) -> None:
     Margins of the signal are filled first, with what does not count.
     """
     of = step.parameters
-    view = _regular(writer, writer.view(step.operands[0]))
+    view = regular(writer, writer.view(step.operands[0]))
     if any(map(any, of["padding"])) or any(stretch != 1 for stretch in of["base_dilation"]):
         view = _padded(writer, step, view, kind)
     places, shape = view.places, writer.shape(step.results[0])
@@ -118,7 +117,7 @@ def _write(writer: Writer, step: Step, kind: str, view: View, inner: Places) -> 
 def write_product(writer: Writer, step: Step) -> None:
     """Add the operation that multiplies two values that both depend on the input, as attention does."""
     (left_axes, right_axes), (left_batch, right_batch) = step.parameters["dimension_numbers"]
-    left, right = (_regular(writer, writer.view(operand)) for operand in step.operands)
+    left, right = (regular(writer, writer.view(operand)) for operand in step.operands)
     first, second = _arranged(left.places, left_batch, left_axes), _arranged(right.places, right_batch, right_axes)
     shape, target = writer.shape(step.results[0]), writer.make(step.results[0])
     shared, summed = len(left_batch), len(left_axes)
@@ -154,6 +153,6 @@ def _first(axes: int) -> tuple[Any, ...]:
     return (..., *(0,) * axes)
 
 
-def _regular(writer: Writer, view: View) -> View:
+def regular(writer: Writer, view: View) -> View:
     """Return a view whose places are affine: itself, or a copy."""
     return view if affine(view.places) is not None else writer.whole(view)

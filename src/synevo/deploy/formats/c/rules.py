@@ -9,9 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from synevo.deploy.formats.c.contractions import convolution, dense
+from synevo.deploy.formats.c.lookups import write_dynamic_slice, write_gather, write_place, write_running_sum
 from synevo.deploy.formats.c.loops import Places
 from synevo.deploy.formats.c.reductions import write_product, write_reduction, write_windows
 from synevo.deploy.formats.c.tables import write_contraction
+from synevo.deploy.formats.c.values import View
 from synevo.deploy.formats.c.writer import Writer
 from synevo.deploy.formats.graph import taken
 from synevo.wiring.tracing import Step
@@ -48,14 +50,6 @@ def _slice(writer: Writer, step: Step, places: Places) -> Places:
     return places[tuple(map(slice, of["start_indices"], of["limit_indices"], strides))]
 
 
-def _gather(writer: Writer, step: Step, places: Places) -> Places:
-    found = taken(writer.fused.graph, step)
-    if found is None:
-        raise writer.refuse(step, "it takes more than places along one axis")
-    axis, chosen = found
-    return places.take(np.asarray(chosen, np.int64), axis=axis)
-
-
 def _unstack(writer: Writer, step: Step, places: Places) -> list[Places]:
     del writer
     return list(np.moveaxis(places, step.parameters["axis"], 0))
@@ -68,7 +62,17 @@ def _split(writer: Writer, step: Step, places: Places) -> list[Places]:
 
 
 def _concatenate(writer: Writer, step: Step) -> None:
-    axis, views = step.parameters["dimension"], [writer.view(operand) for operand in step.operands]
+    _beside(writer, step, [writer.view(operand) for operand in step.operands], step.parameters["dimension"])
+
+
+def _stack(writer: Writer, step: Step) -> None:
+    axis = step.parameters["axis"]
+    views = [writer.view(operand) for operand in step.operands]
+    _beside(writer, step, [view.moved(np.expand_dims(view.places, axis)) for view in views], axis)
+
+
+def _beside(writer: Writer, step: Step, views: list[View], axis: int) -> None:
+    """Copy views one after the other along an axis of the result."""
     target = writer.make(step.results[0], max(views, key=lambda view: view.places.size).places)
     first = 0
     for view in views:
@@ -90,11 +94,30 @@ def _pad(writer: Writer, step: Step) -> None:
     writer.insert(view, target, low, gaps, title=f"{step.name} ({step.where})")
 
 
+def _gather(writer: Writer, step: Step) -> None:
+    """Move the elements at known places; look those up whose places depend on the input."""
+    found, operand = taken(writer.fused.graph, step), step.operands[0]
+    if found is None or writer.fused.graph.known(operand) is not None:
+        write_gather(writer, step)
+    else:
+        view, (axis, chosen) = writer.view(operand), found
+        writer.values[step.results[0]] = view.moved(view.places.take(np.asarray(chosen, np.int64), axis=axis))
+
+
+def _require_floats(writer: Writer, step: Step) -> None:
+    """Raise ExportError if numbers other than float32 are multiplied."""
+    for value in (*step.operands, *step.results):
+        if writer.dtype(value) != np.float32:
+            raise writer.refuse(step, f"it multiplies in {writer.dtype(value)}")
+
+
 def _convolution(writer: Writer, step: Step) -> None:
+    _require_floats(writer, step)
     write_contraction(writer, convolution(writer, step))
 
 
 def _dot(writer: Writer, step: Step) -> None:
+    _require_floats(writer, step)
     if all(writer.fused.graph.known(operand) is None for operand in step.operands):
         write_product(writer, step)
     else:
@@ -103,6 +126,10 @@ def _dot(writer: Writer, step: Step) -> None:
 
 def _reduced(kind: str) -> Rule:
     return lambda writer, step: write_reduction(writer, step, kind)
+
+
+def _extreme(sign: str) -> Rule:
+    return lambda writer, step: write_place(writer, step, sign)
 
 
 def _windows(kind: str) -> Rule:
@@ -114,14 +141,21 @@ RULES: dict[str, Rule] = {
     "broadcast_in_dim": _moved(_broadcast),
     "transpose": _moved(lambda _, step, places: places.transpose(step.parameters["permutation"])),
     "slice": _moved(_slice),
-    "gather": _moved(_gather),
+    "gather": _gather,
+    "dynamic_slice": write_dynamic_slice,
+    "argmax": _extreme(">"),
+    "argmin": _extreme("<"),
+    "cumsum": write_running_sum,
     "tile": _moved(lambda _, step, places: np.tile(places, step.parameters["reps"])),
     "rev": _moved(lambda _, step, places: np.flip(places, step.parameters["dimensions"])),
     "split": _moved(_split),
     "unstack": _moved(_unstack),
     "concatenate": _concatenate,
+    "stack": _stack,
     "pad": _pad,
     **{f"reduce_{kind}": _reduced(kind) for kind in ("sum", "max", "min", "prod")},
+    "reduce_and": _reduced("min"),
+    "reduce_or": _reduced("max"),
     "dot_general": _dot,
     "conv_general_dilated": _convolution,
     **{f"reduce_window_{kind}": _windows(kind) for kind in ("sum", "max", "min")},

@@ -1,10 +1,8 @@
 """The C file: what it says about itself, its constants, its loops, and one function for a network."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from synevo import __version__
 from synevo.deploy.formats.c.bodies import body_of
@@ -13,10 +11,11 @@ from synevo.deploy.formats.c.expressions import EXPRESSIONS
 from synevo.deploy.formats.c.fusing import Fused
 from synevo.deploy.formats.c.kernels import FIXED, kernel_text, layer_text
 from synevo.deploy.formats.c.loops import indented
-from synevo.deploy.formats.c.memory import place
+from synevo.deploy.formats.c.ports import TYPES, Port, described, parameters, ports_of
 from synevo.deploy.formats.c.rules import RULES
-from synevo.deploy.formats.c.values import FLOAT, POOLS, Buffer, Quantum, View, contiguous
+from synevo.deploy.formats.c.values import FLOAT, POOLS, Buffer, Quantum, View, contiguous, place
 from synevo.deploy.formats.c.writer import BYTES, Writer
+from synevo.wiring.tracing import Step
 
 HELPERS = {
     "bounded": """\
@@ -46,11 +45,12 @@ def written(fused: Fused, quanta: Mapping[int, Quantum] | None = None) -> Writer
     """
     writer = Writer(fused, dict(quanta or {}))
     graph = fused.graph
-    shape = writer.shape(graph.pixels)
-    pixels = Buffer("uint8_t", int(np.prod(shape)), name="pixels")
-    writer.values[graph.pixels] = View(pixels, contiguous(shape, tuple(range(len(shape)))))
+    given, wanted = ports_of(graph)
+    for value, port in zip(graph.inputs, given, strict=True):
+        writer.values[value] = _of_port(port)
     waiting: dict[int, Any] = {}
     for step in writer.fused.steps:
+        _require_known(writer, step)
         if step.primitive in EXPRESSIONS:
             last = writer.fused.loops[step.results[0]]
             waiting.setdefault(last, []).append(step)
@@ -60,11 +60,22 @@ def written(fused: Fused, quanta: Mapping[int, Quantum] | None = None) -> Writer
             RULES[step.primitive](writer, step)
         else:
             raise writer.refuse(step)
-    for value in writer.fused.final:
-        shape = writer.shape(value)
-        logits = View(Buffer(FLOAT, int(np.prod(shape)), name="logits"), contiguous(shape, tuple(range(len(shape)))))
-        writer.copy(writer.view(value), logits)
+    for output, port in zip(fused.outputs, wanted, strict=True):
+        writer.copy(writer.view(output), _of_port(port))
     return writer
+
+
+def _of_port(port: Port) -> View:
+    """Return where an array stands that is taken or given, with the axis of its example."""
+    shape = (1, *port.shape)
+    return View(Buffer(port.kind, port.size, name=port.name), contiguous(shape, tuple(range(len(shape)))))
+
+
+def _require_known(writer: Writer, step: Step) -> None:
+    """Raise ExportError if a step's results are of a dtype that C has no numbers for."""
+    for result in step.results:
+        if str(writer.dtype(result)) not in TYPES:
+            raise writer.refuse(step, f"it computes in {writer.dtype(result)}")
 
 
 def text_of(writer: Writer, architecture: Mapping[str, Any]) -> str:
@@ -78,11 +89,10 @@ def text_of(writer: Writer, architecture: Mapping[str, Any]) -> str:
     kernels = [kernel_text(variant, body_of(variant)) for variant in sorted(writer.variants, key=lambda one: one.name)]
     layers = {variant.layer: layer_text(variant) for variant in writer.variants}
     everything = "\n".join([*kernels, *body])
-    inputs = int(np.prod(writer.shape(writer.fused.graph.pixels)))
-    outputs = int(np.prod(writer.shape(writer.fused.final[0])))
+    given, wanted = ports_of(writer.fused.graph)
     parts = [
         _comment(name, architecture, writer, pools),
-        _declarations(name, inputs, outputs),
+        _declarations(name, given, wanted),
         f"#ifndef {name.upper()}_HEADER",
         "",
         *[f"#include <{header}.h>" for header in _headers(everything)],
@@ -95,11 +105,12 @@ def text_of(writer: Writer, architecture: Mapping[str, Any]) -> str:
         "",
         *[text for helper, text in HELPERS.items() if f"{helper}(" in everything],
         *kernels,
-        f"void {name}(const uint8_t *pixels, float *logits)",
+        f"void {name}({parameters(given, wanted)})",
         "{",
+        *[f"  (void){port.name};" for port in given if not re.search(rf"\b{port.name}\b", "\n".join(body))],
         *indented(body),
         "}",
-        _main(name),
+        _main(name, given, wanted),
         f"#endif /* {name.upper()}_HEADER */",
     ]
     return "\n".join(parts) + "\n"
@@ -112,9 +123,9 @@ def _comment(name: str, architecture: Mapping[str, Any], writer: Writer, pools: 
     lines = [
         f"{architecture.get('ancestor', 'A network')}, generation {architecture['generation']}; synevo {__version__}",
         "",
-        f"void {name}(const uint8_t *pixels, float *logits);",
+        f"void {name}({parameters(*ports_of(writer.fused.graph))});",
         "",
-        *_interface(architecture),
+        *_interface(writer, architecture),
         "",
         f"static buffers: {buffers} bytes; constants: {writer.constant_bytes} bytes",
         f"multiply-adds: {living} of living synapses, {stored} of all",
@@ -122,32 +133,33 @@ def _comment(name: str, architecture: Mapping[str, Any], writer: Writer, pools: 
         "It needs a C99 or C++ compiler and <math.h>, no heap and no file, and computes one example a call.",
         "Buffers are static: two threads must not call it at the same time.",
         f"As a header: #define {name.upper()}_HEADER, then #include this file.",
-        f"As a program, from pixels on stdin to logits on stdout: cc -O2 -D{name.upper()}_MAIN FILE -lm",
+        f"As a program, from examples on stdin to a line of numbers each: cc -O2 -D{name.upper()}_MAIN FILE -lm",
     ]
     return "\n".join(["/*", *(f" * {line}".rstrip() for line in lines), " */"])
 
 
-def _interface(architecture: Mapping[str, Any]) -> list[str]:
-    """Return what the pixels and the logits of a network for images are."""
-    shape, classes = tuple(architecture["input"]["shape"]), architecture["classes"]
-    return [
-        f"pixels: {' x '.join(map(str, shape))} (rows, columns, channels), 0 ... 255; normalisation is part of it",
-        f"logits: {len(classes)}; the largest is the class",
-    ]
+def _interface(writer: Writer, architecture: Mapping[str, Any]) -> list[str]:
+    """Return what the arrays of a network are, and what those of a network for images mean."""
+    given, wanted = ports_of(writer.fused.graph)
+    if not {"input", "classes"} <= architecture.keys():
+        return [*(described(port, "taken") for port in given), *(described(port, "given") for port in wanted)]
+    ((pixels,), (logits,)) = given, wanted
+    normalised = "rows, columns, channels, 0 ... 255; normalisation is part of it"
+    return [described(pixels, "taken", normalised), described(logits, "given", "the largest is the class")]
 
 
-def _declarations(name: str, inputs: int, outputs: int) -> str:
+def _declarations(name: str, given: Sequence[Port], wanted: Sequence[Port]) -> str:
     upper = name.upper()
+    sizes = "\n".join(f"#define {upper}_{port.name.upper()} {port.size}" for port in (*given, *wanted))
     return f"""\
 #ifndef {upper}_DECLARED
 #define {upper}_DECLARED
 #include <stdint.h>
-#define {upper}_PIXELS {inputs}
-#define {upper}_LOGITS {outputs}
+{sizes}
 #ifdef __cplusplus
 extern "C" {{
 #endif
-void {name}(const uint8_t *pixels, float *logits);
+void {name}({parameters(given, wanted)});
 #ifdef __cplusplus
 }}
 #endif
@@ -164,23 +176,32 @@ def _headers(text: str) -> list[str]:
     return found
 
 
-def _main(name: str) -> str:
-    upper = name.upper()
-    return f"""
-#ifdef {upper}_MAIN
-#include <stdio.h>
-int main(void)
-{{
-  static uint8_t pixels[{upper}_PIXELS];
-  static float logits[{upper}_LOGITS];
-  while (fread(pixels, 1, sizeof pixels, stdin) == sizeof pixels) {{
-    {name}(pixels, logits);
-    for (int i = 0; i < {upper}_LOGITS; i++) printf("%.9g%c", (double)logits[i], i + 1 < {upper}_LOGITS ? ' ' : '\\n');
-  }}
-  return 0;
-}}
-#endif
-"""
+def _main(name: str, given: Sequence[Port], wanted: Sequence[Port]) -> str:
+    """Return the program that reads examples, an array after another, and prints what the function gives."""
+    upper, ports = name.upper(), (*given, *wanted)
+    arrays = [f"static {port.kind} {port.name}[{upper}_{port.name.upper()}];" for port in ports]
+    read = [f"fread({port.name}, 1, sizeof {port.name}, stdin) == sizeof {port.name}" for port in given]
+    printed = [
+        f'for (int i = 0; i < {upper}_{port.name.upper()}; i++) printf("{form} ", {cast}{port.name}[i]);'
+        for port in wanted
+        for form, cast in [("%.9g", "(double)") if port.kind == FLOAT else ("%d", "(int)")]
+    ]
+    return "\n".join(
+        [
+            "",
+            f"#ifdef {upper}_MAIN",
+            "#include <stdio.h>",
+            "int main(void)",
+            "{",
+            *indented(arrays),
+            f"  while ({' && '.join(read)}) {{",
+            *indented(indented([f"{name}({', '.join(port.name for port in ports)});", *printed, 'puts("");'])),
+            "  }",
+            "  return 0;",
+            "}",
+            "#endif",
+        ]
+    )
 
 
 def name_of(architecture: Any) -> str:

@@ -1,8 +1,9 @@
-"""Tables of synapses: a contraction as lists of places and weights, and the loop that walks through them fastest.
+"""Tables of synapses: a contraction as lists of places and weights, and the loop that walks through them.
 
 A list belongs to one output, with its living synapses alone, or to a block of outputs, with the places of all of them;
-then a dead synapse is a zero that is paid for. A loop is chosen a layer, by the time that its multiply-adds take:
-lists of one output cost more a multiply-add, lists of blocks have more of them. Where all kernels are equally dense,
+then a dead synapse is a zero that is paid for. A loop is chosen a layer, by the time that its multiply-adds take, and
+by the size of its tables where others are about as fast: lists of one output cost more a multiply-add, lists of blocks
+have more of them. Where all kernels are equally dense,
 blocks win above a share of 0.056 / 0.065 = 86 % living synapses in a convolution, and above 0.07 / 0.29 = 24 % in a
 dense layer.
 """
@@ -15,15 +16,17 @@ from numpy.typing import NDArray
 
 from synevo.deploy.formats.c.contractions import Contraction
 from synevo.deploy.formats.c.kernels import KERNELS, Kernel, Variant
-from synevo.deploy.formats.c.memory import Operation
-from synevo.deploy.formats.c.values import BYTE, FLOAT, Buffer, View, affine, contiguous, number
-from synevo.deploy.formats.c.writer import Writer, place_type
+from synevo.deploy.formats.c.values import BYTE, FLOAT, Buffer, Operation, View, affine, contiguous, number
+from synevo.deploy.formats.c.writer import BYTES, Writer, place_type
 
 Lists = list[tuple[NDArray[np.int64], NDArray[np.float64]]]
 """For each output or block of outputs: its places, and its weights [places, outputs of a block]."""
 
 MOST_PLACES = int(np.iinfo(np.uint16).max)
 """The most places that a list may have."""
+
+SLACK = 1.15
+"""A loop that takes up to so many times as long as the fastest is chosen if its tables are smaller."""
 
 LOWEST, LARGEST = -128, 127
 """The smallest and the largest whole number; weights are from -127."""
@@ -37,6 +40,12 @@ class Chosen:
     contraction: Contraction
     lists: Lists
     ns: float
+
+    @property
+    def bytes(self) -> int:
+        """The size of its tables: two bytes a place, and its weights."""
+        each = BYTES[self.contraction.buffer.kind] * self.kernel.outputs + 2
+        return each * sum(len(places) for places, _ in self.lists)
 
 
 def write_contraction(writer: Writer, contraction: Contraction) -> None:
@@ -74,9 +83,9 @@ def write_contraction(writer: Writer, contraction: Contraction) -> None:
 
 
 def choose(contraction: Contraction, *, framed: bool) -> Chosen:
-    """Return the fastest loop for a contraction, by the times measured for each loop (`Kernel.ns`).
+    """Return the loop for a contraction with the smallest tables of those that are about as fast as the fastest.
 
-    A result that is `framed` by margins is written row by row.
+    Times are those measured for each loop (`Kernel.ns`). A result that is `framed` by margins is written row by row.
     """
     flat = contraction if framed else _in_one_row(contraction)
     found = []
@@ -93,7 +102,8 @@ def choose(contraction: Contraction, *, framed: bool) -> Chosen:
             found.append(
                 Chosen(kernel, one, lists, one.items * lanes * terms * each * kernel.ns + blocks * kernel.ns_block)
             )
-    return min(found, key=lambda one: one.ns)
+    fastest = min(one.ns for one in found)
+    return min((one for one in found if one.ns <= SLACK * fastest), key=lambda one: (one.bytes, one.ns))
 
 
 def _in_one_row(one: Contraction) -> Contraction:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from synevo.deploy.formats.c.fusing import Fused
 from synevo.deploy.formats.c.kernels import Variant
 from synevo.deploy.formats.c.loops import Places, walk
-from synevo.deploy.formats.c.memory import Operation
 from synevo.deploy.formats.c.values import (
     BYTE,
     FLOAT,
     WORD,
     Buffer,
+    Operation,
     Quantum,
     View,
     contiguous,
@@ -282,6 +282,6 @@ def store(buffer: Buffer, index: str, start: int, value: str, *, raw: bool = Fal
     if buffer.quantum is not None and not raw:
         inverse = number(np.float32(1 / buffer.quantum.scale))
         return f"{element} = whole(({value}) * {inverse} + {number(np.float32(buffer.quantum.zero))});"
-    if buffer.kind == BYTE:
-        return f"{element} = (int8_t)({value});"
+    if buffer.kind not in (FLOAT, WORD):
+        return f"{element} = ({buffer.kind})({value});"
     return f"{element} = {value};"

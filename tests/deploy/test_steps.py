@@ -1,5 +1,6 @@
-"""Steps of networks that are not for images, written as ONNX: look-ups, windows, counts, choices, edges."""
+"""Steps of networks that are not for images, written as ONNX and C: look-ups, windows, counts, choices, edges."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exported import STRICT
 from flax import nnx
 from jax import Array
 
+from synevo.deploy.formats import c_float
+from synevo.deploy.formats.c.checker import open_file
 from synevo.deploy.formats.graph import graph_of
 from synevo.deploy.interface import at_another_size, given, wanted, with_free_sizes
 from synevo.deploy.reload import Reloaded
@@ -34,9 +38,11 @@ STEPS: dict[str, Callable[[Array, Array], Any]] = {
     "sums so far": lambda x, p: (jnp.cumsum(x, axis=1), jax.lax.cumsum(p, axis=1, reverse=True)),
     "the largest": lambda x, _: (jax.lax.top_k(x, 2), x.argmax(axis=1), x.argmin(axis=2)),
     "truths": lambda x, _: ((x > 0).any(axis=1), (x > 0).all(axis=2), jnp.where(x > 0, x > 1, x < -1)),
-    "numbers": lambda x, p: (jnp.exp2(x), jnp.log1p(jnp.abs(x)), jnp.round(x), jnp.isfinite(x), p % 3, p**2),
+    "numbers": lambda x, p: (jnp.exp2(x), jnp.log1p(jnp.abs(x)), jnp.round(x), jnp.isfinite(x), p % 3, p**2, p // 3),
+    "angles": lambda x, _: (jnp.arctan(x), jnp.sinh(x), jnp.tan(x), jnp.arcsinh(x)),
     "edges": lambda x, _: jax.lax.pad(x, 0.0, ((0, 0, 0), (-1, 2, 0), (1, -1, 0))),
     "a product of three": lambda x, _: jnp.einsum("nij,nkj,jl->nikl", x, x, jnp.asarray(TABLE[:4])),
+    "arrays that are stacked": lambda x, p: jnp.stack([x[:, :3], jnp.repeat(p[:, :, None], 4, 2).astype(x.dtype)], 2),
     "a size as a number": lambda x, _: x.sum(axis=1) / x.shape[1] + jnp.arange(4)[None, :],
     "an output that nothing moves": lambda x, p: {"x": x, "one": jnp.ones((x.shape[0], 2)) + p[:, :2]},
 }
@@ -81,6 +87,26 @@ def test_a_step_gives_in_onnx_runtime_what_it_gives_in_jax(name: str, tmp_path: 
         for one, other, leaf in zip(found, expected, wanted(reloaded), strict=True):
             assert (one.shape, str(one.dtype)) == (other.shape, leaf.dtype)
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_gives_in_c_what_it_gives_in_jax(name: str, tmp_path: Path) -> None:
+    reloaded = in_memory(Of(STEPS[name]), *arrays(2))
+    if name == "the largest":
+        with pytest.raises(ExportError, match=r"top_k \(test_steps\.py:\d+\) cannot be written as C"):
+            c_float.write(reloaded)
+        return
+    (tmp_path / "a.c").write_bytes(c_float.write(reloaded))
+    run = open_file(tmp_path / "a.c", ("-std=c99", "-O0", *STRICT))
+    assert run is not None
+    x, places = arrays(5)
+    found = jax.tree.leaves(run(x, places))
+    for place in range(len(x)):
+        one = slice(place, place + 1)
+        expected = jax.tree.leaves(STEPS[name](jnp.asarray(x[one]), jnp.asarray(places[one])))
+        for made, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(made[one], other, rtol=1e-5, atol=1e-6)
 
 
 class Scaled(nnx.Module):
@@ -132,7 +158,7 @@ def test_a_dense_layer_leaves_no_size_free() -> None:
 def test_a_step_without_a_rule_is_named_with_its_line() -> None:
     from synevo.deploy.formats import onnx
 
-    with pytest.raises(ExportError, match=r"fft \(test_onnx_steps\.py:\d+\) cannot be written as ONNX"):
+    with pytest.raises(ExportError, match=r"fft \(test_steps\.py:\d+\) cannot be written as ONNX"):
         onnx.write(in_memory(Of(lambda x, _: jnp.abs(jnp.fft.rfft(x[..., 0]))), *arrays(2)))
-    with pytest.raises(ExportError, match=r"any number of examples: .* \(test_onnx_steps\.py:\d+\)"):
+    with pytest.raises(ExportError, match=r"any number of examples: .* \(test_steps\.py:\d+\)"):
         graph_of(in_memory(Of(lambda x, _: x.reshape(int(x.shape[0]), -1)), *arrays(2)))

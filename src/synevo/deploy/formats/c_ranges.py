@@ -1,4 +1,4 @@
-"""Ranges of values, measured on training images, so that whole numbers of eight bits can stand for them.
+"""Ranges of values, measured on training examples, so that whole numbers of eight bits can stand for them.
 
     value ≈ (q - zero) · scale,  q = -128 … 127,  from the smallest value that was seen to the largest, with 0 exact
 
@@ -6,7 +6,7 @@ Whole numbers are what contractions and poolings read, and what they make, excep
 computed in floats: a loop over elements reads whole numbers, and rounds its result once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,11 +24,11 @@ LEVELS, LOWEST = 255, -128
 """Steps from the smallest whole number to the largest, and the smallest."""
 
 TOGETHER = 30
-"""The number of images that are measured at once."""
+"""The number of examples that are measured at once."""
 
 _MOVES = {
     *("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "slice", "gather", "tile", "rev"),
-    *("split", "unstack", "concatenate", "pad"),
+    *("split", "unstack", "concatenate", "stack", "pad"),
 }
 """Steps whose results are elements of their operands."""
 
@@ -39,10 +39,10 @@ _WINDOWS = {
 }
 
 
-def quanta(fused: Fused, images: NDArray[np.uint8]) -> dict[int, Quantum]:
-    """Return what whole numbers stand for in each value made of them, by images [n, height, width, channels]."""
+def quanta(fused: Fused, examples: Sequence[NDArray[Any]]) -> dict[int, Quantum]:
+    """Return what whole numbers stand for in each value made of them, by the arrays of examples that a file takes."""
     values = _whole(fused)
-    low, high = measured(fused.graph, values, images)
+    low, high = measured(fused.graph, values, examples)
     return {value: quantum(low[value], high[value]) for value in values}
 
 
@@ -85,22 +85,22 @@ def _floats(graph: Graph, operands: Iterable[Operand]) -> set[int]:
 
 
 def measured(
-    graph: Graph, values: Iterable[int], images: NDArray[np.uint8]
+    graph: Graph, values: Iterable[int], examples: Sequence[NDArray[Any]]
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the smallest and the largest element of each value on all images."""
+    """Return the smallest and the largest element of each value on all examples."""
     wanted = sorted(values)
 
-    def extremes(image: Array) -> tuple[dict[int, Array], dict[int, Array]]:
-        found = _evaluate(graph, image[None])
+    def extremes(example: list[Array]) -> tuple[dict[int, Array], dict[int, Array]]:
+        found = _evaluate(graph, [leaf[None] for leaf in example])
         return {one: found[one].min() for one in wanted}, {one: found[one].max() for one in wanted}
 
-    low, high = jax.jit(lambda all_: lax.map(extremes, all_, batch_size=TOGETHER))(jnp.asarray(images))
+    low, high = jax.jit(lambda all_: lax.map(extremes, all_, batch_size=TOGETHER))(list(map(jnp.asarray, examples)))
     return ({one: float(low[one].min()) for one in wanted}, {one: float(high[one].max()) for one in wanted})
 
 
-def _evaluate(graph: Graph, pixels: Array) -> Mapping[int, Any]:
-    """Return all values of a graph for one image."""
-    values: dict[int, Any] = {graph.pixels: pixels, **graph.constants}
+def _evaluate(graph: Graph, leaves: Sequence[Array]) -> Mapping[int, Any]:
+    """Return all values of a graph for one example."""
+    values: dict[int, Any] = {**dict(zip(graph.inputs, leaves, strict=True)), **graph.constants}
     for step in graph.steps:
         operands = [operand.value if isinstance(operand, Constant) else values[operand] for operand in step.operands]
         made = _made(step, operands)
