@@ -16,7 +16,6 @@ import pytest
 from test_report import Cells, make_run
 
 from synevo.plan.compose import compose
-from synevo.report.budgets import folded
 from synevo.report.comparison import compare
 from synevo.report.page.html import render_comparison, render_page
 from synevo.report.summary import summarise
@@ -227,7 +226,7 @@ def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tm
     assert [[float(value) for value in row[:7]] for row in shown.rows if row] == [
         [row["max_drop"], *(row[field]["mean"] for field in fields)]
         for group in found["groups"]
-        for row in folded(group["budgets"])
+        for row in group["budgets"]
     ]
     assert len(found["groups"]) == 2
 

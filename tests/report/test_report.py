@@ -30,7 +30,7 @@ from synevo.report.page.html import render_comparison, render_page
 from synevo.report.page.several import _clouds, front, parallel, pareto
 from synevo.report.page.tree import tree
 from synevo.report.recipe import commands
-from synevo.report.sheet import write_sheet
+from synevo.report.sheet import write_budgets, write_sheet
 from synevo.report.summary import summarise
 from synevo.report.terminal.run import print_report
 from synevo.report.terminal.several import print_comparison
@@ -435,10 +435,14 @@ def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> Non
     assert [row[:2] for row in cells(page, "bests")] == [[str(0.98), str(0.97)]] * 3
     reached = [[str(number) for number in (budget, score, times)] for budget, score, times in REACHED]
     assert [[row[0], row[1], row[3]] for row in cells(page, "budgets")] == reached * 2
-    assert [row["max_drop"] for row in found["groups"][0]["budgets"]] == [0.005, 0.01, 0.02, 0.03]
-    assert "1.00–3.00" in page, "budgets that lead to the same generations are one row"
+    together = [[0.005], [0.01, 0.02, 0.03]]
+    assert [row["budgets"] for row in found["groups"][0]["budgets"]] == together, "the same choices share a row"
+    sheet = list(csv.DictReader(io.StringIO(write_budgets(found["groups"]))))
+    assert [row["budgets"] for row in sheet] == [" ".join(map(str, row)) for row in together] * 2
     text = io.StringIO()
     print_comparison(Console(file=text, width=160), found)
+    for shown in (page, text.getvalue()):
+        assert "1.00–3.00" in shown
     assert "cluster kernel: mean ± s.d. of r0, r1" in text.getvalue()
     assert "97.00 ± 0.00" in text.getvalue()
 

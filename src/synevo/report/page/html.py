@@ -142,7 +142,7 @@ def _render(template: str, **context: Any) -> str:
         )
     }
     environment.filters["label"] = label_of
-    environment.filters["budget"] = lambda value, summary: scores.budget(value, summary["score"]["name"])
+    environment.filters["budgets"] = lambda values, summary: scores.budgets(values, summary["score"]["name"])
     environment.filters["score"] = lambda value, summary: scores.write(value, summary["score"]["name"])
     environment.filters["around"] = lambda spread, name: numerals.around(spread, getattr(numerals, name))
     environment.filters["around_score"] = lambda spread, summary: numerals.around(
@@ -153,7 +153,6 @@ def _render(template: str, **context: Any) -> str:
     )
     told = ("speed_in_words", "engine", "engines", "spent", "subject", "verdict")
     environment.globals |= {name: getattr(verdict, name) for name in told}
-    environment.globals |= {"folded": budgets.folded}
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
