@@ -314,7 +314,7 @@ def test_a_line_that_cannot_be_read_is_named_and_the_others_are_reported(run: Ru
     summary = summarise(run)
     assert summary["state"] == "damaged"
     assert summary["generations"][0]["synaptic_efficiency"] is None, "nothing to compare with"
-    assert "Missing." in render_page(run, summary)
+    assert "This run is not whole." in render_page(run, summary)
 
 
 @pytest.mark.parametrize("missing", ["compact", "individuals", "machine.json", "lineage.jsonl"])
@@ -324,7 +324,7 @@ def test_what_is_absent_is_said_and_the_rest_is_shown(run: RunDir, missing: str)
     page = page_of(run)
     for section in ("curves", "lineage", "network", "survival", "kernels", "outcomes", "cost", "proof", "record"):
         assert f'<section id="{section}"' in page
-    assert "Missing." in page
+    assert "Missing." in page or "There is no individual yet." in page
 
 
 def test_a_generation_that_failed_is_shown_with_its_reason(run: RunDir) -> None:

@@ -20,6 +20,11 @@ def unit(name: str | None) -> str:
     return " %" if is_share(name) else ""
 
 
+def heading(name: str) -> str:
+    """Return the name of a score as a heading begins: Accuracy; but mIoU, as it is."""
+    return name if any(letter.isupper() for letter in name) else name[:1].upper() + name[1:]
+
+
 def factor(name: str | None) -> float:
     """Return the factor by which a score is multiplied in figures."""
     return 100.0 if is_share(name) else 1.0
