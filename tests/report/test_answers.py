@@ -31,7 +31,7 @@ def test_numbers_are_drawn_against_the_truth_and_the_worst_are_told(tmp_path: Pa
     page = page_with(tmp_path / "run", {"number:true": true, "number:ancestor": ancestor, "number:best": best})
     assert [[float(value) for value in row] for row in cells(page, "told")] == [[3, 3, 1, 2], [2, 2, 2.5, 0.5]]
     assert 'aria-label="test example 0: best 1.25, true 1"' in page
-    assert "In the units of the targets" in page
+    assert "in the units of the targets" in page
 
 
 def test_each_of_several_numbers_has_its_drawing(tmp_path: Path) -> None:
