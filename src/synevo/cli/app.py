@@ -17,6 +17,7 @@ from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import _completion_shared
 from typer.core import TyperCommand
 
 from synevo.cli import deploying, doctoring, evolving, guiding, looking, plans, stopping
@@ -137,11 +138,29 @@ def main() -> None:
     build(None if completing else [*words, ""][0])()
 
 
+_ZSH = """\
+#compdef %(prog_name)s
+
+%(complete_func)s() {
+  eval $(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" %(autocomplete_var)s=complete_zsh %(prog_name)s)
+}
+
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  %(complete_func)s "$@"
+else
+  (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+  compdef %(complete_func)s %(prog_name)s
+fi
+"""
+"""What zsh reads to complete: Typer's own completes nothing at the first Tab, and needs `compinit` before it."""
+
+
 def build(called: str | None) -> typer.Typer:
     """Return the command line, ready for the command `called`, or for every command if it is None.
 
     Options that are fields of the plan are added to that command alone, because loading the plan would make help slow.
     """
+    _completion_shared._completion_scripts["zsh"] = _ZSH  # noqa: SLF001 (Typer has no other way)
     app = typer.Typer(
         name="synevo",
         help="Evolve a trained network into a far smaller, faster one, and prove that it is that network.",
