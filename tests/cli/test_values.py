@@ -168,3 +168,10 @@ def test_an_example_is_a_command_that_there_is(line: str) -> None:
     group = typer.main.get_command(app)
     group.commands[name].make_context(name, words)  # type: ignore[attr-defined]
     assert line in EXAMPLES[name]
+
+
+def test_the_list_of_commands_says_each_in_a_whole_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = CliRunner().invoke(app, ["--help"]).stdout.partition("Commands:")[2]
+    assert len(said.strip().splitlines()) == len(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in said.strip().splitlines())

@@ -135,7 +135,11 @@ def main() -> None:
     _prepare_jax()
     completing = "_SYNEVO_COMPLETE" in os.environ
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    build(None if completing else [*words, ""][0])()
+    try:
+        build(None if completing else [*words, ""][0])()
+    except SystemExit:
+        stopping.end()
+        raise
 
 
 _ZSH = """\

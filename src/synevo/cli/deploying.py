@@ -50,7 +50,7 @@ def predict(
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Answer with the compacted network: the most probable classes of images, or FILE-outputs.npz for arrays."""
+    """Answer with the compacted network. It gives the classes of images, or FILE-outputs.npz for arrays."""
     from synevo.deploy.classification import classify, doubt, training_brightness
     from synevo.deploy.reload import reload
 
@@ -134,7 +134,7 @@ def export(
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test data."""
+    """Write the compacted network as a file for elsewhere. It is compared with its source on test data first."""
     from synevo.deploy.comparison import table
     from synevo.deploy.delivery import FORMATS, deliver, require_format, require_place
     from synevo.deploy.reload import best_compacted, reload
@@ -208,7 +208,7 @@ def bench(
     ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row for each network in each form as CSV.")] = False,
 ) -> None:
-    """Measure the compacted network beside its ancestor in every form: size, score, time, what became of the saving."""
+    """Measure the compacted network beside its ancestor. Each form tells size, score, time, and what was saved."""
     from synevo.cli.opening import open_runs
     from synevo.deploy.engines import bench as benches
     from synevo.runs.documents import save_bench
