@@ -195,7 +195,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--pythons", nargs="+", default=pythons(), help="versions, such as 3.12")
     chosen = parser.parse_args(arguments)
     choose: Callable[[Path, list[str]], list[Trial | tuple[str, ...]]] = by_extra if chosen.extras else by_version
-    failed = 0
+    failed, plain = 0, (0, 0)
     _print("Python", "what", "jax", "flax", "optax", "packages", "MB", "seconds")
     with tempfile.TemporaryDirectory(prefix="synevo-") as made:
         for number, trial in enumerate(choose(wheel(Path(made)), chosen.pythons)):
@@ -213,7 +213,10 @@ def main(arguments: list[str]) -> int:
                 versions = (held[name].version for name in ("jax", "flax", "optax"))
                 _print(*trial.row, *versions, str(len(held)), f"{size / MB:.0f}", f"{seconds:.0f}")
                 if trial.row[1] == PLAIN:
+                    plain = len(held), size
                     _print_alone(alone(held))
+                elif chosen.extras:
+                    print(f"  adds {len(held) - plain[0]} packages, {(size - plain[1]) / MB:.1f} MB", flush=True)
             shutil.rmtree(folder)
     return failed
 
