@@ -16,7 +16,7 @@ PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
   $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench shapes cfiles fuzz clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench shapes cfiles fuzz installs extras clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -106,6 +106,12 @@ cfiles: install  ## compile and check the C files of all ancestors and of users'
 
 fuzz: install  ## compact random architectures by the thousand (CASES=3000)
 	SYNEVO_FUZZ=$(CASES) $(BIN)/python -m pytest tests/wiring/test_wiring_real.py -k random_architectures
+
+installs: install  ## install the wheel in every Python, with the oldest and the newest JAX, and walk the main path there
+	$(BIN)/python tests/installs.py
+
+extras: install  ## what synevo, each of its dependencies and each extra bring and weigh (downloads 5 GB)
+	$(BIN)/python tests/installs.py --extras
 
 clean:  ## remove what was installed and built, not the runs
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,9 @@
 """Strict JAX, repeatable Hypothesis, and the two things that most tests start from: images, and a tiny network."""
 
+import atexit
 import gc
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +42,7 @@ hypothesis.settings.register_profile("synevo", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("synevo")
 
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="synevo-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 """Tests remember no ancestor for the person who runs them."""
 
 MAY_BE_SKIPPED = {

@@ -12,6 +12,9 @@ _STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-
 """Characters that steer a terminal, or turn the direction of a line; line ends and tabs do not count."""
 
 
+_TELLING = 3
+"""The letters of the beginning of a word that tell which one is meant."""
+
 NEWER = "Install a newer synevo, from where you have this one."
 """The remedy for files of a newer version."""
 
@@ -97,12 +100,13 @@ def first_line(error: Exception) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str], *, in_full: Mapping[str, str] | None = None) -> str:
-    """Return " Did you mean 'x'?" for the known word most like `word`; "" where no word is like it.
+    """Return " Did you mean 'x'?" for the known word most like `word`, or begun with it; "" where there is none.
 
     Upper and lower case count as equal. `in_full` gives a longer spelling of a known word, such as its path.
     """
     spellings = {one.lower(): one for one in known}
-    near = get_close_matches(word.lower(), spellings, n=1)
+    begun = [one for one in spellings if len(word) >= _TELLING and one.startswith(word.lower())]
+    near = get_close_matches(word.lower(), spellings, n=1) or begun[:1]
     if not near:
         return ""
     found = spellings[near[0]]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from PIL import Image
+from sklearn.datasets import load_diabetes
 from typer.testing import CliRunner
 
 from synevo.cli.app import app
@@ -167,6 +168,8 @@ def test_spoken_classes(home: Path) -> None:
     assert documents["architecture"]["facts"]["classes"] == ["1500", "300", "700"]
     assert documents["architecture"]["made_with"] == {"shape": [11, 12, 1], "outputs": 3}
     assert [one["kind"] for one in report["warnings"]] == ["few"]  # of 6 validation examples
+    assert report["outcomes"]["images"] == 12
+    assert report["outcomes"]["classes"] == ["1500", "300", "700"]
 
 
 def test_a_regression_evolves_as_hard_as_its_score_allows() -> None:
@@ -179,5 +182,24 @@ def test_a_regression_evolves_as_hard_as_its_score_allows() -> None:
     assert 30 < score < 60  # of a disease's progress from 25 to 346; always naming the mean gives 66
     assert is_smaller_and_loads(run) is not None
     both = json.loads(synevo("report", str(run.path), "--json", "--summary", "--max-drop", "40%", "--max-drop", "500"))
-    assert [row["max_drop"] for row in both["groups"][0]["budgets"]] == ["40%", 500.0]
+    assert [one for row in both["groups"][0]["budgets"] for one in row["budgets"]] == ["40%", 500.0]
     assert report["floor"] == pytest.approx(1.4 * score)
+    kept = run.load_predictions(2) or {}
+    true = kept["number:true"][:, 0]
+    assert {*true.tolist()} <= {*load_diabetes().target.tolist()}, "in the units of the targets"
+    assert 30 < np.abs(kept["number:ancestor"][:, 0] - true).mean() < 60
+    assert kept["number:best"].shape == kept["number:true"].shape
+
+
+def test_several_labels(home: Path) -> None:
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(400, 6)).astype(np.float32)
+    np.savez(home / "labels.npz", inputs=inputs, targets=(inputs[:, :3] > 0.3).astype(np.uint8))
+    learn = ("ancestor_training.epochs=12", "ancestor_training.learning_rate=0.01", "ancestor_training.batch_size=32")
+    run, _ = whole("multilabel", "labels.npz", "MLP", *learn, budget="30pt")
+    (score, name, better), *_ = scores_of(run)
+    assert (name, better) == ("micro-F1", "higher")
+    assert score > 0.8
+    kept = run.load_predictions(2) or {}
+    assert kept["label:true"].shape == kept["label:best"].shape == (80, 3)
+    assert (kept["label:ancestor"] == kept["label:true"]).mean() > 0.8

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +51,11 @@ def take_photos(folder: Path) -> None:
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number:02d}.png")
 
 
-def test_own_photos_become_a_small_network_and_a_page(tmp_path: Path) -> None:
+def test_own_photos_become_a_small_network_and_a_page(
+    tmp_path: Path, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     take_photos(tmp_path / "photos")
+    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", IN_TURN, json.dumps(COMMANDS)],
         cwd=tmp_path,
@@ -60,6 +65,10 @@ def test_own_photos_become_a_small_network_and_a_page(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONUTF8": "1"},
     )
     assert done.returncode == 0, done.stderr
+    seconds = round(time.monotonic() - began)
+    record_property("seconds", seconds)  # in a report of --junitxml
+    with capsys.disabled():
+        print(f"\nFrom own photos to a page: {seconds} s")  # noqa: T201 (a time that is wanted, not asserted)
     parts = {part.split()[0]: part.partition("\n")[2] for part in done.stdout.split("$ ")[1:]}
     assert "fewer" in parts["compact"]
     assert "multiply-adds" in parts["compact"]

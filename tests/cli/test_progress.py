@@ -31,11 +31,12 @@ def test_a_doubt_is_a_warning_and_no_individual(*, terminal: bool) -> None:
 
 
 def test_what_is_said_of_an_epoch_fits_beside_the_bar_and_leaves_no_time_at_the_end() -> None:
-    first, last = (_describe(Epoch(12, 3, epoch, 10, 123.4567, 60_000, 0.02), 13) for epoch in (1, 10))
+    first, second, last = (_describe(Epoch(12, 3, epoch, 10, 123.4567, 60_000, 0.02), 13) for epoch in (1, 2, 10))
     clock = len(" 0:00:00 ")
-    assert all(BAR + clock + len(line) <= 80 for line in (*first, *last))
+    assert all(BAR + clock + len(line) <= 80 for line in (*first, *second, *last))
     assert first[0] == "generation 12-3 of 13, epoch 1 of 10"
-    assert first[1].endswith("about 1 s left")
+    assert first[1] == "loss 123.4567, 1 s with compiling", "which tells nothing of the others"
+    assert second[1].endswith("about 1 s left")
     assert last[1] == "loss 123.4567, 3,000,000 images/s, scoring next"
 
 
@@ -68,6 +69,9 @@ def test_the_time_that_is_left_counts_siblings_and_what_is_left_of_a_training() 
     assert seconds_left(lineage(100, 30), limits, training) == 6 * 2 + 30 * (1 + 3 * 3)
     assert seconds_left(lineage(100, 30), limits) == 30 * (2 + 3 * 3)
     assert seconds_left(lineage(100), EvolutionPlan(generations=1), None) is None
+    compiling = replace(training, epoch=1)
+    assert seconds_left(lineage(100), limits, compiling) is None
+    assert seconds_left(lineage(100, 30), limits, compiling) == 30 + 30 * (1 + 3 * 3)
 
 
 GROWING = """

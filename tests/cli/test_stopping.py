@@ -70,6 +70,30 @@ def test_what_python_swallows_is_heard_a_moment_later(tmp_path: Path, where: str
     assert "Exception ignored" not in done.stderr
 
 
+FREED = """
+import atexit, os, signal, threading, time, typer
+from synevo.cli import app
+class Freed:
+    def __del__(self):
+        os.abort()  # as XLA does that was interrupted while it compiled
+freed = Freed()
+def command():
+    atexit.register(print, "handler")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+shell = typer.Typer()
+shell.command()(app._exit_codes(command))
+app.build = lambda _: shell
+app.main()
+"""
+
+
+def test_an_interrupted_process_ends_without_taking_itself_apart() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (130, ["thread", "handler"])
+
+
 def test_what_the_process_was_started_to_ignore_stays_ignored(tmp_path: Path) -> None:
     code = "import signal; from synevo.cli import stopping; stopping.listen(); print(signal.getsignal(signal.SIGHUP))"
     ignore = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"

@@ -1,9 +1,12 @@
 """What a user may write: the allowed values of fields, and the words that are meant where others are written."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import typer
+from typer import _completion_shared
 from typer.testing import CliRunner
 
 from synevo.ancestors import BUILT_IN
@@ -96,6 +99,18 @@ def test_the_choices_of_a_field_complete() -> None:
     assert completion("evolution.protect", plan_fields()["evolution.protect"]) is None
 
 
+def test_zsh_completes_at_the_first_tab_and_without_compinit() -> None:
+    assert app.registered_commands
+    script = _completion_shared.get_completion_script(prog_name="synevo", complete_var="_SYNEVO_COMPLETE", shell="zsh")  # noqa: S604
+    first, otherwise = script.partition("== loadautofunc ]]; then")[2].split("else")
+    assert first.split() == ["_synevo_completion", '"$@"'], (
+        "as a function of fpath, it completes when it is first called"
+    )
+    assert "compinit" in otherwise
+    if zsh := shutil.which("zsh"):
+        subprocess.run([zsh, "-f", "-c", f"{script}\n[[ $_comps[synevo] == _synevo_completion ]]"], check=True)
+
+
 def test_the_names_that_are_completed_are_those_that_there_are() -> None:
     assert tuple(BUILT_IN) == values.ANCESTORS
     assert sorted(values.FORMATS) == sorted(delivery.FORMATS)
@@ -153,3 +168,10 @@ def test_an_example_is_a_command_that_there_is(line: str) -> None:
     group = typer.main.get_command(app)
     group.commands[name].make_context(name, words)  # type: ignore[attr-defined]
     assert line in EXAMPLES[name]
+
+
+def test_the_list_of_commands_says_each_in_a_whole_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = CliRunner().invoke(app, ["--help"]).stdout.partition("Commands:")[2]
+    assert len(said.strip().splitlines()) == len(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in said.strip().splitlines())

@@ -90,7 +90,11 @@ def test_colours_become_grey_and_grey_becomes_colours(
 def test_a_file_that_is_no_image_or_not_there_is_named(network: Reloaded, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     save(tmp_path / "clear.png", np.zeros((8, 8, 4), np.uint8))
-    for name, words in [("text.png", "cannot be read"), ("none.png", "No such file"), ("clear.png", "mode is RGBA")]:
+    for name, words in [
+        ("text.png", "cannot be read"),
+        ("none.png", "There is no file"),
+        ("clear.png", "mode is RGBA"),
+    ]:
         with pytest.raises(DataError, match=words):
             classify(network, [tmp_path / name], top=1)
 
@@ -129,9 +133,26 @@ def test_the_command_prints_a_table_or_json(finished: RunDir, test_images: Image
     assert "1.png" in table
 
 
+def test_the_latest_run_answers_where_none_is_named(
+    finished: RunDir, test_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished.path, "runs/only")
+    Path("runs/latest").symlink_to("only")
+    save(tmp_path / "one.png", test_images.pixels[0])
+    said = json.loads(CliRunner().invoke(app, ["predict", "one.png", "--json"]).stdout)
+    assert (said["run"], [one["file"] for one in said["images"]]) == ("runs/only", ["one.png"])
+    wrong = CliRunner().invoke(app, ["predict", "no.png"])
+    assert wrong.exit_code == 2
+    assert "There is no file no.png." in wrong.stderr
+
+
 def test_a_run_that_is_not_compacted_is_told_how_to_be(finished: RunDir, tmp_path: Path) -> None:
     shutil.copytree(finished.path, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/compact")
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert "Name one or more: synevo predict" in done.output
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), "some.png"])
     assert done.exit_code == 2
     assert f"synevo compact {tmp_path / 'run'}" in done.stderr

@@ -16,7 +16,6 @@ import pytest
 from test_report import Cells, make_run
 
 from synevo.plan.compose import compose
-from synevo.report.budgets import folded
 from synevo.report.comparison import compare
 from synevo.report.page.html import render_comparison, render_page
 from synevo.report.summary import summarise
@@ -205,11 +204,16 @@ def test_the_page_opens_whole_and_asks_for_nothing(place: Path, tmp_path: Path, 
 
 
 def test_a_printed_page_has_at_most_four_sheets(place: Path, tmp_path: Path) -> None:
+    assert 1 <= sheets_of(place / "index.html", tmp_path) <= 4
+
+
+def sheets_of(page: Path, tmp_path: Path) -> int:
+    """The number of sheets of paper that a page takes."""
     assert BROWSER is not None
     sheets, size = tmp_path / "page.pdf", [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000"]
-    command = [BROWSER, *FLAGS, *size, f"--print-to-pdf={sheets}", (place / "index.html").as_uri()]
+    command = [BROWSER, *FLAGS, *size, f"--print-to-pdf={sheets}", page.as_uri()]
     subprocess.run(command, capture_output=True, check=True, timeout=600, env={**os.environ, "HOME": str(tmp_path)})
-    assert 1 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", sheets.read_bytes())) <= 4
+    return len(re.findall(rb"/Type\s*/Page\b(?!s)", sheets.read_bytes()))
 
 
 def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tmp_path: Path) -> None:
@@ -227,9 +231,10 @@ def test_the_page_of_several_runs_opens_whole_and_shows_the_means_of_the_json(tm
     assert [[float(value) for value in row[:7]] for row in shown.rows if row] == [
         [row["max_drop"], *(row[field]["mean"] for field in fields)]
         for group in found["groups"]
-        for row in folded(group["budgets"])
+        for row in group["budgets"]
     ]
     assert len(found["groups"]) == 2
+    assert 1 <= sheets_of(page, tmp_path) <= 4
 
 
 def rows_of(dom: str) -> list[list[float]]:

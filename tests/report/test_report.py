@@ -30,7 +30,7 @@ from synevo.report.page.html import render_comparison, render_page
 from synevo.report.page.several import _clouds, front, parallel, pareto
 from synevo.report.page.tree import tree
 from synevo.report.recipe import commands
-from synevo.report.sheet import write_sheet
+from synevo.report.sheet import write_budgets, write_sheet
 from synevo.report.summary import summarise
 from synevo.report.terminal.run import print_report
 from synevo.report.terminal.several import print_comparison
@@ -314,7 +314,7 @@ def test_a_line_that_cannot_be_read_is_named_and_the_others_are_reported(run: Ru
     summary = summarise(run)
     assert summary["state"] == "damaged"
     assert summary["generations"][0]["synaptic_efficiency"] is None, "nothing to compare with"
-    assert "Missing." in render_page(run, summary)
+    assert "This run is not whole." in render_page(run, summary)
 
 
 @pytest.mark.parametrize("missing", ["compact", "individuals", "machine.json", "lineage.jsonl"])
@@ -324,7 +324,7 @@ def test_what_is_absent_is_said_and_the_rest_is_shown(run: RunDir, missing: str)
     page = page_of(run)
     for section in ("curves", "lineage", "network", "survival", "kernels", "outcomes", "cost", "proof", "record"):
         assert f'<section id="{section}"' in page
-    assert "Missing." in page
+    assert "Missing." in page or "There is no individual yet." in page
 
 
 def test_a_generation_that_failed_is_shown_with_its_reason(run: RunDir) -> None:
@@ -435,10 +435,14 @@ def test_replicates_are_one_group_with_mean_and_deviation(tmp_path: Path) -> Non
     assert [row[:2] for row in cells(page, "bests")] == [[str(0.98), str(0.97)]] * 3
     reached = [[str(number) for number in (budget, score, times)] for budget, score, times in REACHED]
     assert [[row[0], row[1], row[3]] for row in cells(page, "budgets")] == reached * 2
-    assert [row["max_drop"] for row in found["groups"][0]["budgets"]] == [0.005, 0.01, 0.02, 0.03]
-    assert "1.00–3.00" in page, "budgets that lead to the same generations are one row"
+    together = [[0.005], [0.01, 0.02, 0.03]]
+    assert [row["budgets"] for row in found["groups"][0]["budgets"]] == together, "the same choices share a row"
+    sheet = list(csv.DictReader(io.StringIO(write_budgets(found["groups"]))))
+    assert [row["budgets"] for row in sheet] == [" ".join(map(str, row)) for row in together] * 2
     text = io.StringIO()
     print_comparison(Console(file=text, width=160), found)
+    for shown in (page, text.getvalue()):
+        assert "1.00–3.00" in shown
     assert "cluster kernel: mean ± s.d. of r0, r1" in text.getvalue()
     assert "97.00 ± 0.00" in text.getvalue()
 

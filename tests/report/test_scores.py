@@ -103,7 +103,7 @@ def test_a_terminal_shows_the_errors_themselves_and_no_per_cent(summary: dict[st
     text = io.StringIO()
     print_report(Console(file=text, width=200), summary)
     shown = text.getvalue()
-    assert "test mean error 0.1325 (+0.0225)" in shown
+    assert "test mean error 0.1325 (+0.0225, worse)" in shown
     (row,) = [line for line in shown.splitlines() if "2*" in line]
     assert row.split()[:3] == ["2*", "0.115", "0.1325"]
     assert "%" not in shown

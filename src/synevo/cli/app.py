@@ -17,6 +17,7 @@ from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import _completion_shared
 from typer.core import TyperCommand
 
 from synevo.cli import deploying, doctoring, evolving, guiding, looking, plans, stopping
@@ -134,7 +135,28 @@ def main() -> None:
     _prepare_jax()
     completing = "_SYNEVO_COMPLETE" in os.environ
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    build(None if completing else [*words, ""][0])()
+    try:
+        build(None if completing else [*words, ""][0])()
+    except SystemExit:
+        stopping.end()
+        raise
+
+
+_ZSH = """\
+#compdef %(prog_name)s
+
+%(complete_func)s() {
+  eval $(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" %(autocomplete_var)s=complete_zsh %(prog_name)s)
+}
+
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  %(complete_func)s "$@"
+else
+  (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+  compdef %(complete_func)s %(prog_name)s
+fi
+"""
+"""What zsh reads to complete: Typer's own completes nothing at the first Tab, and needs `compinit` before it."""
 
 
 def build(called: str | None) -> typer.Typer:
@@ -142,6 +164,7 @@ def build(called: str | None) -> typer.Typer:
 
     Options that are fields of the plan are added to that command alone, because loading the plan would make help slow.
     """
+    _completion_shared._completion_scripts["zsh"] = _ZSH  # noqa: SLF001 (Typer has no other way)
     app = typer.Typer(
         name="synevo",
         help="Evolve a trained network into a far smaller, faster one, and prove that it is that network.",

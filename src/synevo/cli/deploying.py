@@ -22,22 +22,22 @@ from synevo.report import scores
 
 def predict(
     run: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="RUN",
-            help="Run directory, a folder compact/gNN, or an exported .safetensors file.",
+            help="Run directory, a folder compact/gNN, or an exported .safetensors file [default: the latest run].",
             show_default=False,
             autocompletion=complete_run,
         ),
-    ],
+    ] = None,
     images: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="FILE",
             help="Image files to classify; for another task, .npz or .npy files of what the network takes.",
             show_default=False,
         ),
-    ],
+    ] = None,
     *,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes of each image to print.")] = 3,
     generation: Annotated[
@@ -50,10 +50,11 @@ def predict(
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Answer with the compacted network: the most probable classes of images, or FILE-outputs.npz for arrays."""
+    """Answer with the compacted network. It gives the classes of images, or FILE-outputs.npz for arrays."""
     from synevo.deploy.classification import classify, doubt, training_brightness
     from synevo.deploy.reload import reload
 
+    run, images = _run_and_files([*([run] if run else []), *(images or [])])
     reloaded = reload(run, generation=generation, ancestor=ancestor)
     if not reloaded.of_images:
         if invert:
@@ -78,6 +79,19 @@ def predict(
         for place, (name, probability) in enumerate(verdict.classes):
             table.add_row("" if place else verdict.file, name, f"{100 * probability:.2f} %")
     console().print(table)
+
+
+def _run_and_files(words: list[Path]) -> tuple[Path, list[Path]]:
+    """Return the run and the files of a command: the latest run, where the first word is a file to answer."""
+    from synevo.runs.rundir import latest
+
+    named = bool(words) and (
+        words[0].is_dir() or words[0].suffix == ".safetensors" or (len(words) > 1 and not words[0].is_file())
+    )
+    run, files = (words[0], words[1:]) if named else (latest().path, words)
+    if not files:
+        raise PlanError("No file to answer is named.", remedy=f"Name one or more: synevo predict {run} FILE …")
+    return run, files
 
 
 def _answer(run: Path, reloaded: Any, files: list[Path], *, as_json: bool) -> None:
@@ -134,7 +148,7 @@ def export(
     ancestor: Ancestor = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write the compacted network as a file that runs elsewhere, after comparing it with its source on test data."""
+    """Write the compacted network as a file for elsewhere. It is compared with its source on test data first."""
     from synevo.deploy.comparison import table
     from synevo.deploy.delivery import FORMATS, deliver, require_format, require_place
     from synevo.deploy.reload import best_compacted, reload
@@ -212,7 +226,7 @@ def bench(
     ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row for each network in each form as CSV.")] = False,
 ) -> None:
-    """Measure the compacted network beside its ancestor in every form: size, score, time, what became of the saving."""
+    """Measure the compacted network beside its ancestor. Each form tells size, score, time, and what was saved."""
     from synevo.cli.opening import open_runs
     from synevo.deploy.engines import bench as benches
     from synevo.runs.documents import save_bench

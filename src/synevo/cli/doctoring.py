@@ -16,7 +16,7 @@ _STATES = {"works": "ok     ", "missing": "–      ", "fails": "FAILS  "}
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what this machine has: versions, devices, engines and extras that work, room on disk, caches."""
+    """Say what this machine has and what works on it. That is versions, devices, engines, extras, disk and caches."""
     from synevo.deploy.engines.checkup import examine
 
     found = examine()

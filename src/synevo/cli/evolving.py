@@ -69,7 +69,7 @@ def train_ancestor(
     sets: Sets = None,
     tensorboard: TensorBoard = False,
 ) -> None:
-    """Train the ancestor: generation 1 of a new run, or go on training it."""
+    """Train the ancestor of a new run, or go on training it."""
     from synevo.cli import working
 
     plans = working.plan_runs(run, seeds, options, preset=preset, sets=sets or ())
@@ -109,7 +109,7 @@ def adopt(
     sets: Sets = None,
     tensorboard: TensorBoard = False,
 ) -> None:
-    """Adopt a trained network as the ancestor: generation 1 of a new run, scored and never trained."""
+    """Adopt a trained network as the ancestor of a new run. It is generation 1, scored and never trained."""
     from synevo.cli import working
 
     asked = bool(options.keys() - {"data.data_dir"} or preset or sets)
@@ -126,7 +126,7 @@ def evolve(
     tensorboard: TensorBoard = False,
     ancestor: Ancestor = None,
 ) -> None:
-    """Evolve runs to a generation: synthesise, compact, train and score one offspring after the other."""
+    """Evolve runs to a generation, offspring after offspring. Each is synthesised, compacted, trained and scored."""
     from synevo.cli import working
 
     working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor)
@@ -154,7 +154,7 @@ def compact(
     options: Options,
     ancestor: Ancestor = None,
 ) -> None:
-    """Write the best network physically smaller, proven equal to the masked one and timed beside its ancestor."""
+    """Write the best network physically smaller, proven equal. It is timed beside its ancestor."""
     from synevo.cli import working
 
     working.compact(runs, generation, round_to=round_to, options=options, ancestor=ancestor)

@@ -64,7 +64,7 @@ def cache(
         bool, typer.Option("--clear", help="Remove what the caches hold; runs are no part of them.")
     ] = False,
 ) -> None:
-    """Say where the caches are and how large they are, or clear them: decoded images, and compiled programs."""
+    """Say where the caches are and how large, or clear them. They hold decoded images and compiled programs."""
     from synevo.files import caches
 
     for one in caches.clear() if clear else caches.caches():

@@ -95,7 +95,7 @@ def report(
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Write the page and open it in a browser.")] = False,
 ) -> None:
-    """Report runs: the lineage, the layers before and after, the compacted network; or several runs side by side."""
+    """Report a run, or several side by side. It shows the lineage, the layers and the compacted network."""
     from synevo.cli.opening import open_all_or_latest
     from synevo.report.comparison import compare
     from synevo.report.summary import summarise
@@ -131,7 +131,7 @@ def runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """List the runs of a folder: their state, their best generation and their age."""
+    """List the runs of a folder, with state, best and age."""
     from synevo.runs.run_list import find_runs, overview
 
     overviews = [overview(run) for run in find_runs(folder)]
@@ -151,7 +151,7 @@ def watch(
     run: Run = None,
     every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="The time between two looks.")] = 2.0,
 ) -> None:
-    """Watch a run that another process is working on, until nobody is."""
+    """Watch a run that another process is working on. It ends when nobody is."""
     from synevo.cli.live import watching
     from synevo.cli.opening import open_run
 

@@ -25,7 +25,7 @@ def fields(
         ),
     ] = None,
 ) -> None:
-    """List the fields of a plan: default, allowed values and meaning."""
+    """List the fields of a plan: defaults, values, meanings."""
     from synevo.plan.compose import flatten, plan_fields
     from synevo.plan.fields import Plan
 
@@ -58,7 +58,7 @@ def presets(
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print what was measured as CSV, and nothing else.")] = False,
 ) -> None:
-    """List the presets: their command, hardware, time and the result to expect."""
+    """List the presets, with command, hardware and result."""
     from synevo.plan.presets import preset_names, preset_records, preset_table
 
     if as_csv:

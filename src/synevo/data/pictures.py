@@ -50,6 +50,8 @@ def decode(file: Path) -> NDArray[np.uint8]:
             pixels = _pixels(file, image)
     except DataError:
         raise
+    except FileNotFoundError:
+        raise DataError(f"There is no file {file}.", remedy="Check its name, and the folder that it is in.") from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{file} cannot be read as an image: {error}", remedy=_SMALLER) from None
     except Exception as error:  # noqa: BLE001 (a damaged file makes Pillow raise nearly anything; none is a bug of ours)

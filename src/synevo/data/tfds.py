@@ -209,11 +209,23 @@ def _known(tfds: Any) -> list[str]:
     return list(tfds.list_builders(with_community_datasets=False))
 
 
+def _beside(name: str) -> list[str]:
+    """Return the folders and .npz files that are where a path leads to nothing, as a user writes them."""
+    folder = Path(name).expanduser().parent
+    try:
+        there = [path for path in folder.iterdir() if path.is_dir() or path.suffix == ".npz"]
+    except OSError:
+        return []
+    return [str(Path(name).parent / path.name) for path in there if not path.name.startswith(".")]
+
+
 def _check_known(name: str, known: list[str]) -> None:
     parts = _NAME.fullmatch(name)
     if parts is not None and parts["name"] in known:
         return
-    hint = did_you_mean(parts["name"] if parts else name, ["digits", *known])
+    hint = did_you_mean(name.rstrip("/"), _beside(name)) or did_you_mean(
+        parts["name"] if parts else name, ["digits", *known]
+    )
     raise DataError(
         f"There is no data set {name!r}: no folder of this name is here, and TFDS has no such data set.{hint}",
         remedy="A data set is digits, an .npz file, a folder of class folders, or a TFDS name such as mnist.",

@@ -25,7 +25,7 @@ COSTS = ("seconds", "epochs")
 BUDGETS = (
     "budget: how much worse than the ancestor's the validation score may be, which chooses the generation; "
     "change: of the test score, from the ancestor's; epochs, training: of whole lineages. unspent: ended within the "
-    "budget, and might have gone further."
+    "budget, and might have gone further. Budgets that choose the same generations share a row."
 )
 REPEATED = "Seeds that occur more than once: {}. Runs of one seed are no replicates; deviations are too small."
 """Explanations of the words in tables of budgets."""
@@ -34,10 +34,12 @@ ENDED = {"finished", "over budget", "failed"}
 
 
 def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float | str] = ()) -> list[Row]:
-    """Return a row a budget: mean, deviation and range of the results of all ended replicates within it.
+    """Return mean, deviation and range of the results of all ended replicates within each budget, a row a budget.
 
-    Costs are those of whole lineages, whatever the budget. `unspent` counts the runs that ended within the budget: they
-    might have gone further. By default `budgets` are the plans' own and the usual ones below them.
+    Budgets, one after the other, that choose the same generations share a row: `budgets` are all of them, and
+    `max_drop` is the largest. Costs are those of whole lineages, whatever the budget. `unspent` counts the runs that
+    ended within the budget: they might have gone further. By default `budgets` are the plans' own and the usual ones
+    below them.
     """
     rows = []
     for budget in _sorted(set(budgets) or _usual(summaries), summaries):
@@ -50,28 +52,24 @@ def reach(names: list[str], summaries: list[Summary], budgets: Sequence[float | 
             rows.append(
                 {
                     "max_drop": budget,
+                    "budgets": [budget],
                     "runs": len(found),
                     "unspent": sum(choice["unspent"] for choice in found),
                     **{field: spread([choice[field] for choice in found]) for field in (*REACHED, *COSTS)},
                     "of_runs": found,
                 }
             )
-    return rows
+    return _folded(rows)
 
 
-def folded(rows: Sequence[Row]) -> list[Row]:
-    """Return rows of `reach`, those one after the other that differ in nothing but the budget as one with all of them.
-
-    `max_drop` is the largest of the `budgets`.
-    """
+def _folded(rows: Sequence[Row]) -> list[Row]:
+    """Return rows, those one after the other of the same choices as one with the budgets of all of them."""
     found: list[Row] = []
     for row in rows:
-        numbers = {name: value for name, value in row.items() if name not in {"max_drop", "of_runs"}}
-        before = found[-1] if found else {}
-        if numbers == {name: before.get(name) for name in numbers}:
-            found[-1] = {**before, "max_drop": row["max_drop"], "budgets": [*before["budgets"], row["max_drop"]]}
+        if found and found[-1]["of_runs"] == row["of_runs"]:
+            found[-1] |= {"max_drop": row["max_drop"], "budgets": [*found[-1]["budgets"], *row["budgets"]]}
         else:
-            found.append({**row, "budgets": [row["max_drop"]]})
+            found.append(row)
     return found
 
 

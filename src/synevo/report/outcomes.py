@@ -43,5 +43,5 @@ def _examples(said: Tensors, kind: str) -> list[dict[str, int]]:
             "ancestor": int(said["ancestor"][place]),
             "best": int(said["best"][place]),
         }
-        for place in said[f"{kind}:places"]
+        for place in said.get(f"{kind}:places", ())
     ]

@@ -1,5 +1,7 @@
 """Scores in the report: shares such as accuracy in per cent, all others with four significant digits."""
 
+from collections.abc import Sequence
+
 from synevo.lineage.allowance import is_share
 from synevo.report.numerals import UNKNOWN, percent
 
@@ -18,6 +20,11 @@ def unit(name: str | None) -> str:
     return " %" if is_share(name) else ""
 
 
+def heading(name: str) -> str:
+    """Return the name of a score as a heading begins: Accuracy; but mIoU, as it is."""
+    return name if any(letter.isupper() for letter in name) else name[:1].upper() + name[1:]
+
+
 def factor(name: str | None) -> float:
     """Return the factor by which a score is multiplied in figures."""
     return 100.0 if is_share(name) else 1.0
@@ -30,6 +37,7 @@ def change(value: float, before: float, name: str | None) -> str:
     return f"{value - before:+.4g}"
 
 
-def budget(value: float | str, name: str | None) -> str:
-    """Write a budget as `write` does where it is a number, and as it was given where it has a unit of its own."""
-    return value if isinstance(value, str) else write(value, name)
+def budgets(values: Sequence[float | str], name: str | None) -> str:
+    """Write a budget as `write` does, or as it was given where it has a unit; of several, the ends."""
+    ends = values if len(values) == 1 else (values[0], values[-1])
+    return "–".join(value if isinstance(value, str) else write(value, name) for value in ends)

@@ -11,7 +11,7 @@ def write_sheet(summaries: list[dict[str, Any]]) -> str:
 
 
 def write_budgets(groups: list[dict[str, Any]]) -> str:
-    """Write the results of each group of replicates within each budget as CSV; an unknown deviation is empty."""
+    """Write the budgets of each group of replicates as CSV, a row each; an unknown deviation is empty."""
     return write_rows([{"group": group["name"], **_flat(row)} for group in groups for row in group["budgets"]])
 
 
@@ -49,11 +49,13 @@ def write_bench(found: list[dict[str, Any]]) -> str:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a budget or a level with a column for each mean, deviation, lowest and highest value."""
+    """Return budgets or a level with a column for each mean, deviation, lowest and highest value."""
     flat: dict[str, Any] = {}
     for field, value in row.items():
         if isinstance(value, dict):
             flat |= {f"{field}_{name}": number for name, number in value.items()}
+        elif field == "budgets":
+            flat[field] = " ".join(map(str, value))
         elif field != "of_runs":
             flat[field] = value
     return flat

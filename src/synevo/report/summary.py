@@ -168,8 +168,13 @@ def _outcomes(run: RunDir, compact: dict[str, Any] | None, architecture: dict[st
     return (
         None
         if said is None or "labels" not in said
-        else {"generation": generation, **outcomes.tally(said, architecture["classes"])}
+        else {"generation": generation, **outcomes.tally(said, _classes(architecture))}
     )
+
+
+def _classes(architecture: dict[str, Any]) -> list[str]:
+    """Return the names of the classes: of images, or a fact about other data."""
+    return list(architecture["classes"] if "classes" in architecture else architecture["facts"]["classes"])
 
 
 def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> dict[str, Any]:

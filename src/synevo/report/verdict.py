@@ -31,35 +31,53 @@ def subject(summary: Summary) -> str:
 
 
 def reductions(summary: Summary) -> list[str]:
-    """Return in words what the best network of a run has less of than its ancestor; empty if there is none."""
+    """Return in words what the best network of a run has less of than its ancestor; empty if there is none.
+
+    Bytes and multiply-adds are those of the compacted network where there is one: of the file that is deployed, whose
+    widths may be padded to be fast.
+    """
     best, compact = best_of(summary), compacted_best(summary)
     if best is None or best["synapses"] is None:
         return []
     first = summary["generations"][0]
+    if best is first:
+        evolved = len(summary["generations"]) > 1
+        return ["nothing smaller within the budget" if evolved else "not evolved yet"]
     if compact is not None and compact["ancestor"]["bytes"] and compact["bytes"]:
         size = f"{times(compact['ancestor']['bytes'], compact['bytes'])} smaller file"
     else:
         size = f"{times(first['stored_weights'], best['stored_weights'])} fewer weights stored"
     return [
         size,
-        f"{times(first['multiply_adds'], best['multiply_adds'])} fewer multiply-adds",
+        f"{times(first['multiply_adds'], (compact or best)['multiply_adds'])} fewer multiply-adds",
         f"{times(first['synapses'], best['synapses'])} fewer synapses",
         f"{times(first['kernels'], best['kernels'])} fewer kernels",
     ]
 
 
 def outcome(summary: Summary) -> str:
-    """Return the test score of the best network with its unit, and in brackets how it differs from the ancestor's."""
-    best, name = best_of(summary), summary["score"]["name"]
+    """Return the test score of the best network with its unit, and in brackets how it differs from the ancestor's.
+
+    Of a score of which less is better, it is said whether that is better or worse.
+    """
+    best, first = best_of(summary), summary["generations"][:1]
+    name, better = summary["score"]["name"], summary["score"]["better"]
     if best is None or best["test_score"] is None:
         return ""
-    moved = scores.change(best["test_score"], summary["generations"][0]["test_score"], name)
-    return f"{scores.write(best['test_score'], name)}{scores.unit(name)} ({moved})"
+    reached = f"{scores.write(best['test_score'], name)}{scores.unit(name)}"
+    if best is first[0] or first[0]["test_score"] is None:
+        return reached
+    moved = scores.change(best["test_score"], first[0]["test_score"], name)
+    rose = best["test_score"] > first[0]["test_score"]
+    said = f"{moved}, {'worse' if rose else 'better'}" if better == "lower" else moved
+    return f"{reached} ({said})"
 
 
 def verdict(summary: Summary) -> str:
     """Return the run in a line, such as `8.6× smaller file, 6.9× fewer multiply-adds, 96.10 % (-3.06 points)`."""
-    return ", ".join(filter(None, [*reductions(summary)[:2], outcome(summary)]))
+    reached, name = outcome(summary), summary["score"]["name"]
+    named = reached if name == scores.ACCURACY or not reached else f"{name} {reached}"
+    return ", ".join(filter(None, [*reductions(summary)[:2], named]))
 
 
 def spent(summary: Summary, split: str = "validation") -> float | None:

@@ -63,6 +63,12 @@ MASKS = 6
 TEXTS, LENGTH = 3, 100
 """The number of texts that are continued, and by how many tokens at most."""
 
+NUMBERS, PLACES = 300, 4
+"""The number of examples whose numbers are kept, and of how many of their places."""
+
+LABELLED = 10_000
+"""The number of examples whose labels are kept."""
+
 
 def compact(
     run: RunDir,
@@ -234,7 +240,9 @@ def predictions(context: Context, first: Organism, organism: Organism) -> Tensor
     Arrays: `labels`, `ancestor` and `best` [images] for the test split, and for the kinds `lost` and `won` their places
     and pixels. For segmentation: `sample:image` uint8 [k, height, width, channels], `sample:mask` and, by the names
     `sample:ancestor` and `sample:best`, the answers, uint8 [k, height, width]. For the next token: `sample:before`
-    int32 [k, context], `sample:after` and the answers int32 [k, tokens]. None for other tasks.
+    int32 [k, context], `sample:after` and the answers int32 [k, tokens]. For regression, of vectors: `number:true` and
+    the answers float32 [k, places], in the targets' units. For several labels: `label:true` and the answers uint8
+    [k, labels]. For classes of what is no image, the classes alone. None for tasks of users.
     """
     if context.dataset is None:
         return _samples(context, {"ancestor": first.network, "best": organism.network})
@@ -255,13 +263,53 @@ def _examples(name: str, places: NDArray[np.int64], images: Images) -> Tensors:
 
 
 def _samples(context: Context, networks: Mapping[str, Network]) -> Tensors | None:
-    """Return what each of the `networks` answers to a few test examples, where people can look at that, as above."""
+    """Return what each of the `networks` answers to test examples, where people can look at that, as above."""
     match context.plan.task.name:
+        case "classification":
+            return _classes(context, networks)
+        case "regression":
+            return _numbers(context, networks)
+        case "multilabel":
+            return _labels(context, networks)
         case "segmentation":
             return _masks(context, networks)
         case "next-token":
             return _continued(context, networks)
     return None
+
+
+def _classes(context: Context, networks: Mapping[str, Network]) -> Tensors:
+    test, task = context.problem.test, context.problem.task
+    at_a_time = at_once(test, len(test))
+    parts = [np.arange(begin, min(begin + at_a_time, len(test))) for begin in range(0, len(test), at_a_time)]
+    labels = np.concatenate([np.asarray(test[places]["label"], np.int32) for places in parts])
+    answers = {name: outputs_of(network, task, test).argmax(axis=-1) for name, network in networks.items()}
+    return {"labels": labels, **{name: answer.astype(np.int32) for name, answer in answers.items()}}
+
+
+def _numbers(context: Context, networks: Mapping[str, Network]) -> Tensors | None:
+    """Return numbers in the targets' units: a network gives standardised ones. None for maps of numbers."""
+    test, task = context.problem.test, context.problem.task
+    batch = first(test, at_once(test, NUMBERS))
+    true = np.asarray(batch["target"], np.float32)
+    if true.ndim > 2 or context.described is None:  # noqa: PLR2004 (examples, places)
+        return None
+    standard = context.described.facts["targets"] or {"mean": [0.0], "deviation": [1.0]}
+    mean, deviation = (np.asarray(standard[name], np.float32) for name in ("mean", "deviation"))
+    answers = {
+        name: outputs_of(network, task, InMemory(batch)).reshape(len(true), -1) * deviation + mean
+        for name, network in networks.items()
+    }
+    kept = {"true": true.reshape(len(true), -1), **answers}
+    return {f"number:{name}": values[:, :PLACES].astype(np.float32) for name, values in kept.items()}
+
+
+def _labels(context: Context, networks: Mapping[str, Network]) -> Tensors:
+    test, task = context.problem.test, context.problem.task
+    batch = first(test, at_once(test, LABELLED))
+    answers = {name: outputs_of(network, task, InMemory(batch)) > 0 for name, network in networks.items()}
+    kept = {"true": np.asarray(batch["target"]) > 0, **answers}
+    return {f"label:{name}": values.astype(np.uint8) for name, values in kept.items()}
 
 
 def _masks(context: Context, networks: Mapping[str, Network]) -> Tensors:

@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from synevo.cli.live.standing import standing
+from synevo.cli.live.standing import standing, tells
 from synevo.cli.live.view import rows_for, view
 from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening, Within
 from synevo.lineage.individuals import Individual, Lineage, ratio
@@ -130,6 +130,8 @@ def _describe(now: Epoch | Within, generations: int) -> tuple[str, str]:
     if isinstance(now, Within):
         left = now.seconds * (now.steps - now.step) / max(now.step, 1)
         return where, f"step {now.step:,} of {now.steps:,}, about {duration(max(left, 1))} left of this epoch"
+    if not tells(now):
+        return where, f"loss {now.loss:.4f}, {duration(max(now.seconds, 1))} with compiling"
     left = now.seconds * (now.epochs - now.epoch)
     then = "scoring next" if now.epoch >= now.epochs else f"about {duration(max(left, 1))} left"
     return where, f"loss {now.loss:.4f}, {now.images / max(now.seconds, 1e-9):,.0f} images/s, {then}"

@@ -16,6 +16,9 @@ from synevo.report import scores
 from synevo.report.numerals import duration
 from synevo.report.numerals import ratio as efficiency
 
+_LONG = 60
+"""The seconds of an epoch beside which compiling does not count."""
+
 _RECENT = 3
 """The individuals whose times tell that of the next one: later ones are smaller, and often quicker."""
 
@@ -30,13 +33,20 @@ def standing(lineage: Lineage, limits: EvolutionPlan, epoch: Epoch | None = None
     return Text("\n".join(lines), style="dim")
 
 
+def tells(epoch: Epoch) -> bool:
+    """Return whether the time of an epoch tells how long others take: that of a first, short one is of compiling."""
+    return epoch.epoch > 1 or epoch.epochs == 1 or epoch.seconds > _LONG
+
+
 def seconds_left(lineage: Lineage, limits: EvolutionPlan, epoch: Epoch | None = None) -> float | None:
     """Return the seconds until the last generation has grown, if none ends the lineage; None before any can tell."""
     grown = [one.seconds for one in lineage.individuals if one.generation > 1]
-    if epoch is None and not grown:
+    if not grown and (epoch is None or not tells(epoch)):
         return None
     one = fmean(grown[-_RECENT:]) if grown else epoch.seconds * epoch.epochs if epoch else 0.0
-    own = epoch.seconds * (epoch.epochs - epoch.epoch) if epoch else 0.0
+    own = 0.0
+    if epoch is not None:
+        own = epoch.seconds * (epoch.epochs - epoch.epoch) if tells(epoch) else one
     generation, number = (epoch.generation, epoch.number) if epoch else (lineage.last.generation, lineage.last.number)
     siblings = max(0, limits.population - number) if generation > 1 else 0
     return own + one * (siblings + limits.population * max(0, limits.generations - generation))

@@ -8,7 +8,6 @@ import re
 from html import escape
 
 from synevo.report import scores
-from synevo.report.numerals import times
 from synevo.report.page.columns import anatomy
 from synevo.report.page.figures import INK, MUTED, OURS, PAPER, Row, as_png, as_svg
 from synevo.report.verdict import best_of, reductions, subject
@@ -40,12 +39,11 @@ def words(summary: Row) -> str:
 
 def _card(summary: Row, best: Row) -> str:
     first, name = summary["generations"][0], summary["score"]["name"]
-    size = reductions(summary)[0].partition(" ")
+    fewer = [text.partition(" ") for text in reductions(summary)[:2] if best is not first]
     score = f"{scores.write(best['test_score'], name)}{scores.unit(name)}"
     moved = scores.change(best["test_score"], first["test_score"], name) if first["test_score"] is not None else ""
     told = [
-        (size[0], size[2]),
-        (times(first["multiply_adds"], best["multiply_adds"]), "fewer multiply-adds"),
+        *((size, what) for size, _, what in fewer),
         (score, f"test {name} ({moved})" if moved else f"test {name}"),
     ]
     parts = [_text(_MARGIN, 92, _short(subject(summary)), size=40, weight=600)]

@@ -5,18 +5,23 @@ The ancestor is pale, the best network is strong. A band is stronger if more of 
 
 import itertools
 
-from synevo.report.page.figures import INK, MUTED, NARROW, OURS, SOFT, Row, Spec
+from synevo.report.page.figures import INK, MUTED, OURS, SOFT, Row, Spec
 
 _HALF = 0.13
-_MANY = 5
+_LETTER = 6.2
+"""The width of a letter of the labels in pixels."""
+_LEAST = 14
+"""The pixels of a layer that a slanted name needs."""
 
 
 def anatomy(summary: Row, width: int) -> Spec:
     """Return the drawing of ancestor and best network of a run on one scale, `width` pixels wide."""
     layers = summary["layers"]
     columns = [_column(place, layer) for place, layer in enumerate(layers)]
-    angle = 0 if len(layers) <= _MANY or width > NARROW else -40
+    room = width / max(len(layers), 1)
+    angle = 0 if _fit([_name(layer) for layer in layers], room) else -40
     names = "[" + ", ".join(f"'{_name(layer)}'" for layer in layers) + "]"
+    counts = [_counts(columns)] if _fit([column["label"] for column in columns], room) else []
     return {
         "width": width,
         "height": 260,
@@ -25,7 +30,7 @@ def anatomy(summary: Row, width: int) -> Spec:
             *_bands(layers),
             _columns(columns, "before", SOFT),
             _columns(columns, "after", OURS),
-            _counts(columns),
+            *counts,
         ],
         "encoding": {
             "x": {
@@ -40,12 +45,18 @@ def anatomy(summary: Row, width: int) -> Spec:
                     "title": None,
                     "ticks": False,
                     "domain": False,
+                    "labels": room >= _LEAST,
                     "labelOverlap": False,
                 },
             },
             "y": {"type": "quantitative", "axis": None, "scale": {"nice": False, "padding": 22}},
         },
     }
+
+
+def _fit(labels: list[str], room: float) -> bool:
+    """Return whether each of the labels fits between its neighbours, `room` pixels apart."""
+    return max(map(len, labels), default=0) * _LETTER <= room
 
 
 def _name(layer: Row) -> str:

@@ -4,6 +4,7 @@ Each section is built on its own. If its part of the run is missing or damaged, 
 not change.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from synevo import __version__
 from synevo.errors import SynevoError
@@ -22,7 +23,15 @@ from synevo.report.levels import efficiency
 from synevo.report.page import card, figures, several
 from synevo.report.page.columns import anatomy
 from synevo.report.page.figures import Row, draw
-from synevo.report.page.looks import absent, first_filters, heat_maps, kernel_sheets, outcome_pictures
+from synevo.report.page.looks import (
+    AbsentError,
+    absent,
+    damaged,
+    first_filters,
+    heat_maps,
+    kernel_sheets,
+    outcome_pictures,
+)
 from synevo.report.page.samples import samples
 from synevo.report.page.tree import tree
 from synevo.runs.rundir import RunDir
@@ -60,10 +69,12 @@ def render_page(run: RunDir, summary: Row) -> str:
     """Return the HTML page of one run; a section that cannot be built shows its problem."""
     summary = _without_folders(summary)
     parts: dict[str, Any] = {}
-    gaps: dict[str, str] = {}
+    gaps: dict[str, Any] = {}
     for name, build in _SECTIONS.items():
         try:
             parts[name] = build(run, summary)
+        except AbsentError as error:
+            gaps[name] = {"quiet": error.problem}
         except SynevoError as error:
             gaps[name] = error.problem
         except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
@@ -141,8 +152,8 @@ def _render(template: str, **context: Any) -> str:
             "whole_percent",
         )
     }
-    environment.filters["label"] = label_of
-    environment.filters["budget"] = lambda value, summary: scores.budget(value, summary["score"]["name"])
+    environment.filters |= {"label": label_of, "coded": _coded, "heading": scores.heading}
+    environment.filters["budgets"] = lambda values, summary: scores.budgets(values, summary["score"]["name"])
     environment.filters["score"] = lambda value, summary: scores.write(value, summary["score"]["name"])
     environment.filters["around"] = lambda spread, name: numerals.around(spread, getattr(numerals, name))
     environment.filters["around_score"] = lambda spread, summary: numerals.around(
@@ -153,7 +164,6 @@ def _render(template: str, **context: Any) -> str:
     )
     told = ("speed_in_words", "engine", "engines", "spent", "subject", "verdict")
     environment.globals |= {name: getattr(verdict, name) for name in told}
-    environment.globals |= {"folded": budgets.folded}
     environment.globals |= {"times": numerals.times, "drawing": Markup, "words": _WORDS, "unit_of": scores.unit}
     return environment.get_template(template).render(
         style=Markup((folder / "page.css").read_text("utf-8") + _dark_rules()),  # noqa: S704 (our own file)
@@ -162,6 +172,11 @@ def _render(template: str, **context: Any) -> str:
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **context,
     )
+
+
+def _coded(text: str) -> Markup:
+    """Return a text as HTML, with what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (it is escaped)
 
 
 def _dark_rules() -> str:
@@ -223,7 +238,7 @@ def _cost(_: RunDir, summary: Row) -> Any:
 def _proof(_: RunDir, summary: Row) -> Row:
     for gap in summary["missing"]:
         if gap["part"] == "compact":
-            raise absent(gap["problem"])
+            raise damaged(gap["problem"])
     if summary["compact"] is None:
         raise absent("No network of this run is compacted yet: `synevo compact` does that, and proves it.")
     compact: Row = summary["compact"]

@@ -16,8 +16,17 @@ _MOST_CLASSES = 20
 _MOST_CONFUSIONS = 30
 
 
-def absent(why: str) -> RunError:
+class AbsentError(RunError):
+    """A section has nothing to show, and nothing is wrong with that."""
+
+
+def absent(why: str) -> AbsentError:
     """Return the error for a section without anything to show."""
+    return AbsentError(why, remedy="The other sections are as they would be.")
+
+
+def damaged(why: str) -> RunError:
+    """Return the error for a section whose part of the run cannot be read."""
     return RunError(why, remedy="The other sections are as they would be.")
 
 
@@ -85,12 +94,14 @@ def outcome_pictures(run: RunDir, summary: Row) -> Row:
     found = summary["outcomes"]
     said = run.load_predictions(found["generation"]) if found else None
     if said is None:
-        gap = next((gap["problem"] for gap in summary["missing"] if gap["part"] == "outcomes"), None)
-        raise absent(gap or "What the networks say to the test images is kept by `synevo compact`: run it (again).")
+        if gap := next((gap["problem"] for gap in summary["missing"] if gap["part"] == "outcomes"), None):
+            raise damaged(gap)
+        raise absent("What the networks say to the test images is kept by `synevo compact`: run it (again).")
     classes = found["classes"]
     return {
         **found,
         "small": len(classes) <= _MOST_CLASSES,
+        "pictured": "lost:pixels" in said,
         "largest": max((max(row) for row in _errors_only(found["best_confusion"])), default=0),
         "confusions": _confusions(found["best_confusion"], classes),
         **{kind: _shown(said, found[f"{kind}_images"], kind, classes) for kind in ("lost", "won")},
@@ -122,5 +133,5 @@ def _shown(said: Tensors, images: list[dict[str, int]], kind: str, classes: list
             "ancestor": classes[one["ancestor"]],
             "best": classes[one["best"]],
         }
-        for one, pixels in zip(images, said[f"{kind}:pixels"], strict=True)
+        for one, pixels in zip(images, said.get(f"{kind}:pixels", ()), strict=True)
     ]

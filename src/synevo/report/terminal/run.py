@@ -46,7 +46,9 @@ def _headline(summary: Summary) -> Text:
     best, fewer = best_of(summary), reductions(summary)
     if best is not None and fewer:
         score = f"test {summary['score']['name']} {outcome(summary)}"
-        text.append(f"\nBest within the budget: generation {best['generation']}, {', '.join([*fewer, score])}")
+        found = "" if best["generation"] == 1 else f"Best within the budget: generation {best['generation']}, "
+        said = f"{found}{', '.join([*fewer, score])}"
+        text.append(f"\n{said[:1].upper()}{said[1:]}")
     return text
 
 

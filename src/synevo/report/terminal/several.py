@@ -50,7 +50,7 @@ def print_levels(console: Console, comparison: Summary, quantities: list[str]) -
     for quantity in quantities:
         table = Fitted(
             ("fewer", *(group["name"] for group in comparison["groups"])),
-            title=f"Accuracy against {quantity}",
+            title=f"{comparison['score']['name']} against {quantity}",
             caption=LEVELS.format(QUANTITIES[quantity]),
         )
         of_groups = [
@@ -115,7 +115,7 @@ def _budget_table(budgets: list[Summary], score: str) -> Fitted:
     )
     for row in budgets:
         table.add(
-            scores.budget(row["max_drop"], score),
+            scores.budgets(row["budgets"], score),
             f"{row['runs']} ({row['unspent']} unspent)" if row["unspent"] else str(row["runs"]),
             around(row["generation"], ratio),
             around(row["test_score"], partial(scores.write, name=score)),
