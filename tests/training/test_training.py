@@ -161,6 +161,20 @@ def test_examples_that_are_read_a_batch_at_a_time_train_as_those_in_memory_to_th
         assert state.loss == expected.loss
 
 
+@pytest.mark.parametrize("plan", [PLAN, DECAYING], ids=["adam", "weight decay"])
+def test_the_first_state_is_the_optimiser_s_own_and_nothing_is_compiled_for_it(
+    digits: Problem, sparse: Network, plan: TrainingPlan
+) -> None:
+    with compiled() as programs:
+        found = start(sparse, plan, digits.train).optimiser
+    assert programs == []
+    expected = fitting._adam(plan, 7).init(sparse.parameters)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_step_is_compiled_for_its_shapes_and_its_plan_and_not_again_for_each_network(
     digits: Problem, alive: Masks, sparse: Network, states: list[State]
 ) -> None:

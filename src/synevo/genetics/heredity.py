@@ -77,8 +77,8 @@ def size(parent: Organism, task: Task, examples: Examples, audit: float = 0.0) -
 
 
 def by_size(parent: Organism) -> Worth:
-    """Return |w| of each parameter of an organism."""
-    return Worth(_sizes(parent.network.parameters))
+    """Return |w| of each parameter of an organism; in NumPy, so that no program is compiled for its shapes."""
+    return Worth({name: jnp.array(np.abs(array)) for name, array in parent.network.parameters.items()})
 
 
 def influence(parent: Organism, task: Task, examples: Examples, audit: float = 0.0) -> Worth:
@@ -165,11 +165,6 @@ def permute(key: Array, network: Network) -> Network:
         for name, array in network.parameters.items()
     }
     return replace(network, parameters=parameters)
-
-
-@jax.jit
-def _sizes(parameters: Arrays) -> Arrays:
-    return {name: jnp.abs(array) for name, array in parameters.items()}
 
 
 @partial(jax.jit, static_argnums=1)

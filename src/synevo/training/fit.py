@@ -88,7 +88,7 @@ def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
     maker = own.find_maker(plan) if plan.epochs else None
     total = _steps(plan, examples) * plan.epochs
     if maker is None:
-        return State(network, _rest(plan.weight_decay > 0, network.parameters), 0, float("nan"))
+        return State(network, _at_rest(plan.weight_decay > 0, network.parameters), 0, float("nan"))
     return State(network, own.first_state(maker, plan, total, network.parameters), 0, float("nan"))
 
 
@@ -219,10 +219,13 @@ def _adam(plan: TrainingPlan, total: int) -> optax.GradientTransformation:
     return optax.adam(schedule)
 
 
-@partial(jax.jit, static_argnums=0)
-def _rest(decays: bool, parameters: Arrays) -> Any:  # noqa: FBT001  (positions are what jit knows)
-    """Return the state of Adam before its first step, which depends on no other part of the plan."""
-    return _adam(TrainingPlan(weight_decay=float(decays)), 1).init(parameters)
+def _at_rest(decays: bool, parameters: Arrays) -> Any:  # noqa: FBT001
+    """Return the state of Adam before its first step, all zeros; it depends on no other part of the plan.
+
+    Nothing is compiled for it, as a program would be for each generation's shapes.
+    """
+    shapes = jax.eval_shape(_adam(TrainingPlan(weight_decay=float(decays)), 1).init, parameters)
+    return jax.tree.map(lambda like: jnp.array(np.zeros(like.shape, like.dtype)), shapes)
 
 
 def _is_matrix(parameters: Arrays) -> dict[str, bool]:
