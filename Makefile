@@ -94,6 +94,8 @@ examples: install  ## the programs of `synevo guide examples`, with the data in 
 
 bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench_training.py
+	$(BIN)/python tests/bench_compiling.py
 	$(BIN)/python tests/bench_networks.py
 	$(BIN)/python tests/bench_data.py
 	$(BIN)/python tests/bench_heredity.py

@@ -6,40 +6,31 @@ are measured too. With several runs of one ancestor and `--max-drop`, what they 
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from unittest import mock
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from bench_formats import bench_at_equal_accuracy
+from bench_training import by_default, epoch_of, random_images, spread, torch_process
 from flax import nnx
 from rich.console import Console
 
 from synevo import keys
-from synevo.data.datasets import Dataset
 from synevo.deploy.engines.bench import bench
 from synevo.genetics import synthesis
 from synevo.genetics.heredity import by_size
 from synevo.genetics.organism import Organism, Species
 from synevo.model.network import build
-from synevo.plan.fields import EncodingPlan, Environment, TrainingPlan
+from synevo.plan.fields import EncodingPlan, Environment
 from synevo.report.terminal.bench import bench_table
 from synevo.runs import measuring, organisms
-from synevo.runs.measuring import Timing, describe
+from synevo.runs.measuring import describe
 from synevo.runs.rundir import RunDir
-from synevo.tasks.task import InMemory, Task
-from synevo.training import fit
 from synevo.wiring.dissection import dissect, example_of
 
 STEPS = 20
@@ -87,18 +78,19 @@ def bench_training(run: RunDir) -> None:
     """Training steps of every generation, and of PyTorch on the ancestor, in turns."""
     context = organisms.prepare(run.load_plan())
     assert context.dataset is not None, "only images are timed"
-    task, images = context.problem.task, random_images(context.dataset)
+    images = random_images(STEPS * BATCH, context.dataset.shape)
     contestants: dict[str, Callable[[], object]] = {}
     for individual in run.load_lineage().line:
         organism = organisms.load_organism(run, context.species, individual.generation)
-        contestants[f"generation {individual.generation}"] = epoch_of(organism, task, images)
-    contestants["1, plain XLA"] = as_by_default(contestants["generation 1"])
-    with torch_process(context.plan.ancestor.name, context.dataset.shape[2]) as torch:
+        contestants[f"generation {individual.generation}"] = epoch_of(organism, images, BATCH)
+    contestants["1, plain XLA"] = by_default(contestants["generation 1"])
+    given = {"channels": context.dataset.shape[2], "batch": BATCH, "steps": STEPS}
+    with torch_process(sys.executable, context.plan.ancestor.name, **given) as torch:
         print(
             f"\nTraining, {run.name}: batches of {BATCH}, {STEPS} steps a round, 2 rounds of warm-up, {ROUNDS} counted"
         )
         if torch is None:
-            print("  no comparison: PyTorch is not installed (pip install '.[torch]'), or it is not lenet5")
+            print("  no comparison: PyTorch is not installed (pip install '.[torch]'), or does not have this network")
         else:
             contestants["PyTorch"] = torch
         timings = measuring.race(contestants, rounds=ROUNDS, warm_up=2, patience=600)
@@ -109,62 +101,6 @@ def bench_training(run: RunDir) -> None:
         print(f"  {name:16s} {rate:9,.0f} images/s   {share}   {spread(timing, STEPS)} ms a step")
     if torch is not None:
         print(f"  the ancestor's step takes {whole / timings['PyTorch'].median:.2f} times as long as PyTorch's")
-
-
-def epoch_of(organism: Organism, task: Task, images: InMemory) -> Callable[[], object]:
-    """One epoch of training an organism, from the same start each time."""
-    living = organism.living
-    plan = TrainingPlan(epochs=1, batch_size=BATCH)
-
-    def epoch() -> object:
-        state = fit.start(jax.tree.map(jnp.array, organism.network), plan)
-        return [after.network for after in fit.fit(keys.root(0), state, task, images, plan, masks=living)][-1]
-
-    return epoch
-
-
-def as_by_default(epoch: Callable[[], object]) -> Callable[[], object]:
-    """An epoch whose step is compiled as XLA would without options."""
-    plain = jax.jit(fit._resident_step, static_argnums=0, donate_argnums=(1, 2))
-
-    def patched() -> object:
-        with mock.patch.object(fit, "_compiled", return_value=plain):
-            return epoch()
-
-    return patched
-
-
-@contextmanager
-def torch_process(ancestor: str, channels: int) -> Iterator[Callable[[], object] | None]:
-    """A round of the same steps in PyTorch, in another process that waits while others run; None without PyTorch."""
-    if ancestor != "lenet5" or find_spec("torch") is None:
-        yield None
-        return
-    numbers = {"channels": channels, "batch": BATCH, "steps": STEPS, "threads": os.cpu_count()}
-    words = [sys.executable, str(Path(__file__).with_name("bench_torch.py"))]
-    words += [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        asks, answers = process.stdin, process.stdout
-        print(f"\nPyTorch {answers.readline().strip()} in a process of its own")
-
-        def ask() -> object:
-            asks.write("\n")
-            if not answers.readline():
-                raise RuntimeError("The PyTorch process ended.")
-            return None
-
-        yield ask
-        asks.close()
-
-
-def random_images(like: Dataset) -> InMemory:
-    """Enough random images for one round."""
-    rng = np.random.default_rng(0)
-    count = STEPS * BATCH
-    pixels = rng.integers(0, 256, (count, *like.shape), np.uint8)
-    return InMemory({"image": pixels, "label": rng.integers(0, len(like.classes), count).astype(np.int32)})
 
 
 def bench_synthesis() -> None:
@@ -195,10 +131,6 @@ def synthesis_of(width: int, depth: int) -> Callable[[], object]:
         encoding_plan=EncodingPlan(),
         environment=Environment(0.95, 0.67, "network", "network"),
     )
-
-
-def spread(timing: Timing, parts: int = 1) -> str:
-    return f"{timing.median / parts:.1f} ({timing.lower / parts:.1f}-{timing.upper / parts:.1f})"
 
 
 if __name__ == "__main__":

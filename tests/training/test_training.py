@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compilations import compiled
+from flax import nnx
 from specimens import Normed, Specimen, random_masks, specimen
 from test_evaluation import Read
 
@@ -19,6 +20,7 @@ from synevo.tasks.classification import moved
 from synevo.tasks.distillation import distilled, taught
 from synevo.tasks.task import Examples, InMemory, Problem, Task
 from synevo.training import compiling
+from synevo.training import fit as fitting
 from synevo.training.evaluation import evaluate, outputs_of
 from synevo.training.fit import State, fit, start
 from synevo.wiring import masks
@@ -159,6 +161,20 @@ def test_examples_that_are_read_a_batch_at_a_time_train_as_those_in_memory_to_th
         assert state.loss == expected.loss
 
 
+@pytest.mark.parametrize("plan", [PLAN, DECAYING], ids=["adam", "weight decay"])
+def test_the_first_state_is_the_optimiser_s_own_and_nothing_is_compiled_for_it(
+    digits: Problem, sparse: Network, plan: TrainingPlan
+) -> None:
+    with compiled() as programs:
+        found = start(sparse, plan, digits.train).optimiser
+    assert programs == []
+    expected = fitting._adam(plan, 7).init(sparse.parameters)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_step_is_compiled_for_its_shapes_and_its_plan_and_not_again_for_each_network(
     digits: Problem, alive: Masks, sparse: Network, states: list[State]
 ) -> None:
@@ -169,6 +185,41 @@ def test_a_step_is_compiled_for_its_shapes_and_its_plan_and_not_again_for_each_n
     with compiled() as programs:
         train(sparse, digits, alive, PLAN.model_copy(update={"learning_rate": 2e-2}))
     assert len(programs) == 1
+
+
+class Separated(nnx.Module):
+    """A network of a user's own with a depthwise and a pointwise convolution."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
+        self.stem = nnx.Conv(shape[-1], 6, (3, 3), rngs=rngs)
+        self.depthwise = nnx.Conv(6, 6, (3, 3), strides=2, feature_group_count=6, use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(6, rngs=rngs)
+        self.pointwise = nnx.Conv(6, 8, (1, 1), rngs=rngs)
+        self.classifier = nnx.Linear(8, classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nnx.relu(self.norm(self.depthwise(nnx.relu(self.stem(x)))))
+        return self.classifier(nnx.relu(self.pointwise(x)).mean(axis=(1, 2)))
+
+
+def test_a_network_of_1x1_and_depthwise_convolutions_trains_as_written_but_for_rounding_and_resumes_exactly(
+    digits: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, plan, tables = specimen(Separated).network, PLAN.model_copy(update={"epochs": 2}), []
+    known = fitting._compiled
+    monkeypatch.setattr(fitting, "_compiled", lambda **given: tables.append(given["table"]) or known(**given))
+    first, last = train(network, digits, {}, plan)
+    written = train(network, digits, {}, plan.model_copy(update={"convolutions": "as-written"}))[-1]
+    assert set(tables[:2]) == {compiling.OWN_SUMS}
+    assert set(tables[2:]) == {compiling.OWN_CONVOLUTIONS}
+    assert not same(last.network, written.network)
+    for name, array in written.network.arrays.items():
+        np.testing.assert_allclose(last.network.arrays[name], array, rtol=0.02, atol=0.02 * np.abs(array).max())
+    np.testing.assert_allclose(last.loss, written.loss, rtol=1e-3)
+    kept = replace(first, network=copy(first.network), optimiser=copy(first.optimiser), loss=float("nan"))
+    (resumed,) = train(network, digits, {}, plan, state=kept)
+    assert same(resumed.network, last.network)
+    assert resumed.loss == last.loss
 
 
 def test_a_cpu_s_step_has_xla_s_own_convolutions() -> None:

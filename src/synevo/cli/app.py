@@ -191,7 +191,7 @@ def __getattr__(name: str) -> Any:
 def _prepare_jax() -> None:
     """Set the environment of JAX before it is imported: quiet logs, and a cache of compiled programs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors arrive as exceptions
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")  # most programs are small
     with contextlib.suppress(RuntimeError):  # a user without a home directory has no cache
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(of_programs()))
 

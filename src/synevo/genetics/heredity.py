@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from synevo.genetics import removal
 from synevo.genetics.organism import Organism
 from synevo.model.network import Arrays, Network
+from synevo.model.rewriting import as_products
 from synevo.plan.fields import EncodingPlan, HeredityName
 from synevo.tasks.task import Batch, Examples, Outputs, Task, at_once, first
 
@@ -76,8 +77,8 @@ def size(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -
 
 
 def by_size(parent: Organism) -> Worth:
-    """Return |w| of each parameter of an organism."""
-    return Worth(_sizes(parent.network.parameters))
+    """Return |w| of each parameter of an organism; in NumPy, so that no program is compiled for its shapes."""
+    return Worth({name: jnp.array(np.abs(array)) for name, array in parent.network.parameters.items()})
 
 
 def influence(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
@@ -166,15 +167,11 @@ def permute(key: Array, network: Network) -> Network:
     return replace(network, parameters=parameters)
 
 
-@jax.jit
-def _sizes(parameters: Arrays) -> Arrays:
-    return {name: jnp.abs(array) for name, array in parameters.items()}
-
-
 @partial(jax.jit, static_argnums=1)
 def _gradient(network: Network, task: Task, batch: Batch) -> Arrays:
     def loss(parameters: Arrays) -> Array:
-        return task.loss(replace(network, parameters=parameters)(*task.inputs(batch)), batch).mean()
+        run = as_products(replace(network, parameters=parameters))
+        return task.loss(run(*task.inputs(batch)), batch).mean()
 
     return jax.grad(loss)(network.parameters)
 
@@ -187,7 +184,7 @@ def _felt(parameters: Arrays, total: Arrays, count: int) -> Arrays:
 
 @partial(jax.jit, static_argnums=1)
 def _outputs(network: Network, task: Task, batch: Batch) -> Outputs:
-    return network(*task.inputs(batch))
+    return as_products(network)(*task.inputs(batch))
 
 
 def _outputs_of_one(network: Network, task: Task, batch: Batch) -> int:
@@ -231,7 +228,7 @@ def _feel(
     """Add (Σ s · ∂y/∂w)² over the examples of a batch, with their signs s [examples, outputs], to `total`."""
 
     def weigh(parameters: Arrays) -> Array:
-        outputs = replace(network, parameters=parameters)(*task.inputs(batch))
+        outputs = as_products(replace(network, parameters=parameters))(*task.inputs(batch))
         return jnp.vdot(signs, _vectors(outputs, centred))
 
     gradient = jax.grad(weigh)(network.parameters)

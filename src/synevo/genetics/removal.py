@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from synevo.genetics.gates import Run, gated
 from synevo.genetics.organism import Organism
 from synevo.model.network import Arrays, Inputs, Network
+from synevo.model.rewriting import as_products
 from synevo.tasks.task import Batch, Examples, Task, at_once, first
 from synevo.wiring.masks import Masks
 from synevo.wiring.units import PERMANENT, Wiring
@@ -146,7 +147,7 @@ def _increases(
 
     def outputs(gates: Array, inputs: Inputs) -> Array:
         """Return the outputs for one example as a vector, with the gates [units] of the units."""
-        leaves = jax.tree.leaves(run(jnp.ones(size).at[units].set(gates), arrays, inputs))
+        leaves = jax.tree.leaves(as_products(run)(jnp.ones(size).at[units].set(gates), arrays, inputs))
         return jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
 
     def losses(vectors: Array) -> Array:
@@ -261,4 +262,5 @@ def _zeroed(presence: Presence, name: str, array: Array) -> Array:
 @partial(jax.jit, static_argnums=1)
 def _loss(network: Network, task: Task, presence: Presence, batch: Batch) -> Array:
     """Return the mean loss of a batch, without a unit that is present so."""
-    return task.loss(network.map(partial(_zeroed, presence))(*task.inputs(batch)), batch).mean()
+    left = network.map(partial(_zeroed, presence))
+    return task.loss(as_products(left)(*task.inputs(batch)), batch).mean()

@@ -79,6 +79,11 @@ class TrainingPlan(Section):
         "float32",
         description="what a training step computes activations and matrix products in; all else is float32",
     )
+    convolutions: Literal["products", "as-written"] = Field(
+        "products",
+        description="on a CPU, a step computes 1×1 and depthwise convolutions as products, which are faster and equal "
+        "but for rounding; or as the network has them",
+    )
     augment: OwnName | None = Field(
         None, description="augmentation of your own: package.module:function of a key and a batch"
     )

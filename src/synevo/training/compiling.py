@@ -1,22 +1,35 @@
-"""Compile the training step for a CPU with XLA's own convolutions.
+"""Compile the training step for a CPU: which of its work XLA hands to YNNPACK.
 
-On a CPU, XLA gives convolutions without padding to YNNPACK, and with them most gradients of kernels. XLA's own are
-faster there: with the default, a training step of `lenet5-caffe` took 1.8 times as long (`make bench` measures it for
-any run). All other work that YNNPACK does by default stays with it.
+By default that is convolutions without padding and, with them, most gradients of kernels. XLA's own convolutions are
+faster there: with the default, a training step of `lenet5-caffe` took 1.8 times as long. Where depthwise convolutions
+are sums of shifted products (`synevo.model.products`), elementwise work stays with XLA, too, which computes such a sum
+in one loop. `tests/bench_training.py` measures both. Which options a step is compiled with follows from its
+convolutions, never from a time that was measured, so that its bits are the same in every run.
 """
 
 from functools import cache
+from typing import TypeAlias
 
 import jax
 
-_FUSIONS = ("DOT", "REDUCE", "ELTWISE")
-_OWN_CONVOLUTIONS = (
-    ("xla_cpu_experimental_ynn_fusion_type", ",".join(f"LIBRARY_FUSION_TYPE_{name}" for name in _FUSIONS)),
-)
+Table: TypeAlias = tuple[tuple[str, str], ...]
+"""Options of XLA: their names and values."""
+
+
+def _handing_over(*kinds: str) -> Table:
+    """Return the options with which YNNPACK is given these kinds of work alone."""
+    return (("xla_cpu_experimental_ynn_fusion_type", ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds)),)
+
+
+OWN_CONVOLUTIONS = _handing_over("DOT", "REDUCE", "ELTWISE")
+"""The options for most networks."""
+
+OWN_SUMS = _handing_over("DOT", "REDUCE")
+"""The options for networks whose depthwise convolutions are sums of products."""
 
 
 @cache
-def options(table: tuple[tuple[str, str], ...] = _OWN_CONVOLUTIONS) -> dict[str, str]:
+def options(table: Table = OWN_CONVOLUTIONS) -> dict[str, str]:
     """Return the `compiler_options` of `jax.jit` for a CPU; empty where this XLA does not know those of the table."""
     wanted = dict(table)
     try:

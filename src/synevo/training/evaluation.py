@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from synevo.model.network import Network
+from synevo.model.rewriting import as_products
 from synevo.tasks.task import Batch, Examples, Outputs, Task, at_once
 from synevo.training.reading import batches
 
@@ -47,9 +48,9 @@ def answers_of(network: Network, task: Task, batch: Batch) -> Outputs:
 
 @partial(jax.jit, static_argnums=1)
 def _outputs(network: Network, task: Task, batch: Batch) -> Outputs:
-    return network(*task.inputs(batch))
+    return as_products(network)(*task.inputs(batch))
 
 
 @partial(jax.jit, static_argnums=1)
 def _score(network: Network, task: Task, batch: Batch) -> Array:
-    return jnp.asarray(task.score(network(*task.inputs(batch)), batch))
+    return jnp.asarray(task.score(as_products(network)(*task.inputs(batch)), batch))

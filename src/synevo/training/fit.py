@@ -9,7 +9,7 @@ example one of the key, the epoch and its place in that order; so an epoch may b
 Dead synapses are exactly zero after every step, because the masks are applied after each update.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from synevo.errors import DivergenceError
 from synevo.keys import derive
 from synevo.model.network import Arrays, Network
+from synevo.model.rewriting import as_products, kinds
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.task import Batch, Examples, InMemory, Task, first
 from synevo.training import compiling, own
@@ -87,7 +88,7 @@ def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
     maker = own.find_maker(plan) if plan.epochs else None
     total = _steps(plan, examples) * plan.epochs
     if maker is None:
-        return State(network, _rest(plan.weight_decay > 0, network.parameters), 0, float("nan"))
+        return State(network, _at_rest(plan.weight_decay > 0, network.parameters), 0, float("nan"))
     return State(network, own.first_state(maker, plan, total, network.parameters), 0, float("nan"))
 
 
@@ -164,9 +165,10 @@ def _dispatched(
     """
     network, optimiser, total = state.network, state.optimiser, jnp.zeros(()) + (state.loss if state.step else 0)
     resident = isinstance(examples, InMemory)
-    step, before = _compiled(resident=resident), total
+    step, before = None, total
     with _sources(examples, np.asarray(places)[state.step :]) as sources:
         for number, source in enumerate(sources, start=state.step):
+            step = step or _compiled(resident=resident, table=_options(recipe, network, source, resident=resident))
             network, optimiser, loss = step(recipe, network, optimiser, constants, source, number)
             total = total + loss
             if not resident:
@@ -217,10 +219,13 @@ def _adam(plan: TrainingPlan, total: int) -> optax.GradientTransformation:
     return optax.adam(schedule)
 
 
-@partial(jax.jit, static_argnums=0)
-def _rest(decays: bool, parameters: Arrays) -> Any:  # noqa: FBT001  (positions are what jit knows)
-    """Return the state of Adam before its first step, which depends on no other part of the plan."""
-    return _adam(TrainingPlan(weight_decay=float(decays)), 1).init(parameters)
+def _at_rest(decays: bool, parameters: Arrays) -> Any:  # noqa: FBT001
+    """Return the state of Adam before its first step, all zeros; it depends on no other part of the plan.
+
+    Nothing is compiled for it, as a program would be for each generation's shapes.
+    """
+    shapes = jax.eval_shape(_adam(TrainingPlan(weight_decay=float(decays)), 1).init, parameters)
+    return jax.tree.map(lambda like: jnp.array(np.zeros(like.shape, like.dtype)), shapes)
 
 
 def _is_matrix(parameters: Arrays) -> dict[str, bool]:
@@ -234,12 +239,12 @@ def _step(
     task, key = recipe.task, jax.random.fold_in(constants.key, number)
     batch = task.augment(derive(key, "augment"), batch)
     if constants.teacher is not None:
-        batch = batch._replace(answers=constants.teacher(*task.inputs(batch)))
+        batch = batch._replace(answers=_form(recipe, constants.teacher)(*task.inputs(batch)))
 
     def train(candidate: Network, *inputs: Any) -> tuple[Any, Network]:
         return candidate.train(derive(key, "dropout"), *inputs)
 
-    run = in_bfloat16(train) if recipe.plan.precision == "bfloat16" else train
+    run = in_bfloat16(train) if recipe.plan.precision == "bfloat16" else _form(recipe, train)
 
     def loss_of(parameters: Arrays) -> tuple[Array, Network]:
         outputs, updated = run(replace(network, parameters=parameters), *task.inputs(batch))
@@ -255,6 +260,11 @@ def _step(
     return replace(network, parameters=parameters, statistics=updated.statistics), optimiser, loss
 
 
+def _form(recipe: _Recipe, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function in the form that the plan asks for."""
+    return as_products(function) if recipe.plan.convolutions == "products" else function
+
+
 def _masked(arrays: Arrays, alive: Mapping[str, Array]) -> dict[str, Array]:
     """Return arrays by name, with zeros for what is dead."""
     return {name: jnp.where(alive[name], array, 0) if name in alive else array for name, array in arrays.items()}
@@ -264,16 +274,35 @@ def _resident_step(
     recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, source: tuple[Batch, Array], number: Array
 ) -> tuple[Network, Any, Array]:
     """Take a `_step` on some examples of arrays that are on the device: `source` is the arrays and the places."""
-    arrays, places = source
-    batch = jax.tree.map(lambda array: array[places], arrays)
-    return _step(recipe, network, optimiser, constants, batch, number)
+    return _step(recipe, network, optimiser, constants, _taken(*source), number)
+
+
+def _taken(arrays: Batch, places: Array) -> Batch:
+    """Return the examples at some places of arrays."""
+    return jax.tree.map(lambda array: array[places], arrays)
+
+
+def _options(recipe: _Recipe, network: Network, source: Any, *, resident: bool) -> compiling.Table:
+    """Return the options that suit the products in a step."""
+    if recipe.plan.convolutions != "products" or recipe.plan.precision != "float32":
+        return compiling.OWN_CONVOLUTIONS
+    batch = jax.eval_shape(_taken, *source) if resident else source
+    rewritten = kinds(_outputs.trace(recipe, network, batch).jaxpr)
+    return compiling.OWN_SUMS if "depthwise" in rewritten else compiling.OWN_CONVOLUTIONS
+
+
+@partial(jax.jit, static_argnums=0)
+def _outputs(recipe: _Recipe, network: Network, batch: Batch) -> Any:
+    """Run a network as a step does; it is only traced, and that once for each program."""
+    batch = recipe.task.augment(jax.random.key(0), batch)
+    return network.train(jax.random.key(0), *recipe.task.inputs(batch))
 
 
 @cache
-def _compiled(*, resident: bool) -> Any:
-    """Compile the step with the options for a CPU; it reuses the memory of network and optimiser."""
+def _compiled(*, resident: bool, table: compiling.Table) -> Any:
+    """Compile the step with these options for a CPU; it reuses the memory of network and optimiser."""
     step = _resident_step if resident else _step
-    return jax.jit(step, static_argnums=0, donate_argnums=(1, 2), compiler_options=compiling.options())
+    return jax.jit(step, static_argnums=0, donate_argnums=(1, 2), compiler_options=compiling.options(table))
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
