@@ -35,6 +35,7 @@ from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, T
 from synevo.tasks.task import Problem, at_once, first
 from synevo.training.evaluation import evaluate
 from synevo.training.fit import State, fit, start
+from synevo.training.placement import ALONE, Placement, here, placement
 from synevo.training.teaching import Lessons, as_trained, taught_by
 from synevo.wiring.cutting import uncut_arrays
 
@@ -164,7 +165,7 @@ def offspring(
     Raises:
         ViabilityError, ProofError: as in `conceive`.
     """
-    own_key = individual_key(key, conception)
+    own_key, near = individual_key(key, conception), placement(plan.training.devices, together=False)
     heredity = HEREDITIES[plan.encoding.heredity]
     species = next(iter(parents.values())).species
     weights = inheritance.rewound if heredity.inherited else permute(derive(own_key, "weights"), species.template)
@@ -176,13 +177,15 @@ def offspring(
         evolution=plan.evolution,
         protect=plan.evolution.protect,
         only=plan.evolution.only,
-        worth=lambda parent: worth_of(parent, tuple(parents), problem.task, problem.train, plan.encoding, archive),
+        worth=lambda parent: worth_of(
+            parent, tuple(parents), problem.task, problem.train, plan.encoding, archive, over=near.over
+        ),
         weights=weights,
         inputs=problem.task.inputs(
             jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))
         ),
     )
-    training = scaled(plan.training, child.efficiency, spent=0 if heredity.inherited else spent)
+    training = plan.training.scaled(child.efficiency, spent=0 if heredity.inherited else spent)
     growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.lessons)
     yield from _grow(own_key, child, growing, resume=archive.resumption(conception))
 
@@ -324,7 +327,7 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
         except DivergenceError as error:
             reason = error.problem
             continue
-        grown = replace(organism, network=state.network)
+        grown = replace(organism, network=here(state.network))
         yield Birth(record(conception, grown, growing.problem, gentler, growing.parents), grown)
         return
     failed = record(conception, None, growing.problem, gentler, growing.parents)
@@ -346,17 +349,6 @@ def _resumed(state: State, resume: Resumption, conception: Conception) -> State:
         ) from None
 
 
-def scaled(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> TrainingPlan:
-    """Return the training plan for a network of this synaptic efficiency, after `spent` epochs that it did not inherit.
-
-    It has epochs · efficiency^growth epochs, rounded, plus `spent`. Its learning rate is the plan's ·
-    efficiency^rate_growth, at most 1.
-    """
-    epochs = round(plan.epochs * efficiency**plan.growth) + spent
-    rate = min(1.0, plan.learning_rate * efficiency**plan.rate_growth)
-    return plan.model_copy(update={"epochs": epochs, "learning_rate": rate})
-
-
 def record(
     conception: Conception,
     organism: Organism | None,
@@ -374,7 +366,7 @@ def record(
         parents=parents,
         pressure=conception.pressure,
         counts=census.count(organism) if organism else None,
-        scores=score(organism, problem) if organism else None,
+        scores=score(organism, problem, placement(plan.devices, shard=plan.shard)) if organism else None,
         expected_synapses=organism.expected_synapses if organism else None,
         sampled_synapses=organism.sampled_synapses if organism else None,
         learning_rate=plan.learning_rate,
@@ -383,10 +375,10 @@ def record(
     )
 
 
-def score(organism: Organism, problem: Problem) -> Scores:
+def score(organism: Organism, problem: Problem, place: Placement = ALONE) -> Scores:
     """Return the scores of an organism on the validation and the test examples."""
     task, network = problem.task, organism.network
-    validation, test = (evaluate(network, task, split) for split in (problem.validation, problem.test))
+    validation, test = (evaluate(network, task, split, place) for split in (problem.validation, problem.test))
     return Scores(validation, test, task.name, task.better)
 
 

@@ -35,7 +35,11 @@ TensorBoard = Annotated[
 ]
 
 
-@plan_options("data", "task", "ancestor", "seed", "evolution.engine")
+DEVICES = {stage: (f"{stage}.devices", f"{stage}.shard") for stage in ("ancestor_training", "training")}
+"""The fields that say where a training runs."""
+
+
+@plan_options("data", "task", "ancestor", "seed", *DEVICES["ancestor_training"], "evolution.engine")
 def train_ancestor(
     *,
     run: Annotated[
@@ -74,9 +78,10 @@ def train_ancestor(
 
     plans = working.plan_runs(run, seeds, options, preset=preset, sets=sets or ())
     seeded = "seed" in options or seeds is not None
-    asked = seeded or bool(options.keys() - {"data.data_dir"} or preset or sets)
+    where = {name: value for name, value in options.items() if name in DEVICES["ancestor_training"]}
+    asked = seeded or bool(options.keys() - {"data.data_dir", *where} or preset or sets)
     if ancestor_of is None:
-        working.train_ancestors(plans, asked=asked, tensorboard=tensorboard)
+        working.train_ancestors(plans, asked=asked, where=where, tensorboard=tensorboard)
         return
     origin = working.origin_of(ancestor_of, replicated=seeds is not None)
     working.take_ancestors(plans, origin, seeded=seeded, tensorboard=tensorboard)
@@ -117,7 +122,7 @@ def adopt(
     working.adopt_ancestors(plans, expect, asked=asked, tensorboard=tensorboard)
 
 
-@plan_options("evolution", "environment", "encoding", "data.data_dir")
+@plan_options("evolution", "environment", "encoding", *DEVICES["training"], "data.data_dir")
 def evolve(
     *,
     runs: Runs = None,

@@ -42,8 +42,8 @@ def plan_runs(
     return {replicate(stem, seed): plan for seed, plan in zip(wanted, plans, strict=True)}
 
 
-def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, tensorboard: bool) -> None:
-    """Train the ancestor of every run, or go on training it.
+def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, where: Options, tensorboard: bool) -> None:
+    """Train the ancestor of every run, or go on training it, then on the devices of the options `where`.
 
     Raises:
         PlanError: if it would not be trained at all.
@@ -54,19 +54,21 @@ def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, tensorboard: b
             "ancestor_training.epochs is 0: the ancestor would not be trained.",
             remedy="`synevo adopt` starts a run with a network that is trained already.",
         )
-    _train(plans, None, asked=asked, tensorboard=tensorboard)
+    _train(plans, None, asked=asked, where=where, tensorboard=tensorboard)
 
 
 def adopt_ancestors(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, tensorboard: bool) -> None:
     """Adopt the ancestor of every run, with the outputs to `expect` of it; errors as in `train_ancestors`."""
-    _train(plans, expect, asked=asked, tensorboard=tensorboard)
+    _train(plans, expect, asked=asked, where={}, tensorboard=tensorboard)
     for target in plans:
         adoption = target.load_lineage().ancestor.adoption
         if adoption is not None:
             say(origin(adoption))
 
 
-def _train(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, tensorboard: bool) -> None:
+def _train(
+    plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, where: Options, tensorboard: bool
+) -> None:
     """Train the ancestors that are not trained yet, each from the weights of its plan."""
 
     def train(target: RunDir) -> Iterator[Happening]:
@@ -74,7 +76,7 @@ def _train(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, te
         from synevo.runs import stages
 
         plan = plans[target]
-        plan = _saved_plan(target, plan, asked=asked) if target.exists() else plan
+        plan = _saved_plan(target, plan, asked=asked, where=where) if target.exists() else plan
         return stages.train_ancestor(target, plan, expect=expect, stopwatch=EngineStopwatch(plan.evolution.engine))
 
     _start(plans, train, tensorboard=tensorboard)
@@ -270,11 +272,11 @@ def _widths(documents: Mapping[str, Any]) -> list[str]:
     return [f"Widths: {chosen}. Time relative to the widths as they are: {beside}. --round-to chooses others."]
 
 
-def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
-    """Return the plan of a run; raise RunError if another one was asked for."""
+def _saved_plan(run: RunDir, plan: Plan, *, asked: bool, where: Options) -> Plan:
+    """Return the plan of a run, on the devices of the options `where`; raise RunError if another one was asked for."""
     from synevo.runs import organisms
 
-    saved = run.load_plan()
+    saved = change(run.load_plan(), options=where)
     if asked:
         before, after = flatten(saved), flatten(organisms.resolve(plan))
         different = [

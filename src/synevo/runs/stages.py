@@ -44,7 +44,7 @@ from synevo.runs.organisms import (
     to_tensors,
 )
 from synevo.runs.rundir import RunDir
-from synevo.training.fit import rehearse
+from synevo.training.fit import placed, rehearse
 
 CHECKPOINT_EVERY = 2.0
 """The least time between two checkpoints after epochs, in seconds."""
@@ -171,6 +171,7 @@ def evolve(
         said = {one.kind for one in doubts(lineage, plan, basis)}
         context = prepare(plan, ancestor, initialised=_starts_anew(plan))
         stopwatch.require(context)
+        placed(plan.training, context.problem.train)
         archive = RunArchive(run, context, basis, said=said, stopwatch=stopwatch)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
         events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
