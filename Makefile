@@ -16,7 +16,7 @@ PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
   $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench shapes fuzz clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench hosts shapes fuzz clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -100,6 +100,9 @@ bench: install  ## measure speed and memory; idle machine wanted
 
 shapes: install  ## compact ten published networks, in their own sizes (SHAPES=--small: in small ones)
 	$(BIN)/python tests/bench_published.py $(SHAPES)
+
+hosts: install  ## the same lineage on several devices and hosts, and hosts that are killed: two tables
+	$(BIN)/python tests/bench_hosts.py
 
 fuzz: install  ## compact random architectures by the thousand (CASES=3000)
 	SYNEVO_FUZZ=$(CASES) $(BIN)/python -m pytest tests/wiring/test_wiring_real.py -k random_architectures

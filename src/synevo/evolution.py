@@ -33,6 +33,7 @@ from synevo.lineage.individuals import Individual, Scores
 from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
 from synevo.tasks.task import Problem, at_once, first
+from synevo.training import hosts
 from synevo.training.evaluation import evaluate
 from synevo.training.fit import State, fit, start
 from synevo.training.placement import ALONE, Placement, here, placement
@@ -164,6 +165,7 @@ def offspring(
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
+        HostsError: where hosts that work together have drawn different masks.
     """
     own_key, near = individual_key(key, conception), placement(plan.training.devices, together=False)
     heredity = HEREDITIES[plan.encoding.heredity]
@@ -185,6 +187,7 @@ def offspring(
             jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))
         ),
     )
+    hosts.require_same(f"masks of generation {conception.generation}", {**child.masks, ":units": child.units})
     training = plan.training.scaled(child.efficiency, spent=0 if heredity.inherited else spent)
     growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.lessons)
     yield from _grow(own_key, child, growing, resume=archive.resumption(conception))

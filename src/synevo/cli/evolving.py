@@ -35,6 +35,23 @@ TensorBoard = Annotated[
 ]
 
 
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        "--hosts",
+        metavar="auto|N",
+        help="Train on several hosts, which all see the run directory; auto: as a cluster that JAX knows has it.",
+        show_default=False,
+        autocompletion=lambda incomplete: [word for word in ("auto", "2", "4") if word.startswith(incomplete)],
+    ),
+]
+Coordinator = Annotated[
+    str | None,
+    typer.Option("--coordinator", metavar="ADDRESS:PORT", help="Where host 0 is reached, with --hosts N."),
+]
+Host = Annotated[
+    int | None, typer.Option("--host", metavar="I", min=0, help="Which of --hosts N this one is: 0, 1, …, N-1.")
+]
 DEVICES = {stage: (f"{stage}.devices", f"{stage}.shard") for stage in ("ancestor_training", "training")}
 """The fields that say where a training runs."""
 
@@ -70,18 +87,23 @@ def train_ancestor(
             autocompletion=complete_run,
         ),
     ] = None,
+    hosts: Hosts = None,
+    coordinator: Coordinator = None,
+    host: Host = None,
     sets: Sets = None,
     tensorboard: TensorBoard = False,
 ) -> None:
     """Train the ancestor: generation 1 of a new run, or go on training it."""
     from synevo.cli import working
+    from synevo.cli.together import together
 
     plans = working.plan_runs(run, seeds, options, preset=preset, sets=sets or ())
     seeded = "seed" in options or seeds is not None
     where = {name: value for name, value in options.items() if name in DEVICES["ancestor_training"]}
     asked = seeded or bool(options.keys() - {"data.data_dir", *where} or preset or sets)
     if ancestor_of is None:
-        working.train_ancestors(plans, asked=asked, where=where, tensorboard=tensorboard)
+        with together(hosts, coordinator, host, runs=len(plans)):
+            working.train_ancestors(plans, asked=asked, where=where, tensorboard=tensorboard)
         return
     origin = working.origin_of(ancestor_of, replicated=seeds is not None)
     working.take_ancestors(plans, origin, seeded=seeded, tensorboard=tensorboard)
@@ -127,14 +149,19 @@ def evolve(
     *,
     runs: Runs = None,
     options: Options,
+    hosts: Hosts = None,
+    coordinator: Coordinator = None,
+    host: Host = None,
     sets: Sets = None,
     tensorboard: TensorBoard = False,
     ancestor: Ancestor = None,
 ) -> None:
     """Evolve runs to a generation: synthesise, compact, train and score one offspring after the other."""
     from synevo.cli import working
+    from synevo.cli.together import together
 
-    working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor)
+    with together(hosts, coordinator, host, runs=len(runs or [None])):
+        working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor)
 
 
 @plan_options("data.data_dir", "evolution.engine")

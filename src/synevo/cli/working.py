@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synevo.cli.changes import require_no_fewer, what_changed
 from synevo.cli.live.progress import follow
-from synevo.cli.opening import open_run, open_runs
+from synevo.cli.opening import open_run, open_runs, require_no_fewer, what_changed
 from synevo.cli.options import Options
 from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate
 from synevo.cli.screens import console, say

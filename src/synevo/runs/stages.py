@@ -28,6 +28,7 @@ from synevo.lineage.individuals import Adoption, Individual, Lineage
 from synevo.plan.fields import Plan, TrainingPlan
 from synevo.runs import checkpoints, trusted
 from synevo.runs.entries import basis_in
+from synevo.runs.hosts import seen_by_all
 from synevo.runs.lock import require_folder
 from synevo.runs.measuring import describe
 from synevo.runs.organisms import (
@@ -45,6 +46,7 @@ from synevo.runs.organisms import (
 )
 from synevo.runs.rundir import RunDir
 from synevo.training.fit import placed, rehearse
+from synevo.training.hosts import writes
 
 CHECKPOINT_EVERY = 2.0
 """The least time between two checkpoints after epochs, in seconds."""
@@ -68,6 +70,7 @@ def train_ancestor(
         TrainingError: if an optimiser or an augmentation of the user's own cannot be used.
         RunError: if another process writes the run, or its files are damaged.
     """
+    run = seen_by_all(run)
     require_folder(run.path)
     if run.load_lineage().individuals:
         return
@@ -154,6 +157,7 @@ def evolve(
         ExportError: if the stopwatch cannot run networks of this kind.
         RunError: if there is no ancestor yet, the lineage has another plan, or a file is damaged.
     """
+    run = seen_by_all(run)
     with run.writing():
         lineage = run.load_lineage()
         if not lineage.individuals:
@@ -229,11 +233,12 @@ class RunArchive:
                 remedy="Nothing was kept. Start a new run with a smaller --set ancestor_training.learning_rate=…",
             )
         weights, bits = ({}, {}) if birth.organism is None else to_tensors(birth.organism)
-        if birth.organism is not None:
+        if birth.organism is not None and writes():
             individual = self._timed(individual, birth.organism)
         _save_changed(self.run, self.context.plan)
         self.run.save_individual(individual, self.context.plan, weights=weights, masks=bits, basis=self.basis)
-        checkpoints.clear(self.run.training_folder)
+        if writes():
+            checkpoints.clear(self.run.training_folder)
         self.began = time.monotonic()
         return Birth(individual, birth.organism)
 
@@ -255,7 +260,8 @@ class RunArchive:
 
     def remember(self, names: Sequence[str], basis: str, worth: Worth) -> None:
         """Write what was measured of a parent, in place of what was measured before."""
-        save_worth(self.run, names[0], basis, worth)
+        if writes():
+            save_worth(self.run, names[0], basis, worth)
 
     def doubted(self) -> Iterator[Doubted]:
         """Yield each doubt about the lineage so far that was not said before."""
@@ -273,7 +279,7 @@ class RunArchive:
                 _save_changed(self.run, self.context.plan)
             if isinstance(event, Training):
                 within = event.state.step > 0
-                if now - saved > (CHECKPOINT_WITHIN if within else CHECKPOINT_EVERY):
+                if writes() and now - saved > (CHECKPOINT_WITHIN if within else CHECKPOINT_EVERY):
                     checkpoints.save(self.run.training_folder, event)
                     saved = time.monotonic()
                 state, examples = event.state, len(self.context.problem.train)
