@@ -8,7 +8,9 @@ import os
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,6 +34,7 @@ from synevo.tasks.task import Examples, InMemory, Problem
 from synevo.training import placement
 from synevo.training.evaluation import evaluate, outputs_of
 from synevo.training.fit import State, fit, start
+from synevo.training.side_by_side import in_turn, on_devices
 
 FOUND = load_digits()
 WANTED = FOUND.target < CLASSES
@@ -204,9 +207,46 @@ def lineages() -> dict[str, Any]:
     return found
 
 
+def brood(bear: Any) -> list[bytes]:
+    """All arrays of a brood of three, and how many trainings were told before the first of them was born."""
+    training = TrainingPlan(epochs=2, batch_size=32, learning_rate=1e-2)
+    plan = Plan(training=training, evolution=EvolutionPlan(generations=2, population=3, max_drop=1.0))
+    archive, told = Memory(), 0
+    for event in evolve(keys.root(3), specimen(Tiny).organism, PROBLEM, plan, archive=archive, bear=bear):
+        told += not isinstance(event, Birth) and len(archive.organisms) == 1
+    names = [one.name for one in archive.lineage().individuals[1:]]
+    arrays = [archive.organisms[name].network.arrays for name in names]
+    return [np.asarray(array).tobytes() for one in arrays for array in one.values()] + [str([told, *names]).encode()]
+
+
+def broods() -> dict[str, Any]:
+    """Whether a brood is the same in turn and on three devices, and what was told of it."""
+    one = brood(in_turn)
+    other = brood(partial(on_devices, ends=lambda event: isinstance(event, Birth)))
+    return {"same": one[:-1] == other[:-1], "told": [one[-1].decode(), other[-1].decode()]}
+
+
+def failing() -> list[str]:
+    """What becomes of work on devices of which one part fails."""
+
+    def work(item: int) -> Iterator[str]:
+        yield f"{item} on {jax.numpy.zeros(1).devices().pop().id}"
+        if item == 1:
+            raise ValueError("no more")
+        yield "end"
+
+    seen = []
+    try:
+        seen.extend(on_devices(range(3), work, ends=lambda event: event == "end"))
+    except ValueError as error:
+        seen.append(str(error))
+    return seen[-1:]
+
+
 def main() -> None:
     placement.LARGE = 64  # type: ignore[misc]
     found = {"trainings": trainings(), "statistics": statistics(), "annotations": annotations(), "lineages": lineages()}
+    found |= {"broods": broods(), "failing": failing()}
     print(json.dumps(found))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from synevo.cli.screens import say
 from synevo.errors import HostsError
-from synevo.runs.hosts import Cluster, joined
+from synevo.runs.several.hosts import Cluster, joined
 from synevo.training import hosts
 
 if __name__ == "__main__":

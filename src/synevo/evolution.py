@@ -13,6 +13,8 @@ derived from the seed and the individual's place in its lineage, so a resumed li
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +30,7 @@ from synevo.genetics.measured import worth_of
 from synevo.genetics.organism import Organism, Species
 from synevo.genetics.synthesis import synthesise
 from synevo.keys import derive
-from synevo.lineage.course import Conception, choose_parents, next_conception
+from synevo.lineage.course import Conception, choose_parents, next_conception, siblings
 from synevo.lineage.individuals import Individual, Scores
 from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
@@ -37,6 +39,7 @@ from synevo.training import hosts
 from synevo.training.evaluation import evaluate
 from synevo.training.fit import State, fit, start
 from synevo.training.placement import ALONE, Placement, here, placement
+from synevo.training.side_by_side import in_turn
 from synevo.training.teaching import Lessons, as_trained, taught_by
 from synevo.wiring.cutting import uncut_arrays
 
@@ -75,6 +78,9 @@ class Training:
 
 Event = Training | Birth
 
+Bear: TypeAlias = Callable[[Sequence[Conception], Callable[[Conception], Iterator[Event]]], Iterator[Event]]
+"""How a brood is borne: a function of its conceptions and of what bears one, which yields all that happens."""
+
 
 def evolve(
     key: Array,
@@ -84,13 +90,15 @@ def evolve(
     *,
     archive: Archive | None = None,
     watch: Callable[[Event], object] = lambda _: None,
+    bear: Bear = in_turn,
 ) -> Iterator[Event]:
     """Evolve a trained ancestor to the plan's last generation, or until the score falls below the plan's budget.
 
     Yields each epoch of training, and each individual as the archive keeps it. If the `archive` already has
     individuals, the lineage continues after them. The parents of every offspring are read from the archive, so a
     lineage that is resumed from disk equals one that never stopped. `key` is the key of the lineage
-    (`synevo.keys.root`). `watch` is called with each whole epoch and each individual before it is yielded.
+    (`synevo.keys.root`). `watch` is called with each whole epoch and each individual before it is yielded. `bear` says
+    whether the offspring of a brood are trained one after the other, or side by side; they come in their order.
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -104,7 +112,8 @@ def evolve(
         chosen = choose_parents(archive.lineage(), conception.generation, plan)
         parents = {parent.name: archive.organism(parent.name) for parent in chosen}
         spent = max(parent.epochs for parent in chosen)
-        for event in offspring(key, parents, problem, plan, conception, inheritance, spent=spent, archive=archive):
+        one = partial(offspring, key, parents, problem, plan, inheritance=inheritance, spent=spent, archive=archive)
+        for event in bear(siblings(conception, plan), one):
             happened = archive.keep(event) if isinstance(event, Birth) else event
             if not (isinstance(happened, Training) and happened.state.step):
                 watch(happened)

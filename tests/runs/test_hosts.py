@@ -16,8 +16,8 @@ from synevo.cli.app import app
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
 from synevo.runs import stages, trusted
-from synevo.runs.hosts import is_of_another_host, seen_by_all
 from synevo.runs.rundir import RunDir
+from synevo.runs.several.hosts import is_of_another_host, seen_by_all
 from synevo.training import hosts
 
 pytestmark = pytest.mark.slow

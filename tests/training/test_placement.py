@@ -76,6 +76,19 @@ def test_a_heredity_measures_the_same_on_eight_devices(found: Any) -> None:
     assert found["lineages"]["heredity"] < 1e-5
 
 
+@pytest.mark.slow
+def test_a_brood_is_the_same_to_the_bit_on_a_device_each_as_in_turn(found: Any) -> None:
+    assert found["broods"]["same"]
+    in_turn, aside = found["broods"]["told"]
+    assert in_turn == "[2, 'g02', 'g02-2', 'g02-3']", "the others are trained when the first is kept"
+    assert aside == "[6, 'g02', 'g02-2', 'g02-3']", "all are trained before the first is kept"
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_on_a_device_is_raised_where_it_is_read(found: Any) -> None:
+    assert found["failing"] == ["no more"]
+
+
 def test_on_one_device_nothing_is_placed() -> None:
     tree = {"a": jax.numpy.ones(3), "b": np.ones(2)}
     assert placement(1) is ALONE

@@ -52,6 +52,17 @@ Coordinator = Annotated[
 Host = Annotated[
     int | None, typer.Option("--host", metavar="I", min=0, help="Which of --hosts N this one is: 0, 1, …, N-1.")
 ]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="devices|ray",
+        help="Train the offspring of a brood side by side: each on a device of this machine, or on the nodes of a Ray "
+        "cluster, where several runs are also worked on side by side.",
+        show_default=False,
+        autocompletion=lambda incomplete: [word for word in ("devices", "ray") if word.startswith(incomplete)],
+    ),
+]
 DEVICES = {stage: (f"{stage}.devices", f"{stage}.shard") for stage in ("ancestor_training", "training")}
 """The fields that say where a training runs."""
 
@@ -152,6 +163,7 @@ def evolve(
     hosts: Hosts = None,
     coordinator: Coordinator = None,
     host: Host = None,
+    on: On = None,
     sets: Sets = None,
     tensorboard: TensorBoard = False,
     ancestor: Ancestor = None,
@@ -161,7 +173,7 @@ def evolve(
     from synevo.cli.together import together
 
     with together(hosts, coordinator, host, runs=len(runs or [None])):
-        working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor)
+        working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor, on=on)
 
 
 @plan_options("data.data_dir", "evolution.engine")

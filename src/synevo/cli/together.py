@@ -31,7 +31,7 @@ def together(hosts: str | None, coordinator: str | None, host: int | None, *, ru
         raise PlanError(
             f"Several hosts work on one run at a time, not on {runs}.", remedy="Give a command for each run."
         )
-    from synevo.runs.hosts import Cluster, joined
+    from synevo.runs.several.hosts import Cluster, joined
     from synevo.training.hosts import writes
 
     with joined(Cluster(coordinator, count, host)):

@@ -12,7 +12,7 @@ from typing import Any
 from synevo.cli.live.progress import follow
 from synevo.cli.opening import open_run, open_runs, require_no_fewer, what_changed
 from synevo.cli.options import Options
-from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate
+from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate, side_by_side
 from synevo.cli.screens import console, say
 from synevo.errors import DivergenceError, PlanError, RunError
 from synevo.lineage import course
@@ -131,18 +131,42 @@ def _start(plans: Mapping[RunDir, Plan], stage: Callable[[RunDir], Iterator[Happ
 
 
 def evolve(
-    paths: list[Path] | None, options: Options, sets: Sequence[str], *, tensorboard: bool, ancestor: str | None
+    paths: list[Path] | None,
+    options: Options,
+    sets: Sequence[str],
+    *,
+    tensorboard: bool,
+    ancestor: str | None,
+    on: str | None,
 ) -> None:
     """Evolve the runs at these paths, or the latest, one after the other; `ancestor` names a factory that has moved.
+
+    Offspring that do not depend on each other are trained side by side `on` devices or ray, and runs on ray.
 
     Raises:
         DivergenceError: if the last generation of a run failed.
         RunError: if a path is no run.
     """
-    in_turn(open_runs(paths), lambda target: _evolve(target, options, sets, tensorboard=tensorboard, ancestor=ancestor))
+    side = _side(on)
+    work = functools.partial(_evolve, options=options, sets=sets, tensorboard=tensorboard, ancestor=ancestor)
+    several = side_by_side if side == "ray" and len(paths or ()) > 1 else in_turn
+    several(open_runs(paths), functools.partial(work, side=None if several is side_by_side else side))
 
 
-def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboard: bool, ancestor: str | None) -> None:
+def _side(on: str | None) -> Any:
+    """Return where work is done side by side; raise SynevoError where that cannot be."""
+    if on not in (None, "devices", "ray"):
+        raise PlanError(f"--on {on}: work is done side by side on devices or on ray.", remedy="Write one of them.")
+    if on == "ray":
+        from synevo.runs.several import nodes
+
+        nodes.require()
+    return on
+
+
+def _evolve(
+    target: RunDir, *, options: Options, sets: Sequence[str], tensorboard: bool, ancestor: str | None, side: Any
+) -> None:
     """Evolve one run; raise DivergenceError if its last generation failed."""
     before = target.load_plan()
     plan = change(before, options=options, sets=sets)
@@ -154,7 +178,7 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
 
     try:
         stopwatch = EngineStopwatch(plan.evolution.engine)
-        happenings = record(stages.evolve(target, plan, ancestor=ancestor, stopwatch=stopwatch))
+        happenings = record(stages.evolve(target, plan, ancestor=ancestor, stopwatch=stopwatch, side_by_side=side))
         limits = plan.evolution
         grown = follow(happenings, console(stderr=True), generations=limits.generations, lineage=lineage, limits=limits)
     finally:

@@ -2,11 +2,13 @@
 
 Each checkpoint is a folder such as `g07-1-a0-e003` (generation 7, first offspring, attempt 0, epoch 3), or within the
 epoch after that `g07-1-a0-e003-s000000400` (400 steps further). It is written whole or not at all; then the older ones
-are removed. Older versions of synevo wrote them with Orbax; those are read, too.
+of the individual are removed. Offspring that are trained side by side have one each. Older versions of synevo wrote
+them with Orbax; those are read, too.
 """
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,14 @@ def save(folder: Path, training: Training) -> None:
         name, leaves[_LOSS] = f"{name}-s{state.step:09d}", np.array(state.loss, np.float64)
     write_folder(folder / name, {_STATE: pack_tensors(leaves)})
     for other in folder.iterdir():
-        if other.name != name:
+        if other.name != name and not _is_of_sibling(other.name, training.generation, training.number):
             shutil.rmtree(other, ignore_errors=True)
+
+
+def _is_of_sibling(name: str, generation: int, number: int) -> bool:
+    """Return whether a checkpoint is that of another individual of the generation."""
+    match = _NAME.fullmatch(name)
+    return match is not None and int(match[1]) == generation and int(match[2]) != number
 
 
 def _require_own(folder: Path) -> None:
@@ -76,6 +84,12 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def clear(folder: Path) -> None:
-    """Remove all checkpoints, after the training has ended."""
-    shutil.rmtree(folder, ignore_errors=True)
+def clear(folder: Path, *, generation: int, number: int) -> None:
+    """Remove the checkpoints of an individual whose training has ended, and all but those of its siblings."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for other in folder.iterdir():
+        if not _is_of_sibling(other.name, generation, number):
+            shutil.rmtree(other, ignore_errors=True)
+    with suppress(OSError):  # siblings are still trained
+        folder.rmdir()

@@ -143,6 +143,7 @@ def fit(
         TrainingError: if the plan names an optimiser of the user's own that cannot be used.
     """
     size, place = min(plan.batch_size, len(examples)), placed(plan, examples)
+    place.meet()
     place.require_free(state.network, *task.inputs(first(examples, 1)))
     recipe = _Recipe(task, plan, _steps(plan, examples), own.find_maker(plan), place)
     source = InMemory(place.whole(examples.arrays)) if isinstance(examples, InMemory) else examples

@@ -14,6 +14,9 @@ from jax.experimental import multihost_utils
 
 from synevo.errors import HostsError
 
+PATIENCE = 7 * 24 * 60 * 60 * 1000
+"""The milliseconds that a host waits for the others: as long as they live, which JAX watches."""
+
 
 def count() -> int:
     """Return the number of hosts that work together."""
@@ -26,9 +29,14 @@ def writes() -> bool:
 
 
 def wait(what: str) -> None:
-    """Wait until all hosts have come to the point named so; raise an error of JAX's if one has stopped."""
+    """Wait until all hosts have come to the point named so; raise an error of JAX's if one has stopped.
+
+    What devices compute together must begin within seconds on all hosts: wait before the first time.
+    """
     if count() > 1:
-        multihost_utils.sync_global_devices(what)
+        from orbax.checkpoint import multihost  # noqa: PLC0415  (slow to import, and for several hosts alone)
+
+        multihost.get_barrier_sync_fn()(key=what, timeout_ms=PATIENCE)
 
 
 def require_same(what: str, arrays: Mapping[str, Any]) -> None:
@@ -40,6 +48,7 @@ def require_same(what: str, arrays: Mapping[str, Any]) -> None:
         array = np.ascontiguousarray(arrays[name])
         whole.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     own = np.frombuffer(whole.digest(), np.uint8)
+    wait(f"compare {what}")
     others = np.asarray(multihost_utils.process_allgather(own))
     differ = [host for host, digest in enumerate(others) if not np.array_equal(digest, others[0])]
     if differ:

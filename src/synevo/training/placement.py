@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from synevo.errors import PlanError
 from synevo.plan.kinds import ALL, Devices
 from synevo.tasks.task import Batch, Examples
+from synevo.training import hosts
 
 HOSTS, DEVICES = "hosts", "devices"
 """The axes of the mesh."""
@@ -50,12 +51,12 @@ class Placement:
         """Raise PlanError where a batch of so many examples gives no equal shares to all devices."""
         if size % self.parts == 0 or self.mesh is None:
             return
-        hosts, devices = self.mesh.devices.shape
+        several, devices = self.mesh.devices.shape
         fewer = size // self.parts * self.parts
         choices = [f"--set training.batch_size={fewer} (of the ancestor, ancestor_training.batch_size)"] * (fewer > 0)
-        fitting = [count for count in range(devices, 0, -1) if size % (hosts * count) == 0]
+        fitting = [count for count in range(devices, 0, -1) if size % (several * count) == 0]
         choices += [f"--devices {count}" for count in fitting[:1]]
-        among = f"{self.parts} devices" if hosts == 1 else f"{hosts} hosts with {devices} devices each"
+        among = f"{self.parts} devices" if several == 1 else f"{several} hosts with {devices} devices each"
         raise PlanError(
             f"Batches of {size} examples cannot be shared equally among {among}.",
             remedy=f"Choose {' or '.join(choices)}." if choices else "Use fewer hosts.",
@@ -75,6 +76,12 @@ class Placement:
                 "of the model.",
             )
 
+    def meet(self) -> None:
+        """Let the devices of all hosts find each other, as soon as all hosts have come so far."""
+        if self.mesh is not None and hosts.count() > 1:
+            hosts.wait("devices")
+            jax.block_until_ready(jax.jit(self.gather)(self.assemble(self.own(np.zeros(self.parts, np.float32)))))
+
     def put(self, tree: Any) -> Any:
         """Return arrays on all devices: whole, or spread where they are large and this placement spreads."""
         return tree if self.mesh is None else jax.tree.map(lambda leaf: _placed(leaf, self._rule(leaf)), tree)
@@ -89,9 +96,9 @@ class Placement:
         """Return the part of the places in a batch [n] whose examples this host reads."""
         if self.mesh is None:
             return places
-        hosts = self.mesh.devices.shape[0]
-        share = len(places) // hosts
-        first = share * (jax.process_index() if hosts > 1 else 0)
+        several = self.mesh.devices.shape[0]
+        share = len(places) // several
+        first = share * (jax.process_index() if several > 1 else 0)
         return places[first : first + share]
 
     def assemble(self, batch: Batch) -> Batch:
@@ -154,10 +161,10 @@ def placement(devices: Devices, *, shard: bool = False, together: bool = True) -
             f"This machine has {len(own)} device{'s' if len(own) > 1 else ''} for JAX, not {count}.{cores}",
             remedy=f"Ask for as many with --devices {len(own)}, or for all that there are with --devices {ALL}.",
         )
-    hosts = range(jax.process_count()) if together else [jax.process_index()]
-    if count == 1 and len(hosts) == 1:
+    among = range(jax.process_count()) if together else [jax.process_index()]
+    if count == 1 and len(among) == 1:
         return ALONE
-    grid = np.array([jax.local_devices(host)[:count] for host in hosts])
+    grid = np.array([jax.local_devices(host)[:count] for host in among])
     return Placement(Mesh(grid, (HOSTS, DEVICES), axis_types=(AxisType.Auto, AxisType.Auto)), shard)
 
 
