@@ -25,12 +25,12 @@ from synevo.runs.rundir import RunDir
 TESTS = Path(__file__).parent
 GENERATIONS = 5
 SETS = (
-    *("ancestor_training.epochs=6", "ancestor_training.batch_size=64", "ancestor_training.learning_rate=0.003"),
-    *("training.epochs=2", "training.batch_size=64"),
+    *("data.image_size=8", "data.fit=none", "ancestor_training.epochs=6", "ancestor_training.batch_size=64"),
+    *("ancestor_training.learning_rate=0.01", "training.epochs=2", "training.batch_size=64", "encoding.cluster=filter"),
 )
-ANCESTOR = ("--ancestor", "lenet-300-100", *(word for field in SETS for word in ("--set", field)))
-EVOLVE = ("--max-drop", "50pt", "--heredity", "taylor")
-PATIENCE = 300.0
+ANCESTOR = ("--ancestor", "specimens:Tiny", *(word for field in SETS for word in ("--set", field)))
+EVOLVE = ("--max-drop", "50pt")
+PATIENCE = 900.0
 """The seconds after which a process counts as hanging."""
 
 
@@ -164,8 +164,8 @@ def kills(folder: Path) -> None:
     whole, run = RunDir(folder / "whole"), RunDir(folder / "killed")
     for each in (whole, run):
         done(["train-ancestor", *ANCESTOR, "--run", str(each.path)])
-    last = 2 * len(MOMENTS) + 2
-    done(["evolve", str(whole.path), *EVOLVE, "--generations", str(last)])
+    last = 2 * len(MOMENTS) + 1
+    undisturbed = started(["evolve", str(whole.path), *EVOLVE, "--generations", str(last)])
     heads = ("killed", "host", "others end with", "after, s", "goes on with", "kept", "lost")
     print("{:<22} {:>5} {:>16} {:>9} {:>13} {:>5} {:>5}".format(*heads))
     numbers: Iterator[int] = cycle((2, 1))
@@ -185,7 +185,7 @@ def kills(folder: Path) -> None:
                 f"{name:<22} {victim:>5} {f'{code}, {said}':>16} {seconds:>9.1f} {hosts:>13} {len(after):>5} {lost:>5}",
                 flush=True,
             )
-    done(["evolve", str(run.path), *EVOLVE, "--generations", str(last)])
+    ended(undisturbed)
     bits, far = apart(whole, run)
     print(f"The whole lineage and the one of killed hosts: {bits} bits of masks differ; {100 * far:.3f} points apart.")
 

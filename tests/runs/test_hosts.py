@@ -101,6 +101,23 @@ def test_hosts_compare_what_they_drew_and_the_death_of_the_one_that_writes_is_sa
     assert "Another host has stopped" in other
 
 
+LONE = """
+from synevo.runs.several import hosts
+hosts.ARRIVAL = 2
+with hosts.joined(hosts.Cluster("127.0.0.1:{port}", 2, 0)):
+    pass
+"""
+
+
+def test_a_host_to_which_no_other_comes_says_so_and_how_to_begin(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", LONE.format(port=free_port())]
+    lone = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert lone.returncode == 2
+    assert "The hosts do not find each other within 2 seconds" in lone.stderr
+    assert "--coordinator ADDRESS:PORT" in lone.stderr
+
+
 def test_on_one_host_nothing_is_waited_for_and_the_run_is_as_it_is(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     assert seen_by_all(run) is run

@@ -27,9 +27,14 @@ from synevo.training import hosts
 HEARTBEAT = 20
 """The seconds after which a host that says nothing counts as gone."""
 
-ARRIVAL = 300
+ARRIVAL = 60
 """The seconds in which all hosts must have begun."""
 
+APART = "The hosts do not find each other"
+BEGIN = (
+    "Name host 0 with --coordinator ADDRESS:PORT, their number with --hosts N, and this one with --host 0, 1, …; start "
+    "all of them within a minute. --hosts auto is for clusters that JAX knows (synevo guide devices)."
+)
 LOST = "Another host has stopped, or cannot be reached"
 AGAIN = (
     "Nothing is lost: see what the other hosts say, then give the same command on every host again. Their number may "
@@ -59,7 +64,7 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
     if cluster is None:
         yield
         return
-    _say_when_aborted()
+    _say_when_aborted(f"{APART} within {ARRIVAL} seconds", BEGIN)
     try:
         jax.distributed.initialize(
             cluster.address,
@@ -70,12 +75,8 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
             initialization_timeout=ARRIVAL,
         )
     except (ValueError, RuntimeError) as error:
-        raise HostsError(
-            f"The hosts do not find each other: {first_line(error)}.",
-            remedy="Name host 0 with --coordinator ADDRESS:PORT, their number with --hosts N, and this one with --host "
-            "0, 1, …; start all of them within five minutes. --hosts auto is for clusters that JAX knows (synevo guide "
-            "devices).",
-        ) from error
+        raise HostsError(f"{APART}: {first_line(error)}.", remedy=BEGIN) from error
+    _say_when_aborted(LOST, AGAIN)
     try:
         yield
     except BaseException as error:
@@ -99,11 +100,11 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _say_when_aborted() -> None:
-    """Say that another host has stopped where JAX aborts this process for that, as it does when host 0 is gone."""
+def _say_when_aborted(problem: str, remedy: str) -> None:
+    """Say what is wrong where JAX aborts this process, as it does when host 0 is gone or a host has never come."""
 
     def say(_: int) -> None:
-        os.write(2, f"Error: {LOST}.\n{AGAIN}\n".encode())
+        os.write(2, f"Error: {problem}.\n{remedy}\n".encode())
         os._exit(2)
 
     _KEPT.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(say))
@@ -111,6 +112,7 @@ def _say_when_aborted() -> None:
 
 
 _KEPT: list[Any] = []
+"""What is to be called by the signal, which nothing else refers to."""
 
 
 def seen_by_all(run: RunDir) -> RunDir:
