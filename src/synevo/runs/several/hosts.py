@@ -27,13 +27,13 @@ from synevo.training import hosts
 HEARTBEAT = 20
 """The seconds after which a host that says nothing counts as gone."""
 
-ARRIVAL = 60
+ARRIVAL = 45
 """The seconds in which all hosts must have begun."""
 
 APART = "The hosts do not find each other"
 BEGIN = (
     "Name host 0 with --coordinator ADDRESS:PORT, their number with --hosts N, and this one with --host 0, 1, …; start "
-    "all of them within a minute. --hosts auto is for clusters that JAX knows (synevo guide devices)."
+    f"all of them within {ARRIVAL} seconds. --hosts auto is for clusters that JAX knows (synevo guide devices)."
 )
 LOST = "Another host has stopped, or cannot be reached"
 AGAIN = (
