@@ -144,6 +144,13 @@ def test_options_that_do_not_say_which_hosts_are_refused(words: str, problem: st
     assert problem in done.stderr
 
 
+def test_the_ancestor_of_another_run_is_taken_on_one_host() -> None:
+    words = "train-ancestor --ancestor-of other --hosts 2 --coordinator here:99 --host 0"
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 2
+    assert "--ancestor-of takes files of a run, on one host" in done.stderr
+
+
 def test_what_jax_says_of_another_host_is_told_from_other_errors() -> None:
     gone = ValueError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
     assert is_of_another_host(gone)

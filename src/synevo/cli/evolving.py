@@ -11,6 +11,7 @@ import typer
 from synevo.cli.looking import Ancestor
 from synevo.cli.options import Options, plan_options
 from synevo.cli.values import complete_preset, complete_run, complete_set
+from synevo.errors import PlanError
 
 Sets = Annotated[
     list[str] | None,
@@ -116,6 +117,8 @@ def train_ancestor(
         with together(hosts, coordinator, host, runs=len(plans)):
             working.train_ancestors(plans, asked=asked, where=where, tensorboard=tensorboard)
         return
+    if (hosts, coordinator, host) != (None, None, None):
+        raise PlanError("--ancestor-of takes files of a run, on one host.", remedy="Leave --hosts and the like out.")
     origin = working.origin_of(ancestor_of, replicated=seeds is not None)
     working.take_ancestors(plans, origin, seeded=seeded, tensorboard=tensorboard)
 

@@ -45,6 +45,11 @@ def hush(*, silent: bool = True) -> None:
     _hushed[:] = [True] * silent
 
 
+def hushed() -> bool:
+    """Return whether nothing is printed, as on all hosts but one."""
+    return bool(_hushed)
+
+
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a text to stdout, or to stderr if `err` is true, in the encoding of that stream whatever it is."""
     if _hushed:

@@ -13,7 +13,7 @@ from synevo.cli.live.progress import follow
 from synevo.cli.opening import open_run, open_runs, require_no_fewer, what_changed
 from synevo.cli.options import Options
 from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate, side_by_side
-from synevo.cli.screens import console, say
+from synevo.cli.screens import console, hushed, say
 from synevo.errors import DivergenceError, PlanError, RunError
 from synevo.lineage import course
 from synevo.lineage.happenings import Happening
@@ -315,7 +315,7 @@ def _saved_plan(run: RunDir, plan: Plan, *, asked: bool, where: Options) -> Plan
 
 def _recorder(run: RunDir, *, wanted: bool) -> Callable[[Iterator[Happening]], Iterator[Happening]]:
     """Return a function that passes on happenings, and if `wanted` writes them to the run's event file."""
-    if not wanted:
+    if not wanted or hushed():
         return lambda happenings: happenings
     from synevo.runs import curves
 
