@@ -16,7 +16,7 @@ PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
   $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench shapes cfiles fuzz installs extras clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench hosts shapes cfiles fuzz installs extras clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -105,6 +105,9 @@ shapes: install  ## compact ten published networks, in their own sizes (SHAPES=-
 
 cfiles: install  ## compile and check the C files of all ancestors and of users' networks (NETWORKS="lenet5 Sensors")
 	$(BIN)/python tests/bench_c.py $(NETWORKS)
+
+hosts: install  ## the same lineage on several devices and hosts, and hosts that are killed: two tables
+	$(BIN)/python tests/bench_hosts.py
 
 fuzz: install  ## compact random architectures by the thousand (CASES=3000)
 	SYNEVO_FUZZ=$(CASES) $(BIN)/python -m pytest tests/wiring/test_wiring_real.py -k random_architectures

@@ -50,6 +50,7 @@ MAY_BE_SKIPPED = {
     "TFDS_DATA_DIR names no folder that holds": "a prepared data set",
     "there is no folder of real networks beside TFDS_DATA_DIR": "networks that others have trained",
     "torch is not installed": "the extra torch",
+    "ray is not installed": "the extra cluster",
 }
 """Reasons for which continuous integration may skip a test, and what is missing then."""
 

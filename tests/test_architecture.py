@@ -199,7 +199,17 @@ def too_wide(sources: Sources) -> list[str]:
     return [f"{folder} holds {count} modules" for folder, count in folders.items() if count > MOST_MODULES]
 
 
-CHECKS = (unassigned, upward, from_the_face, circle, impure, heavy, only_for_types, too_long, too_wide)
+def meshed(sources: Sources) -> list[str]:
+    """Modules, but the one that places arrays, that know of meshes."""
+    return [
+        f"{module}:{line} imports {name}"
+        for module, source in sources.items()
+        for name, line in imports(module, source)
+        if name.startswith("jax.sharding") and module != "synevo.training.placement"
+    ]
+
+
+CHECKS = (meshed, unassigned, upward, from_the_face, circle, impure, heavy, only_for_types, too_long, too_wide)
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +284,12 @@ def test_an_import_that_goes_down_or_stays_is_none_of_that() -> None:
 
 def test_an_import_from_the_face_is_found() -> None:
     assert len(from_the_face({"synevo": "", "synevo.runs.stages": "from synevo import compact"})) == 1
+
+
+def test_a_mesh_where_nothing_is_placed_is_found() -> None:
+    knows = "def late():\n    from jax.sharding import Mesh"
+    (complaint,) = meshed({"synevo.training.placement": knows, "synevo.training.fit": knows})
+    assert complaint == "synevo.training.fit:2 imports jax.sharding.Mesh"
 
 
 def test_a_circle_is_found_also_through_a_function() -> None:

@@ -410,11 +410,11 @@ def test_the_untrained_ancestor_is_left_for_the_next(tiny: Specimen, life: Life)
 def test_epochs_and_the_learning_rate_grow_as_a_network_shrinks(life: Life, digits: Problem, stage: Stage) -> None:
     """A network of synaptic efficiency 4 trains 2 * 4^0.5 = 4 epochs in place of 2."""
     plan = TrainingPlan(epochs=2, growth=0.5)
-    assert [evolution.scaled(plan, efficiency).epochs for efficiency in (1, 4, 9)] == [2, 4, 6]
-    assert evolution.scaled(TrainingPlan(epochs=2), 100).epochs == 2
-    assert evolution.scaled(plan, 4, spent=3).epochs == 7
+    assert [plan.scaled(efficiency).epochs for efficiency in (1, 4, 9)] == [2, 4, 6]
+    assert TrainingPlan(epochs=2).scaled(100).epochs == 2
+    assert plan.scaled(4, spent=3).epochs == 7
     faster = TrainingPlan(learning_rate=0.01, rate_growth=0.5)
-    rates = [evolution.scaled(faster, efficiency).learning_rate for efficiency in (1, 4, 100, 1e6)]
+    rates = [faster.scaled(efficiency).learning_rate for efficiency in (1, 4, 100, 1e6)]
     assert rates == pytest.approx([0.01, 0.02, 0.1, 1.0])
     growing = PLAN.model_copy(update={"training": PLAN.training.model_copy(update={"growth": 1.0})})
     found = offspring(life, digits, growing)

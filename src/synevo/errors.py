@@ -66,6 +66,10 @@ class RunError(SynevoError):
     """A run directory is missing, damaged, of another version, or locked by another writer."""
 
 
+class HostsError(SynevoError):
+    """Several hosts cannot work together, or one of them has stopped."""
+
+
 class ViabilityError(SynevoError):
     """A synthesis left an output that no input can reach."""
 

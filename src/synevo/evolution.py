@@ -13,6 +13,8 @@ derived from the seed and the individual's place in its lineage, so a resumed li
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +30,16 @@ from synevo.genetics.measured import worth_of
 from synevo.genetics.organism import Organism, Species
 from synevo.genetics.synthesis import synthesise
 from synevo.keys import derive
-from synevo.lineage.course import Conception, choose_parents, next_conception
+from synevo.lineage.course import Conception, choose_parents, next_conception, siblings
 from synevo.lineage.individuals import Individual, Scores
 from synevo.model.network import Inputs, Network
 from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
 from synevo.tasks.task import Problem, at_once, first
+from synevo.training import hosts
 from synevo.training.evaluation import evaluate
 from synevo.training.fit import State, fit, start
+from synevo.training.placement import ALONE, Placement, here, placement
+from synevo.training.side_by_side import in_turn
 from synevo.training.teaching import Lessons, as_trained, taught_by
 from synevo.wiring.cutting import uncut_arrays
 
@@ -73,6 +78,9 @@ class Training:
 
 Event = Training | Birth
 
+Bear: TypeAlias = Callable[[Sequence[Conception], Callable[[Conception], Iterator[Event]]], Iterator[Event]]
+"""How a brood is borne: a function of its conceptions and of what bears one, which yields all that happens."""
+
 
 def evolve(
     key: Array,
@@ -82,13 +90,15 @@ def evolve(
     *,
     archive: Archive | None = None,
     watch: Callable[[Event], object] = lambda _: None,
+    bear: Bear = in_turn,
 ) -> Iterator[Event]:
     """Evolve a trained ancestor to the plan's last generation, or until the score falls below the plan's budget.
 
     Yields each epoch of training, and each individual as the archive keeps it. If the `archive` already has
     individuals, the lineage continues after them. The parents of every offspring are read from the archive, so a
     lineage that is resumed from disk equals one that never stopped. `key` is the key of the lineage
-    (`synevo.keys.root`). `watch` is called with each whole epoch and each individual before it is yielded.
+    (`synevo.keys.root`). `watch` is called with each whole epoch and each individual before it is yielded. `bear` says
+    whether the offspring of a brood are trained one after the other, or side by side; they come in their order.
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -102,7 +112,8 @@ def evolve(
         chosen = choose_parents(archive.lineage(), conception.generation, plan)
         parents = {parent.name: archive.organism(parent.name) for parent in chosen}
         spent = max(parent.epochs for parent in chosen)
-        for event in offspring(key, parents, problem, plan, conception, inheritance, spent=spent, archive=archive):
+        one = partial(offspring, key, parents, problem, plan, inheritance=inheritance, spent=spent, archive=archive)
+        for event in bear(siblings(conception, plan), one):
             happened = archive.keep(event) if isinstance(event, Birth) else event
             if not (isinstance(happened, Training) and happened.state.step):
                 watch(happened)
@@ -163,8 +174,9 @@ def offspring(
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
+        HostsError: where hosts that work together have drawn different masks.
     """
-    own_key = individual_key(key, conception)
+    own_key, near = individual_key(key, conception), placement(plan.training.devices, together=False)
     heredity = HEREDITIES[plan.encoding.heredity]
     species = next(iter(parents.values())).species
     weights = inheritance.rewound if heredity.inherited else permute(derive(own_key, "weights"), species.template)
@@ -176,13 +188,16 @@ def offspring(
         evolution=plan.evolution,
         protect=plan.evolution.protect,
         only=plan.evolution.only,
-        worth=lambda parent: worth_of(parent, tuple(parents), problem.task, problem.train, plan.encoding, archive),
+        worth=lambda parent: worth_of(
+            parent, tuple(parents), problem.task, problem.train, plan.encoding, archive, over=near.over
+        ),
         weights=weights,
         inputs=problem.task.inputs(
             jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))
         ),
     )
-    training = scaled(plan.training, child.efficiency, spent=0 if heredity.inherited else spent)
+    hosts.require_same(f"masks of generation {conception.generation}", {**child.masks, ":units": child.units})
+    training = plan.training.scaled(child.efficiency, spent=0 if heredity.inherited else spent)
     growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.lessons)
     yield from _grow(own_key, child, growing, resume=archive.resumption(conception))
 
@@ -324,7 +339,7 @@ def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumpti
         except DivergenceError as error:
             reason = error.problem
             continue
-        grown = replace(organism, network=state.network)
+        grown = replace(organism, network=here(state.network))
         yield Birth(record(conception, grown, growing.problem, gentler, growing.parents), grown)
         return
     failed = record(conception, None, growing.problem, gentler, growing.parents)
@@ -346,17 +361,6 @@ def _resumed(state: State, resume: Resumption, conception: Conception) -> State:
         ) from None
 
 
-def scaled(plan: TrainingPlan, efficiency: float, *, spent: int = 0) -> TrainingPlan:
-    """Return the training plan for a network of this synaptic efficiency, after `spent` epochs that it did not inherit.
-
-    It has epochs · efficiency^growth epochs, rounded, plus `spent`. Its learning rate is the plan's ·
-    efficiency^rate_growth, at most 1.
-    """
-    epochs = round(plan.epochs * efficiency**plan.growth) + spent
-    rate = min(1.0, plan.learning_rate * efficiency**plan.rate_growth)
-    return plan.model_copy(update={"epochs": epochs, "learning_rate": rate})
-
-
 def record(
     conception: Conception,
     organism: Organism | None,
@@ -374,7 +378,7 @@ def record(
         parents=parents,
         pressure=conception.pressure,
         counts=census.count(organism) if organism else None,
-        scores=score(organism, problem) if organism else None,
+        scores=score(organism, problem, placement(plan.devices, shard=plan.shard)) if organism else None,
         expected_synapses=organism.expected_synapses if organism else None,
         sampled_synapses=organism.sampled_synapses if organism else None,
         learning_rate=plan.learning_rate,
@@ -383,10 +387,10 @@ def record(
     )
 
 
-def score(organism: Organism, problem: Problem) -> Scores:
+def score(organism: Organism, problem: Problem, place: Placement = ALONE) -> Scores:
     """Return the scores of an organism on the validation and the test examples."""
     task, network = problem.task, organism.network
-    validation, test = (evaluate(network, task, split) for split in (problem.validation, problem.test))
+    validation, test = (evaluate(network, task, split, place) for split in (problem.validation, problem.test))
     return Scores(validation, test, task.name, task.better)
 
 

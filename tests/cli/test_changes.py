@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from specimens import individual
 
-from synevo.cli.changes import require_no_fewer, what_changed
+from synevo.cli.opening import require_no_fewer, what_changed
 from synevo.errors import PlanError
 from synevo.plan.compose import change
 from synevo.plan.fields import Plan

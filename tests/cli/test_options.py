@@ -1,6 +1,7 @@
 """Options that are fields of the plan: said once there, and read, checked and explained on the command line."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,3 +166,15 @@ def test_the_run_that_was_meant_is_named(finished: Any) -> None:
     for command in ("evolve", "compact", "verify", "report"):
         assert f"Did you mean '{finished.path}'?" in complaint(command, str(finished.path.with_name("pipelines")))
         assert "Did you mean" not in complaint(command, str(finished.path.with_name("zzz")))
+
+
+def test_too_many_devices_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train-ancestor", "--ancestor", "specimens:Tiny", "--set", "data.image_size=8", "--devices", "64"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "This machine has 1 device for JAX, not 64" in done.stderr
+    assert "--devices 1" in done.stderr
+    assert not list(tmp_path.rglob("plan.toml"))

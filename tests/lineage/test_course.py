@@ -208,3 +208,15 @@ def test_what_grew_best_is_decided_without_the_test_split() -> None:
     better = replace(individual(2, 0.95, number=2), scores=Scores(0.95, 0.1))
     found = Lineage((individual(1, 0.96), replace(individual(2, 0.94), scores=Scores(0.94, 0.99)), better))
     assert found.head(2) == better
+
+
+@pytest.mark.parametrize(
+    ("number", "population", "expected"),
+    [(1, 1, [1]), (1, 3, [1, 2, 3]), (2, 3, [2, 3]), (3, 3, [3]), (4, 3, [4, 5, 6]), (5, 3, [5, 6])],
+)
+def test_siblings_are_the_offspring_that_are_left_of_a_brood(number: int, population: int, expected: list[int]) -> None:
+    """They are those that would come one after the other; the fourth of three is the first of a softer brood."""
+    first = Conception(2, number, 0.5)
+    left = course.siblings(first, plan_of(population=population))
+    assert [one.number for one in left] == expected
+    assert {(one.generation, one.pressure) for one in left} == {(2, 0.5)}

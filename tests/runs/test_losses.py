@@ -194,7 +194,7 @@ def test_checkpoints_delete_nothing_behind_a_link(tmp_path: Path) -> None:
         checkpoints.load(link, generation=1)
     with pytest.raises(RunError, match="is a link"):
         checkpoints.save(link, None)  # type: ignore[arg-type]
-    checkpoints.clear(link)
+    checkpoints.clear(link, generation=1, number=1)
     assert thesis.read_text() == "years of work"
 
 

@@ -22,7 +22,7 @@ from typer.core import TyperCommand
 
 from synevo.cli import deploying, doctoring, evolving, guiding, looking, plans, stopping
 from synevo.cli.options import add_plan_options, without_plan_options
-from synevo.cli.screens import say, write_anything
+from synevo.cli.screens import hush, say, write_anything
 from synevo.errors import AdoptionError, SynevoError
 from synevo.files.caches import of_programs
 
@@ -206,6 +206,7 @@ def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.Abort):
             raise
         except KeyboardInterrupt:
+            hush(silent=False)
             say(f"\nInterrupted{stopping.by()}. Nothing is lost; to go on: {_again()}", err=True)
             raise typer.Exit(stopping.exit_code()) from None
         except BrokenPipeError:  # the reader of the output, such as `head`, has ended
@@ -218,6 +219,7 @@ def _exit_codes(command: Callable[..., None]) -> Callable[..., None]:
 
 def _explain(error: Exception) -> NoReturn:
     """Print an error and exit: with 2 if the user can correct it, with 1 if it is a bug of synevo's own."""
+    hush(silent=False)
     if isinstance(error, AdoptionError) and error.proposal:
         say(error.proposal)
     if isinstance(error, SynevoError):

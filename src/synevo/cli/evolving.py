@@ -11,6 +11,7 @@ import typer
 from synevo.cli.looking import Ancestor
 from synevo.cli.options import Options, plan_options
 from synevo.cli.values import complete_preset, complete_run, complete_set
+from synevo.errors import PlanError
 
 Sets = Annotated[
     list[str] | None,
@@ -35,7 +36,39 @@ TensorBoard = Annotated[
 ]
 
 
-@plan_options("data", "task", "ancestor", "seed", "evolution.engine")
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        "--hosts",
+        metavar="auto|N",
+        help="Train on several hosts, which all see the run directory; auto: as a cluster that JAX knows has it.",
+        show_default=False,
+        autocompletion=lambda incomplete: [word for word in ("auto", "2", "4") if word.startswith(incomplete)],
+    ),
+]
+Coordinator = Annotated[
+    str | None,
+    typer.Option("--coordinator", metavar="ADDRESS:PORT", help="Where host 0 is reached, with --hosts N."),
+]
+Host = Annotated[
+    int | None, typer.Option("--host", metavar="I", min=0, help="Which of --hosts N this one is: 0, 1, …, N-1.")
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="devices|ray",
+        help="Train the offspring of a brood side by side: each on a device of this machine, or on the nodes of a Ray "
+        "cluster, where several runs are also worked on side by side.",
+        show_default=False,
+        autocompletion=lambda incomplete: [word for word in ("devices", "ray") if word.startswith(incomplete)],
+    ),
+]
+DEVICES = {stage: (f"{stage}.devices", f"{stage}.shard") for stage in ("ancestor_training", "training")}
+"""The fields that say where a training runs."""
+
+
+@plan_options("data", "task", "ancestor", "seed", *DEVICES["ancestor_training"], "evolution.engine")
 def train_ancestor(
     *,
     run: Annotated[
@@ -66,18 +99,26 @@ def train_ancestor(
             autocompletion=complete_run,
         ),
     ] = None,
+    hosts: Hosts = None,
+    coordinator: Coordinator = None,
+    host: Host = None,
     sets: Sets = None,
     tensorboard: TensorBoard = False,
 ) -> None:
     """Train the ancestor of a new run, or go on training it."""
     from synevo.cli import working
+    from synevo.cli.together import together
 
     plans = working.plan_runs(run, seeds, options, preset=preset, sets=sets or ())
     seeded = "seed" in options or seeds is not None
-    asked = seeded or bool(options.keys() - {"data.data_dir"} or preset or sets)
+    where = {name: value for name, value in options.items() if name in DEVICES["ancestor_training"]}
+    asked = seeded or bool(options.keys() - {"data.data_dir", *where} or preset or sets)
     if ancestor_of is None:
-        working.train_ancestors(plans, asked=asked, tensorboard=tensorboard)
+        with together(hosts, coordinator, host, runs=len(plans)):
+            working.train_ancestors(plans, asked=asked, where=where, tensorboard=tensorboard)
         return
+    if (hosts, coordinator, host) != (None, None, None):
+        raise PlanError("--ancestor-of takes files of a run, on one host.", remedy="Leave --hosts and the like out.")
     origin = working.origin_of(ancestor_of, replicated=seeds is not None)
     working.take_ancestors(plans, origin, seeded=seeded, tensorboard=tensorboard)
 
@@ -117,19 +158,25 @@ def adopt(
     working.adopt_ancestors(plans, expect, asked=asked, tensorboard=tensorboard)
 
 
-@plan_options("evolution", "environment", "encoding", "data.data_dir")
+@plan_options("evolution", "environment", "encoding", *DEVICES["training"], "data.data_dir")
 def evolve(
     *,
     runs: Runs = None,
     options: Options,
+    hosts: Hosts = None,
+    coordinator: Coordinator = None,
+    host: Host = None,
+    on: On = None,
     sets: Sets = None,
     tensorboard: TensorBoard = False,
     ancestor: Ancestor = None,
 ) -> None:
     """Evolve runs to a generation, offspring after offspring. Each is synthesised, compacted, trained and scored."""
     from synevo.cli import working
+    from synevo.cli.together import together
 
-    working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor)
+    with together(hosts, coordinator, host, runs=len(runs or [None])):
+        working.evolve(runs, options, sets or (), tensorboard=tensorboard, ancestor=ancestor, on=on)
 
 
 @plan_options("data.data_dir", "evolution.engine")

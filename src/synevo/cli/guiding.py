@@ -20,6 +20,7 @@ TOPICS = (
     "own-network",
     "own-task",
     "own-training",
+    "devices",
     "own-loop",
     "examples",
     "library",

@@ -1,9 +1,12 @@
 """Replicates: runs with the same plan except for the seed, each in its own folder, and work on several runs in turn."""
 
 import errno
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 
 from synevo.cli.screens import say
@@ -80,6 +83,31 @@ def in_turn(runs: Sequence[RunDir], work: Callable[[RunDir], None]) -> None:
         _clear_caches()
     if failures:
         _raise(failures, len(runs))
+
+
+def side_by_side(runs: Sequence[RunDir], work: Callable[[RunDir], None]) -> None:
+    """Work on runs side by side, on the nodes of a Ray cluster; errors as in `in_turn`, at the end."""
+    from synevo.runs.several.nodes import on_ray
+
+    say(f"{len(runs)} runs are worked on side by side; `synevo runs` says how far they are.", err=True)
+    failures = []
+    for run, (said, error) in zip(runs, on_ray(runs, partial(_told, work)), strict=True):
+        say(f"{run.path}\n{said}".rstrip(), err=True)
+        if error is not None:
+            failures.append((run, RunError(error[0], remedy=error[1])))
+    if failures:
+        _raise([*failures], len(runs))
+
+
+def _told(work: Callable[[RunDir], None], run: RunDir) -> tuple[str, tuple[str, str] | None]:
+    """Work on a run; return what that prints, and what is wrong, if anything the user can correct is."""
+    said, problem = io.StringIO(), None
+    with redirect_stderr(said):
+        try:
+            work(run)
+        except SynevoError as error:
+            problem = error.problem, error.remedy
+    return said.getvalue(), problem
 
 
 def _clear_caches() -> None:

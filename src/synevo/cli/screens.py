@@ -37,8 +37,23 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
     return "".join(_PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
+_hushed: list[bool] = []
+
+
+def hush(*, silent: bool = True) -> None:
+    """Print nothing from now on, as on all hosts but one; or, unless `silent`, print again, as an error."""
+    _hushed[:] = [True] * silent
+
+
+def hushed() -> bool:
+    """Return whether nothing is printed, as on all hosts but one."""
+    return bool(_hushed)
+
+
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a text to stdout, or to stderr if `err` is true, in the encoding of that stream whatever it is."""
+    if _hushed:
+        return
     print(printable(text), file=sys.stderr if err else sys.stdout, end="\n" if nl else "", flush=True)
 
 
@@ -58,5 +73,5 @@ def console(*, stderr: bool = False) -> Any:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else segment._replace(text=printable(segment.text))
 
-    screen = Literal(stderr=stderr)
-    return screen if stderr or screen.is_terminal else Literal(width=160)
+    screen = Literal(stderr=stderr, quiet=bool(_hushed))
+    return screen if stderr or screen.is_terminal else Literal(width=160, quiet=bool(_hushed))

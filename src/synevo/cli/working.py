@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synevo.cli.changes import require_no_fewer, what_changed
 from synevo.cli.live.progress import follow
-from synevo.cli.opening import open_run, open_runs
+from synevo.cli.opening import open_run, open_runs, require_no_fewer, what_changed
 from synevo.cli.options import Options
-from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate
-from synevo.cli.screens import console, say
+from synevo.cli.replicates import check_seeds, in_turn, parse_seeds, replicate, side_by_side
+from synevo.cli.screens import console, hushed, say
 from synevo.errors import DivergenceError, PlanError, RunError
 from synevo.lineage import course
 from synevo.lineage.happenings import Happening
@@ -42,8 +41,8 @@ def plan_runs(
     return {replicate(stem, seed): plan for seed, plan in zip(wanted, plans, strict=True)}
 
 
-def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, tensorboard: bool) -> None:
-    """Train the ancestor of every run, or go on training it.
+def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, where: Options, tensorboard: bool) -> None:
+    """Train the ancestor of every run, or go on training it, then on the devices of the options `where`.
 
     Raises:
         PlanError: if it would not be trained at all.
@@ -54,19 +53,21 @@ def train_ancestors(plans: Mapping[RunDir, Plan], *, asked: bool, tensorboard: b
             "ancestor_training.epochs is 0: the ancestor would not be trained.",
             remedy="`synevo adopt` starts a run with a network that is trained already.",
         )
-    _train(plans, None, asked=asked, tensorboard=tensorboard)
+    _train(plans, None, asked=asked, where=where, tensorboard=tensorboard)
 
 
 def adopt_ancestors(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, tensorboard: bool) -> None:
     """Adopt the ancestor of every run, with the outputs to `expect` of it; errors as in `train_ancestors`."""
-    _train(plans, expect, asked=asked, tensorboard=tensorboard)
+    _train(plans, expect, asked=asked, where={}, tensorboard=tensorboard)
     for target in plans:
         adoption = target.load_lineage().ancestor.adoption
         if adoption is not None:
             say(origin(adoption))
 
 
-def _train(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, tensorboard: bool) -> None:
+def _train(
+    plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, where: Options, tensorboard: bool
+) -> None:
     """Train the ancestors that are not trained yet, each from the weights of its plan."""
 
     def train(target: RunDir) -> Iterator[Happening]:
@@ -74,7 +75,7 @@ def _train(plans: Mapping[RunDir, Plan], expect: Path | None, *, asked: bool, te
         from synevo.runs import stages
 
         plan = plans[target]
-        plan = _saved_plan(target, plan, asked=asked) if target.exists() else plan
+        plan = _saved_plan(target, plan, asked=asked, where=where) if target.exists() else plan
         return stages.train_ancestor(target, plan, expect=expect, stopwatch=EngineStopwatch(plan.evolution.engine))
 
     _start(plans, train, tensorboard=tensorboard)
@@ -130,18 +131,42 @@ def _start(plans: Mapping[RunDir, Plan], stage: Callable[[RunDir], Iterator[Happ
 
 
 def evolve(
-    paths: list[Path] | None, options: Options, sets: Sequence[str], *, tensorboard: bool, ancestor: str | None
+    paths: list[Path] | None,
+    options: Options,
+    sets: Sequence[str],
+    *,
+    tensorboard: bool,
+    ancestor: str | None,
+    on: str | None,
 ) -> None:
     """Evolve the runs at these paths, or the latest, one after the other; `ancestor` names a factory that has moved.
+
+    Offspring that do not depend on each other are trained side by side `on` devices or ray, and runs on ray.
 
     Raises:
         DivergenceError: if the last generation of a run failed.
         RunError: if a path is no run.
     """
-    in_turn(open_runs(paths), lambda target: _evolve(target, options, sets, tensorboard=tensorboard, ancestor=ancestor))
+    side = _side(on)
+    work = functools.partial(_evolve, options=options, sets=sets, tensorboard=tensorboard, ancestor=ancestor)
+    several = side_by_side if side == "ray" and len(paths or ()) > 1 else in_turn
+    several(open_runs(paths), functools.partial(work, side=None if several is side_by_side else side))
 
 
-def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboard: bool, ancestor: str | None) -> None:
+def _side(on: str | None) -> Any:
+    """Return where work is done side by side; raise SynevoError where that cannot be."""
+    if on not in (None, "devices", "ray"):
+        raise PlanError(f"--on {on}: work is done side by side on devices or on ray.", remedy="Write one of them.")
+    if on == "ray":
+        from synevo.runs.several import nodes
+
+        nodes.require()
+    return on
+
+
+def _evolve(
+    target: RunDir, *, options: Options, sets: Sequence[str], tensorboard: bool, ancestor: str | None, side: Any
+) -> None:
     """Evolve one run; raise DivergenceError if its last generation failed."""
     before = target.load_plan()
     plan = change(before, options=options, sets=sets)
@@ -153,7 +178,7 @@ def _evolve(target: RunDir, options: Options, sets: Sequence[str], *, tensorboar
 
     try:
         stopwatch = EngineStopwatch(plan.evolution.engine)
-        happenings = record(stages.evolve(target, plan, ancestor=ancestor, stopwatch=stopwatch))
+        happenings = record(stages.evolve(target, plan, ancestor=ancestor, stopwatch=stopwatch, side_by_side=side))
         limits = plan.evolution
         grown = follow(happenings, console(stderr=True), generations=limits.generations, lineage=lineage, limits=limits)
     finally:
@@ -275,11 +300,11 @@ def _widths(documents: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
-    """Return the plan of a run; raise RunError if another one was asked for."""
+def _saved_plan(run: RunDir, plan: Plan, *, asked: bool, where: Options) -> Plan:
+    """Return the plan of a run, on the devices of the options `where`; raise RunError if another one was asked for."""
     from synevo.runs import organisms
 
-    saved = run.load_plan()
+    saved = change(run.load_plan(), options=where)
     if asked:
         before, after = flatten(saved), flatten(organisms.resolve(plan))
         different = [
@@ -295,7 +320,7 @@ def _saved_plan(run: RunDir, plan: Plan, *, asked: bool) -> Plan:
 
 def _recorder(run: RunDir, *, wanted: bool) -> Callable[[Iterator[Happening]], Iterator[Happening]]:
     """Return a function that passes on happenings, and if `wanted` writes them to the run's event file."""
-    if not wanted:
+    if not wanted or hushed():
         return lambda happenings: happenings
     from synevo.runs import curves
 

@@ -6,7 +6,7 @@ another, the parent is measured anew.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -30,19 +30,26 @@ _READ = max(removal.EXAMPLES, heredity.SENSED, heredity.BATCH * heredity.BATCHES
 
 
 def worth_of(
-    parent: Organism, names: Sequence[str], task: Task, examples: Examples, plan: EncodingPlan, archive: Archive
+    parent: Organism,
+    names: Sequence[str],
+    task: Task,
+    examples: Examples,
+    plan: EncodingPlan,
+    archive: Archive,
+    over: Callable[[Examples], Examples] = lambda examples: examples,
 ) -> Worth:
     """Return the worth of a parent's synapses and clusters by the heredity of a plan.
 
-    If it is measured, the `archive` keeps it with the individuals that the parent is made of, by their `names`.
+    If it is measured, the `archive` keeps it with the individuals that the parent is made of, by their `names`. `over`
+    gives the examples as they are measured on: it may spread them over devices.
     """
     own = HEREDITIES[plan.heredity]
     if not own.measured:
-        return own.worth(parent, task, examples, plan)
+        return own.worth(parent, task, examples, plan)  # looks at no example
     basis = basis_of(parent, task, examples, plan)
     found = archive.recall(names, basis)
     if found is None:
-        found = own.worth(parent, task, examples, plan)
+        found = own.worth(parent, task, over(examples), plan)
         archive.remember(names, basis, _beyond_size(parent, found))
     return found if found.synapses else found._replace(synapses=by_size(parent).synapses)
 

@@ -9,7 +9,7 @@ The parents of a generation are the best of the generation before it that are wi
 wants, or as there are. The ancestor is the only parent of generation 2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log
 from statistics import fmean
 
@@ -60,6 +60,13 @@ def next_conception(lineage: Lineage, plan: Plan) -> Conception | None:
         return None
     parents = choose_parents(lineage, last.generation + 1, plan)
     return Conception(last.generation + 1, 1, _aimed(_pressure(lineage, head, limits), parents, plan))
+
+
+def siblings(first: Conception, plan: Plan) -> tuple[Conception, ...]:
+    """Return the offspring of a brood from the `first` that is left: none of them depends on another."""
+    population = plan.evolution.population
+    left = population - (first.number - 1) % population
+    return tuple(replace(first, number=first.number + place) for place in range(left))
 
 
 def choose_parents(lineage: Lineage, generation: int, plan: Plan) -> tuple[Individual, ...]:

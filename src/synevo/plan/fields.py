@@ -14,6 +14,7 @@ from synevo.plan.kinds import (
     ADAM,
     Budget,
     Count,
+    Devices,
     OneOrMany,
     OptimiserName,
     OwnName,
@@ -84,6 +85,12 @@ class TrainingPlan(Section):
         description="on a CPU, a step computes 1×1 and depthwise convolutions as products, which are faster and equal "
         "but for rounding; or as the network has them",
     )
+    devices: Annotated[Devices, Option("--devices", "N|all")] = Field(
+        1, description="devices of each host that share every batch, or all; other devices round otherwise, no more"
+    )
+    shard: Annotated[bool, Option("--shard/--no-shard")] = Field(
+        False, description="spread large arrays over the devices of a host, where one device cannot hold the network"
+    )
     augment: OwnName | None = Field(
         None, description="augmentation of your own: package.module:function of a key and a batch"
     )
@@ -96,6 +103,16 @@ class TrainingPlan(Section):
                 "and weight_decay as they are by default"
             )
         return self
+
+    def scaled(self, efficiency: float, *, spent: int = 0) -> "TrainingPlan":
+        """Return the plan for a network of this synaptic efficiency, after `spent` epochs that it did not inherit.
+
+        It has epochs · efficiency^growth epochs, rounded, plus `spent`. Its learning rate is this one's ·
+        efficiency^rate_growth, at most 1.
+        """
+        epochs = round(self.epochs * efficiency**self.growth) + spent
+        rate = min(1.0, self.learning_rate * efficiency**self.rate_growth)
+        return self.model_copy(update={"epochs": epochs, "learning_rate": rate})
 
 
 class EncodingPlan(Section):

@@ -11,6 +11,9 @@ ADAM = "adam"
 SMALLEST_DIVISOR = 1e-6
 """The smallest number by which pixels may be divided."""
 
+ALL = "all"
+"""In place of a number of devices: as many as there are."""
+
 ONE, MANY = "one value", "list of values"
 
 
@@ -64,6 +67,15 @@ def _budget(value: Any) -> Any:
     return f"{float(number):g}{unit}" if unit else float(number)
 
 
+def _devices(value: Any) -> Any:
+    """Return a number of devices, 1 or more, or "all"; else ValueError."""
+    if value == ALL or (isinstance(value, str) and value.isdecimal() and int(value) >= 1):
+        return value if value == ALL else int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError(f"a number of devices is 1 or more, or {ALL}")
+
+
 _Value = TypeVar("_Value")
 
 OneOrMany = Annotated[
@@ -82,6 +94,9 @@ Weights = Annotated[
 
 Budget = Annotated[float | str, BeforeValidator(_budget)]
 """How much worse than the ancestor: a number in units of the score, or a text such as "5%" or "1.72pt"."""
+
+Devices = Annotated[int | str, BeforeValidator(_devices)]
+"""A number of devices, or "all"."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)]
 Count = Annotated[int, Field(ge=1)]

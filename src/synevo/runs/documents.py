@@ -45,6 +45,7 @@ class _Machine(BaseModel):
     system: str = ""
     backend: str = ""
     devices: int = 1
+    hosts: int = 1
     threads: int | None = None
     xla_flags: str = ""
     data: _Data | None = None

@@ -88,6 +88,7 @@ _OPEN_ENDED = {
     *("evolution.generations", "evolution.max_drop", "evolution.finest"),
     *("evolution.target_synapses", "evolution.target_macs", "evolution.target_kb", "evolution.target_latency"),
     "evolution.engine",
+    *(f"{stage}.{name}" for stage in ("ancestor_training", "training") for name in ("devices", "shard")),
 }
 
 # The parts of the plan that the ancestor depends on; the others may change until there is an offspring.

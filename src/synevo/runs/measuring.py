@@ -31,6 +31,7 @@ def describe() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": devices[0].device_kind,
         "devices": len(devices),
+        "hosts": jax.process_count(),
         "threads": threads(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }

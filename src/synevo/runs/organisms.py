@@ -251,7 +251,12 @@ def load_organism(run: RunDir, species: Species, which: int | str) -> Organism:
             f"The ancestor's model has changed since {which} of {run.path} was made.",
             remedy="Give the model back its layers, or start another run.",
         )
-    units = bits.pop(_UNITS)
+    return organism_of(species, weights, bits)
+
+
+def organism_of(species: Species, weights: Tensors, bits: Tensors) -> Organism:
+    """Return the organism of these weights and masks, as `to_tensors` gives them."""
+    units, bits = bits[_UNITS], {name: mask for name, mask in bits.items() if name != _UNITS}
     arrays = jax.device_put(weights)  # one by one, `jnp.asarray` would compile a program for each new shape
     groups = species.anatomy.wiring.groups_left(units)
     return Organism(species, species.template.like(arrays, groups=groups), bits, units)

@@ -4,7 +4,7 @@
     machine.json              versions, device, threads
     lineage.jsonl             one line an individual, with the hashes of its files
     individuals/g07/          weights, masks (.safetensors), scores.json (alone after a failure), worth once measured
-    training/                 the training in progress (Orbax), removed when it has ended
+    training/                 the training in progress (.safetensors), removed when it has ended
     compact/g07/              weights.safetensors, architecture.json, proof.json, predictions.safetensors
     exports/, bench/g07.json  files for other software, each with its contract; a network in every engine
     report/                   index.html, report.json
@@ -43,8 +43,7 @@ from synevo.lineage.individuals import Individual, Lineage, from_table, to_table
 from synevo.plan.compose import validate
 from synevo.plan.fields import FORMAT, Plan
 from synevo.runs.entries import Entry, append, fingerprint, read_entries, read_whole_entries
-from synevo.runs.lock import is_alive, locked, owner_of
-from synevo.runs.recovery import announce, clear_unfinished, names_in
+from synevo.runs.lock import announce, clear_unfinished, is_alive, locked, names_in, owner_of
 
 RUNS = Path("runs")
 

@@ -8,6 +8,7 @@ memory, so that an interrupted lineage and an uninterrupted one take the same pa
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,10 @@ from synevo.runs.organisms import (
     to_tensors,
 )
 from synevo.runs.rundir import RunDir
-from synevo.training.fit import rehearse
+from synevo.runs.several.broods import Born, Side, bearing
+from synevo.runs.several.hosts import seen_by_all
+from synevo.training.fit import placed, rehearse
+from synevo.training.hosts import writes
 
 CHECKPOINT_EVERY = 2.0
 """The least time between two checkpoints after epochs, in seconds."""
@@ -68,6 +72,7 @@ def train_ancestor(
         TrainingError: if an optimiser or an augmentation of the user's own cannot be used.
         RunError: if another process writes the run, or its files are damaged.
     """
+    run = seen_by_all(run)
     require_folder(run.path)
     if run.load_lineage().individuals:
         return
@@ -143,17 +148,23 @@ def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening
 
 
 def evolve(
-    run: RunDir, plan: Plan, *, ancestor: str | None = None, stopwatch: Stopwatch = IN_JAX
+    run: RunDir,
+    plan: Plan,
+    *,
+    ancestor: str | None = None,
+    stopwatch: Stopwatch = IN_JAX,
+    side_by_side: Side | None = None,
 ) -> Iterator[Happening]:
     """Evolve a run from its youngest generation to the plan's last one.
 
     `ancestor` is the name of the ancestor's factory, where that has moved; the plan keeps its own. `stopwatch` measures
-    the latencies of offspring.
+    the latencies of offspring. The offspring of a brood are trained `side_by_side` on devices or by Ray, or in turn.
 
     Raises:
         ExportError: if the stopwatch cannot run networks of this kind.
         RunError: if there is no ancestor yet, the lineage has another plan, or a file is damaged.
     """
+    run = seen_by_all(run)
     with run.writing():
         lineage = run.load_lineage()
         if not lineage.individuals:
@@ -171,10 +182,26 @@ def evolve(
         said = {one.kind for one in doubts(lineage, plan, basis)}
         context = prepare(plan, ancestor, initialised=_starts_anew(plan))
         stopwatch.require(context)
-        archive = RunArchive(run, context, basis, said=said, stopwatch=stopwatch)
+        placed(plan.training, context.problem.train)
+        bear = bearing(side_by_side, context, partial(born, run, plan, ancestor))
+        archive = RunArchive(run, context, basis, said=said, stopwatch=stopwatch, side_by_side=side_by_side is not None)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
-        events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive)
+        events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive, bear=bear)
         yield from archive.follow(events)
+
+
+def born(run: RunDir, plan: Plan, ancestor: str | None, conception: Conception) -> Born:
+    """Train an offspring of a run which another process writes; what is kept of its training is in the run."""
+    context = prepare(plan, ancestor, initialised=_starts_anew(plan))
+    archive = _Lent(run, context, None)
+    first = archive.organism(archive.lineage().ancestor.name)
+    for event in evolution.evolve(
+        keys.root(plan.seed), first, context.problem, plan, archive=archive, bear=lambda _, one: one(conception)
+    ):
+        if isinstance(event, Birth):
+            return event.individual, None if event.organism is None else to_tensors(event.organism)
+        archive.checkpoint(event)
+    raise AssertionError("an offspring is born or fails")
 
 
 def _starts_anew(plan: Plan) -> bool:
@@ -194,7 +221,8 @@ class RunArchive:
     """The archive of a lineage on disk; it also measures times.
 
     A changed plan is written when there is a first result: until then, what is damaged or unfit leaves all as it was.
-    `said` are the kinds of doubts that need not be said again.
+    `said` are the kinds of doubts that need not be said again. Where a brood is trained `side_by_side`, the time of
+    each of its offspring counts from where all of them began. `saved` are the times of checkpoints, by number.
     """
 
     run: RunDir
@@ -203,6 +231,8 @@ class RunArchive:
     said: set[str] = field(default_factory=set)
     adoption: Adoption | None = None
     stopwatch: Stopwatch = IN_JAX
+    side_by_side: bool = False
+    saved: dict[int, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
     def lineage(self) -> Lineage:
@@ -228,12 +258,15 @@ class RunArchive:
                 remedy="Nothing was kept. Start a new run with a smaller --set ancestor_training.learning_rate=…",
             )
         weights, bits = ({}, {}) if birth.organism is None else to_tensors(birth.organism)
-        if birth.organism is not None:
+        if birth.organism is not None and writes():
             individual = self._timed(individual, birth.organism)
         _save_changed(self.run, self.context.plan)
         self.run.save_individual(individual, self.context.plan, weights=weights, masks=bits, basis=self.basis)
-        checkpoints.clear(self.run.training_folder)
-        self.began = time.monotonic()
+        if writes():
+            place = {"generation": individual.generation, "number": individual.number}
+            checkpoints.clear(self.run.training_folder, **place)
+        if not self.side_by_side or individual.number % self.context.plan.evolution.population == 0:
+            self.began = time.monotonic()
         return Birth(individual, birth.organism)
 
     def _timed(self, individual: Individual, organism: Organism) -> Individual:
@@ -254,7 +287,8 @@ class RunArchive:
 
     def remember(self, names: Sequence[str], basis: str, worth: Worth) -> None:
         """Write what was measured of a parent, in place of what was measured before."""
-        save_worth(self.run, names[0], basis, worth)
+        if writes():
+            save_worth(self.run, names[0], basis, worth)
 
     def doubted(self) -> Iterator[Doubted]:
         """Yield each doubt about the lineage so far that was not said before."""
@@ -265,26 +299,38 @@ class RunArchive:
 
     def follow(self, events: Iterator[Event]) -> Iterator[Happening]:
         """Yield a happening for each event, and write a checkpoint of the training from time to time."""
-        epoch_began = saved = time.monotonic()
+        ended: dict[int, float] = {}  # when the last epoch of each individual ended, by its number
         for place, event in enumerate(events):
             now = time.monotonic()
             if place == 0:
                 _save_changed(self.run, self.context.plan)
             if isinstance(event, Training):
                 within = event.state.step > 0
-                if now - saved > (CHECKPOINT_WITHIN if within else CHECKPOINT_EVERY):
-                    checkpoints.save(self.run.training_folder, event)
-                    saved = time.monotonic()
+                self.checkpoint(event)
                 state, examples = event.state, len(self.context.problem.train)
-                seconds = now - max(epoch_began, self.began)
+                seconds = now - max(ended.get(event.number, 0.0), self.began)
                 if within:
                     steps = examples // min(self._training(event).batch_size, examples)
                     begun = (state.epoch + 1, event.epochs, state.step, steps, seconds)
                     yield Within(event.generation, event.number, *begun)
                     continue
                 yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
+                ended[event.number] = time.monotonic()
             else:
                 yield Grown(event.individual, self.lineage())
                 yield from self.doubted()
-                saved = time.monotonic()
-            epoch_began = time.monotonic()
+
+    def checkpoint(self, event: Training) -> None:
+        """Write a checkpoint of a training, if some time has passed since the last one."""
+        since = time.monotonic() - max(self.saved.get(event.number, 0.0), self.began)
+        if writes() and since > (CHECKPOINT_WITHIN if event.state.step else CHECKPOINT_EVERY):
+            checkpoints.save(self.run.training_folder, event)
+            self.saved[event.number] = time.monotonic()
+
+
+class _Lent(RunArchive):
+    """The archive of a lineage that another process writes."""
+
+    def keep(self, birth: Birth) -> Birth:
+        """Return the individual as it is."""
+        return birth

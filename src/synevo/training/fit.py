@@ -5,6 +5,7 @@ an epoch is one scan. On a CPU the step is dispatched from Python, because convo
 multi-threaded path there (measured at 14 to 18 times slower). Examples in memory stay on the device; others are read
 ahead of the step, a batch at a time. The order is a function of the key and the epoch, and what augmentation does to an
 example one of the key, the epoch and its place in that order; so an epoch may be left, and gone on with, at any step.
+On several devices, the step is the same function of the whole batch (`synevo.training.placement`).
 
 Dead synapses are exactly zero after every step, because the masks are applied after each update.
 """
@@ -29,6 +30,7 @@ from synevo.model.rewriting import as_products, kinds
 from synevo.plan.fields import TrainingPlan
 from synevo.tasks.task import Batch, Examples, InMemory, Task, first
 from synevo.training import compiling, own
+from synevo.training.placement import Placement, here, placement
 from synevo.training.precision import in_bfloat16
 from synevo.training.reading import batches
 
@@ -47,8 +49,8 @@ class State:
     step: int = 0
 
     def leaves(self) -> list[Array]:
-        """Return all arrays of the state, in the order that `filled` expects."""
-        leaves: list[Array] = jax.tree.leaves((self.network, self.optimiser))
+        """Return all arrays of the state, each whole, in the order that `filled` expects."""
+        leaves: list[Array] = jax.tree.leaves(here((self.network, self.optimiser)))
         return leaves
 
     def filled(self, leaves: Sequence[Any], *, epoch: int, step: int = 0, loss: float = float("nan")) -> "State":
@@ -69,6 +71,7 @@ class _Recipe:
     plan: TrainingPlan
     steps: int
     maker: own.Maker | None
+    placement: Placement
 
 
 class _Constants(NamedTuple):
@@ -93,17 +96,26 @@ def start(network: Network, plan: TrainingPlan, examples: Examples) -> State:
 
 
 def rehearse(network: Network, task: Task, examples: Examples, plan: TrainingPlan) -> None:
-    """Try the user's own functions of a plan on shapes, without training; do nothing where it uses none.
+    """Try the devices and the user's own functions of a plan, these on shapes, without training.
 
     Raises:
-        TrainingError: if one cannot be used.
+        PlanError: if there are fewer devices, or a batch cannot be shared equally among them.
+        TrainingError: if a function cannot be used.
     """
     if not plan.epochs:
         return
+    placed(plan, examples)
     if own.find_maker(plan) is not None:
         start(network, plan, examples)
     if plan.augment is not None:
         own.try_augment(task, plan, first(examples, plan.batch_size))
+
+
+def placed(plan: TrainingPlan, examples: Examples) -> Placement:
+    """Return where a plan trains on examples; errors of the plan as in `rehearse`."""
+    found = placement(plan.devices, shard=plan.shard)
+    found.require_shares(min(plan.batch_size, len(examples)))
+    return found
 
 
 def fit(
@@ -128,19 +140,23 @@ def fit(
 
     Raises:
         DivergenceError: when the loss is no longer finite.
+        PlanError: if there are fewer devices than the plan asks for, or a batch cannot be shared equally among them.
         TrainingError: if the plan names an optimiser of the user's own that cannot be used.
     """
-    size = min(plan.batch_size, len(examples))
-    recipe = _Recipe(task, plan, _steps(plan, examples), own.find_maker(plan))
-    source = InMemory(jax.device_put(examples.arrays)) if isinstance(examples, InMemory) else examples
+    size, place = min(plan.batch_size, len(examples)), placed(plan, examples)
+    place.meet()
+    place.require_free(state.network, *task.inputs(first(examples, 1)))
+    recipe = _Recipe(task, plan, _steps(plan, examples), own.find_maker(plan), place)
+    source = InMemory(place.whole(examples.arrays)) if isinstance(examples, InMemory) else examples
     if scanned is None:
         scanned = jax.default_backend() != "cpu" and isinstance(source, InMemory)
-    alive = jax.device_put(dict(masks))
+    alive, teacher = place.whole(dict(masks)), place.put(teacher)
+    state = replace(state, network=place.put(state.network), optimiser=place.put(state.optimiser))
     for epoch in range(state.epoch, plan.epochs):
         epoch_key = derive(key, "epoch", epoch)
         order = jax.random.permutation(derive(epoch_key, "order"), len(examples))
         places = order[: recipe.steps * size].reshape(recipe.steps, size)
-        constants = _Constants(alive, derive(epoch_key, "augmentation"), teacher)
+        constants = _Constants(alive, place.put(derive(epoch_key, "augmentation")), teacher)
         if scanned and not state.step:
             state = _scanned(recipe, state, constants, source, places)
         else:
@@ -166,7 +182,7 @@ def _dispatched(
     network, optimiser, total = state.network, state.optimiser, jnp.zeros(()) + (state.loss if state.step else 0)
     resident = isinstance(examples, InMemory)
     step, before = None, total
-    with _sources(examples, np.asarray(places)[state.step :]) as sources:
+    with _sources(examples, np.asarray(places)[state.step :], recipe.placement) as sources:
         for number, source in enumerate(sources, start=state.step):
             step = step or _compiled(resident=resident, table=_options(recipe, network, source, resident=resident))
             network, optimiser, loss = step(recipe, network, optimiser, constants, source, number)
@@ -180,19 +196,19 @@ def _dispatched(
 
 
 @contextmanager
-def _sources(examples: Examples, places: NDArray[np.intp]) -> Iterator[Iterator[Any]]:
-    """Give an iterator over what each step is given: a batch, or arrays on the device and the places in them."""
+def _sources(examples: Examples, places: NDArray[np.intp], place: Placement) -> Iterator[Iterator[Any]]:
+    """Give an iterator over what each step is given: a batch, or arrays on the devices and the places in them."""
     if isinstance(examples, InMemory):
         yield ((examples.arrays, batch) for batch in places)
         return
-    with batches(examples, list(places)) as read:
-        yield read
+    with batches(examples, [place.own(batch) for batch in places]) as read:
+        yield map(place.assemble, read)
 
 
 def _scanned(recipe: _Recipe, state: State, constants: _Constants, examples: Any, places: Array) -> State:
     """Return the state after an epoch on the examples at `places` [steps, batch], as one program."""
-    own = state.network, state.optimiser
-    network, optimiser, losses = _scan(recipe, *own, constants, examples.arrays, places)
+    own, spread = (state.network, state.optimiser), recipe.placement.whole(places)
+    network, optimiser, losses = _scan(recipe, *own, constants, examples.arrays, spread)
     return State(network, optimiser, state.epoch + 1, float(losses.mean()))
 
 
@@ -257,7 +273,9 @@ def _step(
     updates, optimiser = _optimiser(recipe).update(gradient, optimiser, network.parameters, value=loss)
     parameters = optax.apply_updates(network.parameters, updates)
     parameters = _masked(parameters, alive)  # masking the update itself would round living synapses differently
-    return replace(network, parameters=parameters, statistics=updated.statistics), optimiser, loss
+    network = replace(network, parameters=parameters, statistics=updated.statistics)
+    network, optimiser = recipe.placement.keep((network, optimiser))
+    return network, optimiser, recipe.placement.gather(loss)
 
 
 def _form(recipe: _Recipe, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -274,7 +292,7 @@ def _resident_step(
     recipe: _Recipe, network: Network, optimiser: Any, constants: _Constants, source: tuple[Batch, Array], number: Array
 ) -> tuple[Network, Any, Array]:
     """Take a `_step` on some examples of arrays that are on the device: `source` is the arrays and the places."""
-    return _step(recipe, network, optimiser, constants, _taken(*source), number)
+    return _step(recipe, network, optimiser, constants, recipe.placement.spread(_taken(*source)), number)
 
 
 def _taken(arrays: Batch, places: Array) -> Batch:

@@ -12,6 +12,7 @@ from synevo.tasks.distillation import ASKED, distilled, taught, taught_as_read
 from synevo.tasks.task import Examples, InMemory, Task, first
 from synevo.training.evaluation import answers_of, outputs_of
 from synevo.training.own import augmented
+from synevo.training.placement import placement
 
 HELD = 1 << 26
 """The most bytes of answers that are held for examples that are not in memory; more are computed when they are read."""
@@ -48,5 +49,6 @@ def taught_by(teacher: Network, task: Task, examples: Examples, plan: TrainingPl
     one = jax.tree.leaves(jax.eval_shape(answer, first(examples, 1)))
     size = len(examples) * sum(leaf.size * leaf.dtype.itemsize for leaf in one)
     if isinstance(examples, InMemory) or size <= HELD:
-        return Lessons(taught(examples, outputs_of(teacher, task, examples)))
+        place = placement(plan.devices, shard=plan.shard)
+        return Lessons(taught(examples, outputs_of(teacher, task, examples, place)))
     return Lessons(taught_as_read(examples, answer))

@@ -38,6 +38,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboardX",),
     "keras": ("h5py",),
     "torch": ("torch",),
+    "cluster": ("ray",),
 }
 """The packages of each extra of synevo."""
 

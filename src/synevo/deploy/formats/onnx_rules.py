@@ -194,7 +194,7 @@ _NAMED = {
 
 RULES: dict[str, Rule] = {
     **{primitive: _named(operation) for primitive, operation in _NAMED.items()},
-    **dict.fromkeys(("stop_gradient", "copy", "copy_p", "optimization_barrier"), keep),
+    **dict.fromkeys(("stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_constraint"), keep),
     **dict.fromkeys(("reshape", "squeeze", "expand_dims"), places.reshape),
     "ne": _elementwise(lambda writer, a, b: writer.node("Not", writer.node("Equal", a, b))),
     "square": _elementwise(lambda writer, x: writer.node("Mul", x, x)),

@@ -224,7 +224,9 @@ RULES: dict[str, Rule] = {
         for name in ("abs", "sign", "floor", "ceil", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "tanh", "erf")
     },
     **{name: _plain(getattr(tf.math, name)) for name in ("erfc", "sin", "cos", "square", "pow")},
-    **dict.fromkeys(("stop_gradient", "copy", "copy_p", "optimization_barrier"), _plain(lambda x: x)),
+    **dict.fromkeys(
+        ("stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_constraint"), _plain(lambda x: x)
+    ),
     **dict.fromkeys(("reshape", "squeeze", "expand_dims"), _reshape),
     **dict.fromkeys(("add", "add_any"), _plain(tf.add)),
     "sub": _plain(tf.subtract),

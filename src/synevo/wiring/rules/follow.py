@@ -224,8 +224,10 @@ def _iota(walk: Walk, step: Step) -> list[Axes]:
 
 _WITH_NAMESAKES = "abs sin cos tan tanh sinh cosh sqrt square cbrt exp exp2 expm1 log1p floor ceil sign"
 
+_ITSELF = "copy copy_p convert_element_type stop_gradient reduce_precision sharding_constraint"
+
 _NUMBERS: dict[str, Any] = {
-    **{name: lambda x: x for name in ("copy", "convert_element_type", "stop_gradient", "reduce_precision", "copy_p")},
+    **dict.fromkeys(_ITSELF.split(), lambda x: x),
     **{name: getattr(np, name) for name in _WITH_NAMESAKES.split()},
     "neg": np.negative,
     **dict.fromkeys(["asin", "asinh", "atan", "atanh", "erf", "erf_inv", "round"], lambda x: 0.0 if x == 0 else None),
@@ -244,8 +246,9 @@ _NUMBERS: dict[str, Any] = {
 _ELEMENTWISE = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp copy copy_p cos cosh digamma div eq erf
     erf_inv erfc exp exp2 expm1 floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne
-    neg nextafter not or pow real reduce_precision rem round rsqrt select_n shift_left shift_right_arithmetic
-    shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor bitcast_convert_type
+    neg nextafter not or pow real reduce_precision rem round rsqrt select_n sharding_constraint shift_left
+    shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor
+    bitcast_convert_type
 """
 
 RULES: dict[str, Rule] = {

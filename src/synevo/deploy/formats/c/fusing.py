@@ -17,7 +17,7 @@ from synevo.deploy.formats.c.expressions import EXPRESSIONS
 from synevo.deploy.formats.graph import Graph
 from synevo.wiring.tracing import Operand, Step
 
-KEPT = ("stop_gradient", "copy", "copy_p", "optimization_barrier")
+KEPT = ("stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_constraint")
 """Steps whose result is their operand."""
 
 CONTRACTIONS = ("conv_general_dilated", "dot_general")
