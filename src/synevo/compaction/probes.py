@@ -23,6 +23,9 @@ WORK = 2 * 10**10
 ROOM = 2**25
 """The numbers that a network may hold at once, as far as one step shows: 128 MiB in float32."""
 
+_ALL = 2**27
+"""The numbers that the largest step of all probes may hold; together they need not fit into `ROOM`."""
+
 _PIXELS = 256
 
 
@@ -58,7 +61,7 @@ def examples(inputs: Inputs, places: NDArray[np.int64]) -> Inputs:
 def affordable(program: Program, most: int) -> int:
     """Return how many examples a network can be probed with: at most `most`, fewer where it works hard for each."""
     work = sum(_multiply_adds(step, program) for step in program.steps) // EXAMPLES
-    return max(EXAMPLES, min(most, WORK // max(1, work), at_once(program)))
+    return max(EXAMPLES, min(most, WORK // max(1, work), at_once(program, _ALL)))
 
 
 def at_once(program: Program, room: int = ROOM) -> int:

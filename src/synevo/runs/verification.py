@@ -137,12 +137,12 @@ def _verify_compact(run: RunDir, context: Any, generation: int) -> Iterator[Chec
 
 
 def _verify_predictions(run: RunDir, context: Any, generation: int, organism: Any) -> Iterator[Check]:
-    from synevo.runs import organisms  # noqa: PLC0415
+    from synevo.runs import answers, organisms  # noqa: PLC0415
 
     said = run.load_predictions(generation)
     if said is None:
         return  # an older version compacted it, or the task has no classes
-    again = predictions(context, organisms.load_organism(run, context.species, 1), organism) or {}
+    again = answers.predictions(context, organisms.load_organism(run, context.species, 1), organism) or {}
     same = set(said) == set(again) and all(np.array_equal(said[name], again[name]) for name in again)
     yield Check(f"compacted generation {generation}: predictions said again", same)
 
