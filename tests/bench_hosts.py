@@ -29,7 +29,7 @@ SETS = (
     *("ancestor_training.learning_rate=0.01", "training.epochs=2", "training.batch_size=64", "encoding.cluster=filter"),
 )
 ANCESTOR = ("--ancestor", "specimens:Tiny", *(word for field in SETS for word in ("--set", field)))
-EVOLVE = ("--max-drop", "50pt")
+EVOLVE = ("--max-drop", "100pt", "--keep-synapses", "0.9")
 PATIENCE = 900.0
 """The seconds after which a process counts as hanging."""
 
