@@ -166,8 +166,8 @@ class Plain(Annotated):
 
 def heredity(organism: Organism) -> float:
     """The largest difference of what is measured on 8 devices and on one, relative to the largest value."""
-    near = placement.placement(8, together=False).over(PROBLEM.train)
-    one, other = (HEREDITIES["sensitivity"].worth(organism, TASK, split, 0.1) for split in (PROBLEM.train, near))
+    near, plan = placement.placement(8, together=False).over(PROBLEM.train), EncodingPlan(audit=0.1)
+    one, other = (HEREDITIES["sensitivity"].worth(organism, TASK, split, plan) for split in (PROBLEM.train, near))
     assert one.clusters is not None
     assert other.clusters is not None
     pairs = [(np.asarray(one.synapses[key]), np.asarray(other.synapses[key])) for key in one.synapses]

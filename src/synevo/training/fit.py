@@ -114,7 +114,8 @@ def rehearse(network: Network, task: Task, examples: Examples, plan: TrainingPla
 def placed(plan: TrainingPlan, examples: Examples) -> Placement:
     """Return where a plan trains on examples; errors of the plan as in `rehearse`."""
     found = placement(plan.devices, shard=plan.shard)
-    found.require_shares(min(plan.batch_size, len(examples)))
+    if found.parts > 1:
+        found.require_shares(min(plan.batch_size, len(examples)))
     return found
 
 
