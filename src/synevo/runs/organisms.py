@@ -37,7 +37,7 @@ from synevo.wiring.dissection import dissect
 LATENCY_BATCHES = (1, 256)
 """The sizes of the batches that are timed; a batch of large examples is smaller."""
 
-LATENCY_ROOM = 2**22
+LATENCY_ROOM = 2**23
 """The numbers that the largest step of a timed batch may hold: an engine keeps several such arrays a network."""
 
 _PROBED = 8
