@@ -171,13 +171,13 @@ def evolve(
             raise RunError(f"{run.path} has no ancestor yet.", remedy="Run `synevo train-ancestor` to its end first.")
         run.check_plan(plan)
         run.require_all_listed()
-        if next_conception(lineage, plan) is None:
-            _save_changed(run, plan)
-            return
         scores = lineage.ancestor.scores
         asked = question(plan.evolution.max_drop, scores.name) if scores else None
         if asked is not None:
             yield Doubted(asked)
+        if next_conception(lineage, plan) is None:
+            _save_changed(run, plan)
+            return
         basis = basis_in(run.entries())
         said = {one.kind for one in doubts(lineage, plan, basis)}
         context = prepare(plan, ancestor, initialised=_starts_anew(plan))
