@@ -8,7 +8,7 @@ import pytest
 import weights
 from flax import nnx
 from jax import Array
-from specimens import line_of
+from specimens import Shape, line_of, specimen
 
 from synevo.compaction.in_memory import Compacted, compact
 from synevo.errors import CompactionError
@@ -198,3 +198,22 @@ def test_a_mask_that_is_no_parameter_hides_no_synapse() -> None:
 
     assert layer(Masked(), "kernel").grain == "synapse"
     assert cut(Masked(), FLAT, ("kernel", 1, [0, 2])).removed == 2
+
+
+class Gram(nnx.Module):
+    """What it says is divided by the size of a kernel's products with itself."""
+
+    def __init__(self, shape: Shape, classes: int, rngs: nnx.Rngs) -> None:
+        self.hidden = nnx.Linear(int(np.prod(shape)), 6, rngs=rngs)
+        self.head = nnx.Linear(6, classes, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        kernel = self.hidden.kernel[...]
+        products = jnp.einsum("ij,ik->jk", kernel, kernel)
+        return self.head(nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))) / (1 + jnp.square(products).sum())
+
+
+def test_a_kernel_that_is_multiplied_with_itself_is_no_signal_of_its_own() -> None:
+    wiring = specimen(Gram).wiring
+    assert {layer.name: layer.positions for layer in wiring.layers} == {"hidden/kernel": 1, "head/kernel": 1}
+    assert wiring.order == ()

@@ -105,7 +105,7 @@ class Walk:
         If it is made of several, it must be zero where they are. If no signal takes part, it must be an array itself.
         """
         others = [one for one in step.operands if one != operand and isinstance(one, int)]
-        aside = self.computed(*step.operands) and any(self.sources[one] for one in others)
+        aside = self.computed(*step.operands) and (not others or any(self.sources[one] for one in others))
         origin = self.origin(operand)
         if origin is None or not isinstance(operand, int) or not inputs or not outputs or (aside and not origin.plain):
             return
