@@ -10,12 +10,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from synevo.cli.app import app
 from synevo.deploy.engines import cores, forms, stopwatch
 from synevo.deploy.engines.forms import ENGINES, FORMS, open_form
 from synevo.deploy.engines.stopwatch import EngineStopwatch
+from synevo.deploy.formats.onnx import open_file
 from synevo.deploy.reload import reload
 from synevo.errors import ExportError
 from synevo.genetics.archive import Birth
@@ -252,3 +254,35 @@ def test_automatic_widths_are_tried_by_default_and_said(copied: RunDir) -> None:
     kept = json.loads((copied.compact_folder(2) / "architecture.json").read_text())["round_to"]
     assert kept in compacting.WIDTHS
     assert f"Widths: {'as they are' if kept == 1 else f'multiples of {kept}'}" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells it so")
+def test_networks_in_onnx_runtime_share_the_memory_in_which_they_compute(tmp_path: Path) -> None:
+    """A signal of 64 MiB grows and shrinks; four such networks, run in turns, need no more than one and a half."""
+    wide = helper.make_graph(
+        [
+            helper.make_node("Expand", ["x", "shape"], ["y"]),
+            helper.make_node("Exp", ["y"], ["e"]),
+            helper.make_node("ReduceSum", ["e"], ["z"], keepdims=0),
+        ],
+        "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [])],
+        [helper.make_tensor("shape", TensorProto.INT64, [1], [2**24])],
+    )
+    (tmp_path / "wide.onnx").write_bytes(
+        helper.make_model(wide, ir_version=9, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
+    )
+    held = [resident()]
+    kept = []
+    for _ in range(4):
+        kept.append(open_file(tmp_path / "wide.onnx", threads=1))
+        assert kept[-1](np.zeros(1, np.float32)) == pytest.approx(2**24, rel=1e-3)
+        held.append(resident())
+    assert held[1] - held[0] >= 60 * 2**20
+    assert held[4] - held[1] <= 0.5 * (held[1] - held[0])
+
+
+def resident() -> int:
+    """The bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

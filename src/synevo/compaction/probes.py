@@ -20,8 +20,8 @@ from synevo.wiring.tracing import EXAMPLES, Operand, Program, Step
 WORK = 2 * 10**10
 """The multiply-adds that a network may spend on its probes: about a second on two cores."""
 
-ROOM = 2**25
-"""The numbers that a network may hold at once, as far as one step shows: 128 MiB in float32."""
+ROOM = 2**23
+"""The numbers that a network may hold at once, as far as one step shows: 32 MiB in float32."""
 
 _ALL = 2**27
 """The numbers that the largest step of all probes may hold; together they need not fit into `ROOM`."""

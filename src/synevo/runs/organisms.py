@@ -32,6 +32,7 @@ from synevo.runs.measuring import Timing, describe
 from synevo.runs.rundir import RunDir
 from synevo.tasks.classification import classification
 from synevo.tasks.task import Batch, Problem, at_once, first
+from synevo.training.compiling import give_back_memory
 from synevo.wiring.dissection import dissect
 
 LATENCY_BATCHES = (1, 256)
@@ -97,6 +98,7 @@ def prepare(plan: Plan, ancestor: str | None = None, *, initialised: bool = True
     Raises:
         DataError, TaskError, PlanError, AncestorError: if the data, the task, the plan or the ancestor is unfit.
     """
+    give_back_memory()
     make = _factory(ancestor or plan.ancestor.name)
     dataset, described = _read(plan)
     problem = _problem(plan, dataset, described)

@@ -77,6 +77,7 @@ class EngineStopwatch:
             with confined(self.threads):
                 return IN_JAX.time(context, networks, batch, rounds=rounds)._replace(engine=about("jax", self.threads))
         task, examples = context.problem.task, context.problem.validation
+        self._opened = [one for one in self._opened if any(one[1] is network for network in networks.values())]
         prepared = {who: self._prepare(name, context, network) for who, network in networks.items()}
         self._opened = [(name, networks[who], run) for who, (_, run) in prepared.items()]
         calls = {}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
+from onnxruntime.capi.onnxruntime_pybind11_state import OrtMemType
 
 from synevo.deploy.formats.graph import graph_of, unsupported
 from synevo.deploy.formats.onnx_rules import RULES
@@ -67,7 +69,9 @@ def open_file(path: Path, threads: int | None = None) -> Callable[..., Any]:
 
     One array is given as it is, several as a list. It computes with so many threads, by default one a core.
     """
+    _share_memory()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     if threads is not None:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.force_spinning_stop", "1")  # so that idle threads cost nobody time
@@ -79,3 +83,10 @@ def open_file(path: Path, threads: int | None = None) -> Callable[..., Any]:
         return found[0] if len(found) == 1 else found
 
     return run
+
+
+@cache
+def _share_memory() -> None:
+    """Let all models that are open share what memory they need to compute; one alone takes as much as without."""
+    place = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT)
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({}))
