@@ -34,3 +34,14 @@ def test_a_long_compilation_is_followed_by_giving_memory_back_and_nothing_else_i
 def test_where_the_c_library_keeps_its_memory_nothing_is_asked_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     listening(SimpleNamespace(), monkeypatch)
     jax.monitoring.record_event_duration_secs(COMPILED, 60.0)
+
+
+def test_the_programs_of_large_networks_are_forgotten_and_those_of_small_ones_are_kept() -> None:
+    twice = jax.jit(lambda x: 2 * x)
+    twice(jnp.ones(3))
+    assert twice._cache_size() == 1
+    compiling.forget_programs(compiling.LARGE - 1)
+    assert twice._cache_size() == 1
+    compiling.forget_programs(compiling.LARGE)
+    assert twice._cache_size() == 0
+    assert twice(jnp.ones(3)).tolist() == [2, 2, 2]

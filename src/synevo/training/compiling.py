@@ -36,6 +36,10 @@ LONG = 0.2
 """The seconds after which a compilation has used much memory."""
 
 
+LARGE = 2**20
+"""The numbers from which a network's programs take so much memory that they are not kept."""
+
+
 @cache
 def give_back_memory() -> None:
     """Give the memory that a compilation used back to the system before its program runs, from now on.
@@ -52,6 +56,16 @@ def give_back_memory() -> None:
             trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
+
+
+def forget_programs(numbers: int) -> None:
+    """Forget what was compiled, and the memory of it, where a network has many `numbers`.
+
+    The widths of another generation and what measured its parent run no more: `mobilenet` leaves 200 MiB each time.
+    What runs again is traced again, and read from JAX's cache on disk; for small networks, that would take longer.
+    """
+    if numbers >= LARGE:
+        jax.clear_caches()
 
 
 @cache

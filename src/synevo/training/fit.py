@@ -144,6 +144,7 @@ def fit(
         PlanError: if there are fewer devices than the plan asks for, or a batch cannot be shared equally among them.
         TrainingError: if the plan names an optimiser of the user's own that cannot be used.
     """
+    compiling.forget_programs(sum(array.size for array in state.network.arrays.values()))
     size, place = min(plan.batch_size, len(examples)), placed(plan, examples)
     place.meet()
     place.require_free(state.network, *task.inputs(first(examples, 1)))
