@@ -69,6 +69,7 @@ NEITHER = {
     "transposed": Case((2, 5, 7, 4), (3, 3, 1, 4), spread=(2, 2), padding=((2, 2), (2, 2)), groups=4),
     "a large kernel a channel": Case((2, 9, 9, 2), (9, 9, 1, 2), groups=2),
     "no example": Case((0, 5, 7, 4), (1, 1, 4, 6)),
+    "no place": Case((2, 2, 7, 4), (3, 3, 1, 4), padding="VALID", groups=4),
 }
 
 
@@ -102,6 +103,30 @@ def test_outputs_and_gradients_are_those_of_the_convolution(cases: dict[str, Cas
     expected, found = (with_gradients(function)(pairs) for function in (run, as_products(run)))
     for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         assert one.shape == other.shape
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5 * np.abs(one).max())
+
+
+def test_depthwise_products_have_derivatives_of_every_order_forward_and_backward_and_in_batches() -> None:
+    def twice(case: Callable[..., Array]) -> Callable[..., Any]:
+        """The slopes of the squared slopes of an output, along a direction, for each of two signals."""
+        slopes = jax.grad(lambda arrays: jnp.sin(case(*arrays)).sum())
+        steep = jax.grad(lambda arrays: sum(jnp.square(slope).sum() for slope in slopes(arrays)))
+
+        def along(signal: Array, kernel: Array) -> Any:
+            return jax.jvp(
+                lambda *arrays: (case(*arrays), steep(arrays)), (signal, kernel), (kernel.sum() * signal, kernel)
+            )
+
+        return jax.vmap(along, in_axes=(0, None))
+
+    def all_of(form: Callable[[Case], Callable[..., Array]]) -> Any:
+        given = {name: DEPTHWISE[name].arrays() for name in ("strides", "explicit padding", "two kernels a channel")}
+        return {
+            name: twice(form(DEPTHWISE[name]))(np.stack([one, -one]), other) for name, (one, other) in given.items()
+        }
+
+    expected, found = (jax.jit(lambda form=form: all_of(form))() for form in (lambda case: case, as_products))
+    for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5 * np.abs(one).max())
 
 

@@ -1,10 +1,10 @@
 """Convolutions as products: the two kinds that a CPU computes faster in another form.
 
     pointwise    a 1×1 kernel: one matrix product for all places; with a stride, for the places that it leaves
-    depthwise    a kernel for each channel: y[p] = Σ_q w[q] · x[p + q], a sum over the places q of the kernel
+    depthwise    a kernel for each channel: a sum over the places of the kernel (`synevo.model.depthwise`)
 
 XLA:CPU computes both as general convolutions. As products, they are computed by the code for matrix products and for
-sums, and so are their derivatives, which follow from the new form. `tests/bench_training.py` measures the difference.
+sums, and so are their derivatives. `tests/bench_training.py` measures the difference.
 
 A convolution is rewritten for its shapes alone, never for a time that was measured: so a training has the same bits
 whenever it is repeated or resumed, however busy the machine is, and nothing about it needs to be kept.
@@ -25,6 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+
+from synevo.model.depthwise import Window, convolve
 
 TOLERANCE = 1e-4
 """The largest difference that float32 may make, relative to the largest value."""
@@ -52,10 +54,15 @@ class Convolution:
 
     @staticmethod
     def of(equation: Any) -> "Convolution | None":
-        """Return the convolution that a step of a jaxpr is; None for other steps, and for others than of float32."""
+        """Return the convolution that a step of a jaxpr is.
+
+        None for other steps, where nothing is made, and for others than of float32.
+        """
         if equation.primitive is not lax.conv_general_dilated_p:
             return None
         if any(atom.aval.dtype != jnp.float32 for atom in (*equation.invars, *equation.outvars)):
+            return None
+        if 0 in equation.outvars[0].aval.shape:
             return None
         signal, kernel = (tuple(atom.aval.shape) for atom in equation.invars)
         return Convolution(signal, kernel, tuple(equation.params.items()))
@@ -134,24 +141,10 @@ def _depthwise(
     of_signal, of_kernel, of_output = dimension_numbers
     weights = lax.transpose(kernel, of_kernel)[:, 0]  # [channels made, places of the kernel]
     channels, each = of_signal[1], len(weights) // signal.shape[of_signal[1]]
-    edges = [(0, 0, 0)] * signal.ndim
-    for axis, (low, high) in zip(of_signal[2:], padding, strict=True):
-        edges[axis] = (low, high, 0)
-    padded = lax.pad(signal, np.zeros((), signal.dtype), edges)
-    padded = jnp.repeat(padded, each, axis=channels) if each > 1 else padded
-    found = None
-    for place in np.ndindex(*weights.shape[1:]):
-        starts, ends, steps = [0] * signal.ndim, list(padded.shape), [1] * signal.ndim
-        for number, axis in enumerate(of_signal[2:]):
-            apart, step = rhs_dilation[number], window_strides[number]
-            left = (padded.shape[axis] - (weights.shape[1 + number] - 1) * apart - 1) // step + 1
-            starts[axis], steps[axis] = place[number] * apart, step
-            ends[axis] = starts[axis] + (left - 1) * step + 1
-        shifted = lax.slice(padded, starts, ends, steps)
-        term = shifted * lax.broadcast_in_dim(weights[(slice(None), *place)], shifted.shape, (channels,))
-        found = term if found is None else found + term
-    assert found is not None, "a kernel has a place"
-    return _transposed(found, of_signal, of_output)
+    signal = jnp.repeat(signal, each, axis=channels) if each > 1 else signal
+    low, high = zip(*padding, strict=True)
+    ways = of_signal[2:], weights.shape[1:], tuple(window_strides), tuple(rhs_dilation), low, high
+    return _transposed(convolve(signal, weights, Window(signal.shape, channels, *ways)), of_signal, of_output)
 
 
 def _transposed(made: Array, places: Any, wanted: Any) -> Array:
