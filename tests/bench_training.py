@@ -34,7 +34,7 @@ from synevo.runs import measuring
 from synevo.runs.measuring import Timing
 from synevo.tasks.classification import classification
 from synevo.tasks.task import InMemory
-from synevo.training import fit
+from synevo.training import compiling, fit
 from synevo.wiring import masks
 from synevo.wiring.dissection import dissect
 from synevo.wiring.units import keep_one
@@ -76,7 +76,8 @@ def race(name: str, options: argparse.Namespace) -> None:
     for share in options.shares:
         contestants[f"share {share:g}"] = epoch_of(offspring(first, share), images, options.batch)
     given = {"channels": shape[2], "batch": options.batch, "steps": options.steps}
-    with torch_process(options.torch, name, **given) as torch:
+    kept = mock.patch.object(compiling, "forget_programs")  # a training of its own starts in each round
+    with kept, torch_process(options.torch, name, **given) as torch:
         if torch is not None:
             contestants["PyTorch"] = torch
         timings = measuring.race(contestants, rounds=options.rounds, warm_up=1, patience=3600)
