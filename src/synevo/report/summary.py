@@ -17,7 +17,7 @@ from synevo.lineage.doubts import doubts
 from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, from_table, ratio
 from synevo.plan.examples import BUILT_IN_TASKS, CLASSIFICATION
 from synevo.plan.fields import Plan
-from synevo.report import family, outcomes, recipe, survival, variation
+from synevo.report import agreement, family, outcomes, recipe, survival, variation
 from synevo.runs.documents import load_bench
 from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir
@@ -77,6 +77,7 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "best": best.generation if best else None,
         "generations": rows,
         "variation": variation.vary([rows]),
+        "halving": agreement.agree(rows),
         "layers": _layers(lineage, best),
         "compact": compact,
         "bench": found.attempt("bench", lambda: load_bench(run, compact["generation"]) if compact else None),
@@ -203,6 +204,7 @@ def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> 
         "expected_synapses": individual.expected_synapses,
         "sampled_synapses": individual.sampled_synapses,
         "problem": individual.problem,
+        "rungs": [asdict(rung) for rung in individual.rungs],
     }
 
 

@@ -16,10 +16,10 @@ from synevo import evolution, keys
 from synevo.adoption.adopting import adopted
 from synevo.data.findings import as_table, in_words
 from synevo.errors import DivergenceError, ExportError, RunError
-from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.genetics.organism import Organism
+from synevo.growing import Event, Training
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
@@ -245,7 +245,12 @@ class RunArchive:
 
     def resumption(self, conception: Conception) -> Resumption | None:
         """Return the state of an individual's interrupted training, or None if there is none."""
-        return checkpoints.load(self.run.training_folder, generation=conception.generation, number=conception.number)
+        return checkpoints.load(
+            self.run.training_folder,
+            generation=conception.generation,
+            number=conception.number,
+            candidate=conception.candidate,
+        )
 
     def keep(self, birth: Birth) -> Birth:
         """Write an individual with its time and latency; raise DivergenceError if the ancestor could not be trained."""
@@ -312,18 +317,20 @@ class RunArchive:
                 if within:
                     steps = examples // min(self._training(event).batch_size, examples)
                     begun = (state.epoch + 1, event.epochs, state.step, steps, seconds)
-                    yield Within(event.generation, event.number, *begun)
+                    yield Within(event.generation, event.number, *begun, event.candidate)
                     continue
-                yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
+                went = (state.epoch, event.epochs, state.loss, examples, seconds)
+                yield Epoch(event.generation, event.number, *went, event.candidate)
                 ended[event.number] = time.monotonic()
             else:
                 yield Grown(event.individual, self.lineage())
                 yield from self.doubted()
 
     def checkpoint(self, event: Training) -> None:
-        """Write a checkpoint of a training, if some time has passed since the last one."""
+        """Write a checkpoint of a training, if some time has passed since the last one, or a candidate has ended it."""
         since = time.monotonic() - max(self.saved.get(event.number, 0.0), self.began)
-        if writes() and since > (CHECKPOINT_WITHIN if event.state.step else CHECKPOINT_EVERY):
+        ended = event.candidate is not None and event.state.epoch == event.epochs
+        if writes() and (ended or since > (CHECKPOINT_WITHIN if event.state.step else CHECKPOINT_EVERY)):
             checkpoints.save(self.run.training_folder, event)
             self.saved[event.number] = time.monotonic()
 

@@ -94,7 +94,7 @@ def verify_numbers(run: RunDir, ancestor: str | None = None) -> Iterator[Check]:
 
     `ancestor` is the name of the ancestor's factory, where that has moved.
     """
-    from synevo import evolution  # noqa: PLC0415  (loads JAX, which the quick part does without)
+    from synevo import growing  # noqa: PLC0415  (loads JAX, which the quick part does without)
     from synevo.genetics import census  # noqa: PLC0415
     from synevo.runs import organisms  # noqa: PLC0415
 
@@ -107,7 +107,7 @@ def verify_numbers(run: RunDir, ancestor: str | None = None) -> Iterator[Check]:
             continue
         name = f"generation {individual.label}"
         organism = organisms.load_organism(run, context.species, individual.name)
-        counts, scores = census.count(organism), evolution.score(organism, context.problem)
+        counts, scores = census.count(organism), growing.score(organism, context.problem)
         yield Check(f"{name}: counts", counts == individual.counts, f"recounted {counts.synapses} synapses")
         yield Check(f"{name}: scores", scores == individual.scores, f"scored again: {asdict(scores)}")
         parents = lineage.parents_of(individual)
