@@ -12,7 +12,7 @@ derived from the seed and the individual's place in its lineage, so a resumed li
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ from synevo.genetics.archive import Archive, Birth, Memory, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
 from synevo.genetics.measured import worth_of
 from synevo.genetics.organism import Organism, Species
+from synevo.genetics.removal import NO_PRICES, Prices
 from synevo.genetics.synthesis import synthesise
 from synevo.growing import Event, Growing, Training, grow, record, select
 from synevo.keys import derive
@@ -50,11 +51,12 @@ class FromAncestor:
     """The data of the ancestor that every offspring uses beside its genes, where the plan asks for it.
 
     `lessons` are the training examples, with the ancestor's answers where the plan distils. `rewound` is the ancestor's
-    network after an early epoch.
+    network after an early epoch, `prices` what the filters of each layer cost in time.
     """
 
     lessons: Lessons
     rewound: Network | None = None
+    prices: Prices = field(default_factory=dict)
 
 
 Bear: TypeAlias = Callable[[Sequence[Conception], Callable[[Conception], Iterator[Event]]], Iterator[Event]]
@@ -70,6 +72,7 @@ def evolve(
     archive: Archive | None = None,
     watch: Callable[[Event], object] = lambda _: None,
     bear: Bear = in_turn,
+    prices: Prices = NO_PRICES,
 ) -> Iterator[Event]:
     """Evolve a trained ancestor to the plan's last generation, or until the score falls below the plan's budget.
 
@@ -78,6 +81,7 @@ def evolve(
     lineage that is resumed from disk equals one that never stopped. `key` is the key of the lineage
     (`synevo.keys.root`). `watch` is called with each whole epoch and each individual before it is yielded. `bear` says
     whether the offspring of a brood are trained one after the other, or side by side; they come in their order.
+    `prices` are the microseconds that a filter of each layer costs, for plans with the cost `latency`.
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -86,7 +90,7 @@ def evolve(
     if not archive.lineage().individuals:
         archive.keep(Birth(record(Conception(1, 1, 1.0), ancestor, problem, plan.ancestor_training), ancestor))
     conception = next_conception(archive.lineage(), plan)
-    inheritance = from_ancestor(key, ancestor, problem, plan) if conception else None
+    inheritance = from_ancestor(key, ancestor, problem, plan, prices) if conception else None
     while conception is not None and inheritance is not None:
         chosen = choose_parents(archive.lineage(), conception.generation, plan)
         parents = {parent.name: archive.organism(parent.name) for parent in chosen}
@@ -118,21 +122,23 @@ def trained_ancestor(
     yield from grow(individual_key(key, conception), organism, growing, resume=resume)
 
 
-def from_ancestor(key: Array, grown: Organism, problem: Problem, plan: Plan) -> FromAncestor:
+def from_ancestor(
+    key: Array, grown: Organism, problem: Problem, plan: Plan, prices: Prices = NO_PRICES
+) -> FromAncestor:
     """Return the data of a trained ancestor (`grown`) that all offspring use.
 
     To rewind, the first epochs of the ancestor are trained again, equal to the bit; its last epoch needs no training.
     """
     lessons = taught_by(grown.network, problem.task, problem.train, plan.training)
     if plan.evolution.rewind is None:
-        return FromAncestor(lessons)
+        return FromAncestor(lessons, None, prices)
     if plan.evolution.rewind == plan.ancestor_training.epochs:
-        return FromAncestor(lessons, grown.network)
+        return FromAncestor(lessons, grown.network, prices)
     rewound = grown.species.template
     if plan.evolution.rewind:
         events = (event for event in trained_ancestor(key, grown.species, problem, plan) if isinstance(event, Training))
         rewound = next(event.state.network for event in events if event.state.epoch == plan.evolution.rewind)
-    return FromAncestor(lessons, rewound)
+    return FromAncestor(lessons, rewound, prices)
 
 
 def offspring(
@@ -205,7 +211,14 @@ def _conceived(
         protect=plan.evolution.protect,
         only=plan.evolution.only,
         worth=lambda parent: worth_of(
-            parent, tuple(parents), problem.task, problem.train, plan.encoding, archive, over=near.over
+            parent,
+            tuple(parents),
+            problem.task,
+            problem.train,
+            plan.encoding,
+            archive,
+            over=near.over,
+            prices=inheritance.prices,
         ),
         weights=weights,
         inputs=problem.task.inputs(

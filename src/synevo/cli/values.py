@@ -67,7 +67,7 @@ def one_of(words: Iterable[str]) -> Complete:
 
 def complete_run(incomplete: str) -> list[str]:
     """Return the runs that begin with `incomplete`, in runs/ and in the typed folder."""
-    from synevo.runs.run_list import find_runs
+    from synevo.runs.several.run_list import find_runs
 
     typed = Path(incomplete)
     folders = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}

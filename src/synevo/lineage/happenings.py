@@ -54,7 +54,7 @@ class Doubted:
 
 @dataclass(frozen=True)
 class Found:
-    """The event that the examples were found, in words: how many for what, and how they are kept."""
+    """The event that something was found out, in words: the examples and how they are kept, or what filters cost."""
 
     text: str
 

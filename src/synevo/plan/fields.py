@@ -148,9 +148,10 @@ class EncodingPlan(Section):
     )
     cost: Annotated[str, Option("--cost")] = Field(
         "synapses",
-        pattern=r"^(synapses|macs|bytes)(\+(synapses|macs|bytes))*$",
+        pattern=r"^(synapses|macs|bytes|latency)(\+(synapses|macs|bytes|latency))*$",
         description="what the heredities removal and sensitivity divide the worth of a filter by: the living synapses, "
-        "multiply-adds or bytes that go with it (synapses, macs, bytes), or the geometric mean of some, as macs+bytes",
+        "multiply-adds or bytes that go with it (synapses, macs, bytes), the time that the engine needs for it in the "
+        "ancestor, measured once (latency), or the geometric mean of some, as macs+bytes",
     )
 
     @model_validator(mode="after")

@@ -27,7 +27,8 @@ from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening, W
 from synevo.lineage.hints import of_batches, of_few_images
 from synevo.lineage.individuals import Adoption, Individual, Lineage
 from synevo.plan.fields import Plan, TrainingPlan
-from synevo.runs import checkpoints, trusted
+from synevo.runs import checkpoints, prices, trusted
+from synevo.runs.documents import prices_in_words
 from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
 from synevo.runs.measuring import describe
@@ -143,6 +144,7 @@ def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening
         basis = basis_in(source.entries())
         run.save_individual(first.ancestor, plan, weights=weights, masks=bits, basis=basis)
         copy_worth(source, run, first.ancestor.name)
+        prices.copy(source, run)
         yield Grown(first.ancestor, run.load_lineage())
         yield from (Doubted(one.text) for one in doubts(run.load_lineage(), plan, basis))
 
@@ -180,13 +182,19 @@ def evolve(
             return
         basis = basis_in(run.entries())
         said = {one.kind for one in doubts(lineage, plan, basis)}
+        table = prices.require(run, plan)
         context = prepare(plan, ancestor, initialised=_starts_anew(plan))
         stopwatch.require(context)
         placed(plan.training, context.problem.train)
         bear = bearing(side_by_side, context, partial(born, run, plan, ancestor))
         archive = RunArchive(run, context, basis, said=said, stopwatch=stopwatch, side_by_side=side_by_side is not None)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
-        events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive, bear=bear)
+        if prices.wanted(plan) and table is None:
+            table = prices.measure(run, context, first, stopwatch)
+            yield Found(prices_in_words(table))
+            archive.began = time.monotonic()
+        costs = prices.prices_of(table)
+        events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive, bear=bear, prices=costs)
         yield from archive.follow(events)
 
 
@@ -194,10 +202,9 @@ def born(run: RunDir, plan: Plan, ancestor: str | None, conception: Conception) 
     """Train an offspring of a run which another process writes; what is kept of its training is in the run."""
     context = prepare(plan, ancestor, initialised=_starts_anew(plan))
     archive = _Lent(run, context, None)
-    first = archive.organism(archive.lineage().ancestor.name)
-    for event in evolution.evolve(
-        keys.root(plan.seed), first, context.problem, plan, archive=archive, bear=lambda _, one: one(conception)
-    ):
+    first, costs = archive.organism(archive.lineage().ancestor.name), prices.prices_of(prices.require(run, plan))
+    one_of = partial(evolution.evolve, archive=archive, bear=lambda _, one: one(conception), prices=costs)
+    for event in one_of(keys.root(plan.seed), first, context.problem, plan):
         if isinstance(event, Birth):
             return event.individual, None if event.organism is None else to_tensors(event.organism)
         archive.checkpoint(event)
