@@ -16,6 +16,7 @@ from synevo.growing import Training
 from synevo.lineage.course import Candidate
 from synevo.model.network import Network
 from synevo.runs import checkpoints
+from synevo.runs.rundir import RunDir
 from synevo.training.fit import State
 
 
@@ -26,20 +27,25 @@ def training(epoch: int, network: Network | None = None) -> Training:
 
 
 def test_candidates_keep_the_last_epoch_of_each_rung_until_their_offspring_is_kept(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+
     def save(number: int, rung: int, epoch: int) -> None:
-        checkpoints.save(tmp_path, replace(training(epoch), candidate=Candidate(number, 8, rung)))
+        checkpoints.save(run.training_folder, replace(training(epoch), candidate=Candidate(number, 8, rung)))
 
     for place in ((1, 0, 1), (1, 0, 2), (2, 0, 2), (1, 1, 1), (1, 1, 3)):
         save(*place)
-    found = sorted(path.name for path in tmp_path.iterdir())
+    found = sorted(path.name for path in run.training_folder.iterdir())
     assert found == ["g04-2-c01of08-r0-a1-e002", "g04-2-c01of08-r1-a1-e003", "g04-2-c02of08-r0-a1-e002"]
-    state = checkpoints.load(tmp_path, generation=4, number=2, candidate=Candidate(1, 8, 1))
+    assert run.training_now() == (4, 3)
+    state = checkpoints.load(run.training_folder, generation=4, number=2, candidate=Candidate(1, 8, 1))
     assert state is not None
     assert state.epoch == 3
-    assert checkpoints.load(tmp_path, generation=4, number=2, candidate=Candidate(1, 4, 1)) is None, "of other rungs"
-    assert checkpoints.load(tmp_path, generation=4, number=2) is None
-    checkpoints.clear(tmp_path, generation=4, number=2)
-    assert not tmp_path.exists()
+    assert checkpoints.load(run.training_folder, generation=4, number=2, candidate=Candidate(1, 4, 1)) is None, (
+        "of other rungs"
+    )
+    assert checkpoints.load(run.training_folder, generation=4, number=2) is None
+    checkpoints.clear(run.training_folder, generation=4, number=2)
+    assert not run.training_folder.exists()
 
 
 FULL = """
