@@ -16,7 +16,7 @@ PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
   $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench hosts shapes cfiles fuzz installs extras clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench halving hosts shapes cfiles fuzz installs extras clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -99,6 +99,9 @@ bench: install  ## measure speed and memory; idle machine wanted
 	$(BIN)/python tests/bench_networks.py
 	$(BIN)/python tests/bench_data.py
 	$(BIN)/python tests/bench_heredity.py
+
+halving: install  ## selection among candidates, beside the same epochs for one offspring (HALVING="--seeds 0"; hours)
+	$(BIN)/python tests/bench_halving.py $(HALVING)
 
 shapes: install  ## compact ten published networks, in their own sizes (SHAPES=--small: in small ones)
 	$(BIN)/python tests/bench_published.py $(SHAPES)

@@ -1,7 +1,7 @@
 """The law of imports: a package imports only what stands before it; the science touches no file, clock or screen.
 
     errors keys → plan → lineage → model → tasks → ancestors → wiring → compaction | genetics | training
-                → evolution → files → adoption → data → runs → deploy | report | guide → cli
+                → growing → evolution → files → adoption → data → runs → deploy | report | guide → cli
 
 The checks are functions of sources, so that each is seen to fail on a planted violation as well.
 """
@@ -26,6 +26,7 @@ FLOORS = (
     ("ancestors",),
     ("wiring",),
     ("compaction", "genetics", "training"),
+    ("growing",),
     ("evolution",),
     ("files",),
     ("adoption",),

@@ -14,7 +14,7 @@ from compilations import compiled
 from flax import nnx
 from specimens import SHAPE, Specimen, Tiny, hatch, images, lay_out, outputs, silence
 
-from synevo import evolution, keys
+from synevo import evolution, growing, keys
 from synevo.compaction.proof import Proof
 from synevo.errors import CompactionError, DivergenceError
 from synevo.evolution import Birth, FromAncestor, Memory, Resumption, Training, conceive, evolve
@@ -332,7 +332,7 @@ class Stage:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage()
-    monkeypatch.setattr(evolution, "fit", stage.fit)
+    monkeypatch.setattr(growing, "fit", stage.fit)
     return stage
 
 

@@ -12,7 +12,7 @@ derived from the seed and the individual's place in its lineage, so a resumed li
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -22,32 +22,28 @@ import numpy as np
 from jax import Array
 
 from synevo.compaction.proof import prove
-from synevo.errors import DivergenceError, PlanError, TrainingError
+from synevo.errors import PlanError
 from synevo.genetics import census, mating, mutation, viability
 from synevo.genetics.archive import Archive, Birth, Memory, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size, permute
 from synevo.genetics.measured import worth_of
 from synevo.genetics.organism import Organism, Species
+from synevo.genetics.removal import NO_PRICES, Prices
 from synevo.genetics.synthesis import synthesise
+from synevo.growing import Event, Growing, Training, grow, record, select
 from synevo.keys import derive
-from synevo.lineage.course import Conception, choose_parents, next_conception, siblings
-from synevo.lineage.individuals import Individual, Scores
+from synevo.lineage.course import Candidate, Conception, choose_parents, next_conception, siblings
 from synevo.model.network import Inputs, Network
-from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan, TrainingPlan
+from synevo.plan.fields import EncodingPlan, Environment, EvolutionPlan, Plan
 from synevo.tasks.task import Problem, at_once, first
 from synevo.training import hosts
-from synevo.training.evaluation import evaluate
-from synevo.training.fit import State, fit, start
-from synevo.training.placement import ALONE, Placement, here, placement
+from synevo.training.placement import placement
 from synevo.training.side_by_side import in_turn
-from synevo.training.teaching import Lessons, as_trained, taught_by
+from synevo.training.teaching import Lessons, taught_by
 from synevo.wiring.cutting import uncut_arrays
 
 PROVEN = 128
 """The number of validation examples used to prove each offspring."""
-
-PAUSE = 100
-"""The number of steps after which a training within an epoch may be kept, so that a long epoch is not lost."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +51,13 @@ class FromAncestor:
     """The data of the ancestor that every offspring uses beside its genes, where the plan asks for it.
 
     `lessons` are the training examples, with the ancestor's answers where the plan distils. `rewound` is the ancestor's
-    network after an early epoch.
+    network after an early epoch, `prices` what the filters of each layer cost in time.
     """
 
     lessons: Lessons
     rewound: Network | None = None
+    prices: Prices = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class Training:
-    """The event that one of `epochs` epochs has ended: whose, on which attempt, and the state after it.
-
-    Within a long epoch it comes every `PAUSE` steps; `state.step` is 0 at the end of an epoch alone.
-    """
-
-    generation: int
-    number: int
-    attempt: int
-    epochs: int
-    state: State
-
-
-Event = Training | Birth
 
 Bear: TypeAlias = Callable[[Sequence[Conception], Callable[[Conception], Iterator[Event]]], Iterator[Event]]
 """How a brood is borne: a function of its conceptions and of what bears one, which yields all that happens."""
@@ -91,6 +72,7 @@ def evolve(
     archive: Archive | None = None,
     watch: Callable[[Event], object] = lambda _: None,
     bear: Bear = in_turn,
+    prices: Prices = NO_PRICES,
 ) -> Iterator[Event]:
     """Evolve a trained ancestor to the plan's last generation, or until the score falls below the plan's budget.
 
@@ -99,6 +81,7 @@ def evolve(
     lineage that is resumed from disk equals one that never stopped. `key` is the key of the lineage
     (`synevo.keys.root`). `watch` is called with each whole epoch and each individual before it is yielded. `bear` says
     whether the offspring of a brood are trained one after the other, or side by side; they come in their order.
+    `prices` are the microseconds that a filter of each layer costs, for plans with the cost `latency`.
 
     Raises:
         ViabilityError, ProofError: as in `conceive`.
@@ -107,7 +90,7 @@ def evolve(
     if not archive.lineage().individuals:
         archive.keep(Birth(record(Conception(1, 1, 1.0), ancestor, problem, plan.ancestor_training), ancestor))
     conception = next_conception(archive.lineage(), plan)
-    inheritance = from_ancestor(key, ancestor, problem, plan) if conception else None
+    inheritance = from_ancestor(key, ancestor, problem, plan, prices) if conception else None
     while conception is not None and inheritance is not None:
         chosen = choose_parents(archive.lineage(), conception.generation, plan)
         parents = {parent.name: archive.organism(parent.name) for parent in chosen}
@@ -135,25 +118,27 @@ def trained_ancestor(
     `key` is the key of the lineage; `resume` is an interrupted training of the ancestor.
     """
     organism, conception = Organism.first(species, network or species.template), Conception(1, 1, 1.0)
-    growing = _Growing(conception, problem, plan.ancestor_training, plan.evolution.retries)
-    yield from _grow(individual_key(key, conception), organism, growing, resume=resume)
+    growing = Growing(conception, problem, plan.ancestor_training, plan.evolution.retries)
+    yield from grow(individual_key(key, conception), organism, growing, resume=resume)
 
 
-def from_ancestor(key: Array, grown: Organism, problem: Problem, plan: Plan) -> FromAncestor:
+def from_ancestor(
+    key: Array, grown: Organism, problem: Problem, plan: Plan, prices: Prices = NO_PRICES
+) -> FromAncestor:
     """Return the data of a trained ancestor (`grown`) that all offspring use.
 
     To rewind, the first epochs of the ancestor are trained again, equal to the bit; its last epoch needs no training.
     """
     lessons = taught_by(grown.network, problem.task, problem.train, plan.training)
     if plan.evolution.rewind is None:
-        return FromAncestor(lessons)
+        return FromAncestor(lessons, None, prices)
     if plan.evolution.rewind == plan.ancestor_training.epochs:
-        return FromAncestor(lessons, grown.network)
+        return FromAncestor(lessons, grown.network, prices)
     rewound = grown.species.template
     if plan.evolution.rewind:
         events = (event for event in trained_ancestor(key, grown.species, problem, plan) if isinstance(event, Training))
         rewound = next(event.state.network for event in events if event.state.epoch == plan.evolution.rewind)
-    return FromAncestor(lessons, rewound)
+    return FromAncestor(lessons, rewound, prices)
 
 
 def offspring(
@@ -176,8 +161,45 @@ def offspring(
         ViabilityError, ProofError: as in `conceive`.
         HostsError: where hosts that work together have drawn different masks.
     """
-    own_key, near = individual_key(key, conception), placement(plan.training.devices, together=False)
-    heredity = HEREDITIES[plan.encoding.heredity]
+    candidates = candidates_for(key, parents, problem, plan, conception, inheritance, archive)
+    (own_key, first_one), inherited = candidates[0], HEREDITIES[plan.encoding.heredity].inherited
+    training = plan.training.scaled(first_one.efficiency, spent=0 if inherited else spent)
+    growing = Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.lessons)
+    if len(candidates) > 1:
+        yield from select(candidates, growing, resumption=archive.resumption)
+    else:
+        yield from grow(own_key, first_one, growing, resume=archive.resumption(conception))
+
+
+def candidates_for(
+    key: Array,
+    parents: Mapping[str, Organism],
+    problem: Problem,
+    plan: Plan,
+    conception: Conception,
+    inheritance: FromAncestor,
+    archive: Archive,
+) -> list[tuple[Array, Organism]]:
+    """Return the untrained candidates for an offspring, each with its own key; one alone without `evolution.halving`.
+
+    The first one is what the offspring would be without others.
+    """
+    count = max(1, plan.evolution.halving)
+    own_keys = [individual_key(key, replace(conception, candidate=Candidate(one + 1, count))) for one in range(count)]
+    return [(own, _conceived(own, parents, problem, plan, conception, inheritance, archive)) for own in own_keys]
+
+
+def _conceived(
+    own_key: Array,
+    parents: Mapping[str, Organism],
+    problem: Problem,
+    plan: Plan,
+    conception: Conception,
+    inheritance: FromAncestor,
+    archive: Archive,
+) -> Organism:
+    """Return an untrained offspring of `parents`, or a candidate for one, by the plan."""
+    near, heredity = placement(plan.training.devices, together=False), HEREDITIES[plan.encoding.heredity]
     species = next(iter(parents.values())).species
     weights = inheritance.rewound if heredity.inherited else permute(derive(own_key, "weights"), species.template)
     child = conceive(
@@ -189,7 +211,14 @@ def offspring(
         protect=plan.evolution.protect,
         only=plan.evolution.only,
         worth=lambda parent: worth_of(
-            parent, tuple(parents), problem.task, problem.train, plan.encoding, archive, over=near.over
+            parent,
+            tuple(parents),
+            problem.task,
+            problem.train,
+            plan.encoding,
+            archive,
+            over=near.over,
+            prices=inheritance.prices,
         ),
         weights=weights,
         inputs=problem.task.inputs(
@@ -197,15 +226,15 @@ def offspring(
         ),
     )
     hosts.require_same(f"masks of generation {conception.generation}", {**child.masks, ":units": child.units})
-    training = plan.training.scaled(child.efficiency, spent=0 if heredity.inherited else spent)
-    growing = _Growing(conception, problem, training, plan.evolution.retries, tuple(parents), inheritance.lessons)
-    yield from _grow(own_key, child, growing, resume=archive.resumption(conception))
+    return child
 
 
 def individual_key(key: Array, conception: Conception) -> Array:
-    """Return the random key of one individual, derived from the `key` of its lineage."""
+    """Return the random key of one individual, or of a candidate for it, derived from the `key` of its lineage."""
     own = derive(key, "generation", conception.generation)
-    return own if conception.number == 1 else derive(own, "offspring", conception.number)
+    own = own if conception.number == 1 else derive(own, "offspring", conception.number)
+    candidate = conception.candidate.number if conception.candidate else 1
+    return own if candidate == 1 else derive(own, "candidate", candidate)
 
 
 def conceive(
@@ -303,98 +332,3 @@ def _prove(key: Array, child: Organism, inputs: Inputs | None) -> None:
     """Prove that an organism equals the masked network; on random inputs alone where there are no real ones."""
     real = inputs or jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), child.inputs)
     prove(key, child.species.anatomy, child.units, masked=child.whole, compact=child.network, inputs=real)
-
-
-@dataclass(frozen=True)
-class _Growing:
-    """The training of one individual: its place in the lineage, its problem and plan, and its parents' names."""
-
-    conception: Conception
-    problem: Problem
-    training: TrainingPlan
-    retries: int
-    parents: tuple[str, ...] = ()
-    lessons: Lessons | None = None
-
-
-def _grow(key: Array, organism: Organism, growing: _Growing, *, resume: Resumption | None) -> Iterator[Event]:
-    """Train an individual; if that diverges, try again with a quarter of the learning rate, up to `retries` times."""
-    conception, task = growing.conception, growing.problem.task
-    examples, teacher = growing.lessons or Lessons(growing.problem.train)
-    reason = ""
-    begun = resume.attempt if resume else 0
-    for attempt in range(begun, max(begun, growing.retries) + 1):
-        rate = growing.training.learning_rate / 4**attempt
-        gentler = growing.training.model_copy(update={"learning_rate": rate})
-        state = start(_copy(organism.network), gentler, examples)
-        if resume is not None and resume.attempt == attempt:
-            state = _resumed(state, resume, conception)
-        try:
-            seen, own_key = as_trained(task, gentler), derive(key, "training", attempt)
-            for after in fit(
-                own_key, state, seen, examples, gentler, masks=organism.living, teacher=teacher, pause=PAUSE
-            ):
-                yield Training(conception.generation, conception.number, attempt, gentler.epochs, after)
-                state = after
-        except DivergenceError as error:
-            reason = error.problem
-            continue
-        grown = replace(organism, network=here(state.network))
-        yield Birth(record(conception, grown, growing.problem, gentler, growing.parents), grown)
-        return
-    failed = record(conception, None, growing.problem, gentler, growing.parents)
-    problem = f"Training diverged {attempt + 1} times, each with a quarter of the learning rate: {reason}"
-    synthesis = {name: getattr(organism, name) for name in ("expected_synapses", "sampled_synapses")}
-    yield Birth(replace(failed, problem=problem, epochs=0, **synthesis), None)
-
-
-def _resumed(state: State, resume: Resumption, conception: Conception) -> State:
-    """Return the state of an interrupted training; raise TrainingError if it is that of another one."""
-    try:
-        return state.filled(resume.leaves, epoch=resume.epoch, step=resume.step, loss=resume.loss)
-    except ValueError:
-        raise TrainingError(
-            f"The interrupted training of generation {conception.generation} cannot go on: its checkpoint has other "
-            "arrays than this network and its optimiser.",
-            remedy="Give the optimiser or the model back its code; or remove the folder training of the run, and this "
-            "training begins anew.",
-        ) from None
-
-
-def record(
-    conception: Conception,
-    organism: Organism | None,
-    problem: Problem,
-    plan: TrainingPlan,
-    parents: tuple[str, ...] = (),
-) -> Individual:
-    """Return the record of an individual trained by a `plan`, with its counts and scores.
-
-    The archive adds the seconds that it took. An individual without an organism has neither counts nor scores.
-    """
-    return Individual(
-        generation=conception.generation,
-        number=conception.number,
-        parents=parents,
-        pressure=conception.pressure,
-        counts=census.count(organism) if organism else None,
-        scores=score(organism, problem, placement(plan.devices, shard=plan.shard)) if organism else None,
-        expected_synapses=organism.expected_synapses if organism else None,
-        sampled_synapses=organism.sampled_synapses if organism else None,
-        learning_rate=plan.learning_rate,
-        epochs=plan.epochs,
-        seconds=0.0,
-    )
-
-
-def score(organism: Organism, problem: Problem, place: Placement = ALONE) -> Scores:
-    """Return the scores of an organism on the validation and the test examples."""
-    task, network = problem.task, organism.network
-    validation, test = (evaluate(network, task, split, place) for split in (problem.validation, problem.test))
-    return Scores(validation, test, task.name, task.better)
-
-
-@jax.jit
-def _copy(network: Network) -> Network:
-    """Copy the arrays of a network, because the training step reuses the memory of its arguments."""
-    return jax.tree.map(jnp.array, network)

@@ -14,6 +14,7 @@ from terminals import on_terminal
 
 from synevo.cli.live.progress import BAR, _describe, follow
 from synevo.cli.live.standing import seconds_left, standing
+from synevo.lineage.course import Candidate
 from synevo.lineage.happenings import Doubted, Epoch, Grown, Happening, Within
 from synevo.lineage.individuals import Lineage
 from synevo.plan.fields import EvolutionPlan
@@ -35,6 +36,9 @@ def test_what_is_said_of_an_epoch_fits_beside_the_bar_and_leaves_no_time_at_the_
     clock = len(" 0:00:00 ")
     assert all(BAR + clock + len(line) <= 80 for line in (*first, *second, *last))
     assert first[0] == "generation 12-3 of 13, epoch 1 of 10"
+    rival = _describe(Epoch(12, 3, 10, 10, 123.4567, 60_000, 0.02, Candidate(64, 64, 3, 8, 200)), 13)
+    assert rival[0] == "generation 12-3 of 13, candidate 64/64, epoch 10 of 10"
+    assert BAR + clock + len(rival[0]) <= 80
     assert first[1] == "loss 123.4567, 1 s with compiling", "which tells nothing of the others"
     assert second[1].endswith("about 1 s left")
     assert last[1] == "loss 123.4567, 3,000,000 images/s, scoring next"
@@ -72,6 +76,9 @@ def test_the_time_that_is_left_counts_siblings_and_what_is_left_of_a_training() 
     compiling = replace(training, epoch=1)
     assert seconds_left(lineage(100), limits, compiling) is None
     assert seconds_left(lineage(100, 30), limits, compiling) == 30 + 30 * (1 + 3 * 3)
+    among = replace(training, candidate=Candidate(1, 8, 0, 8))
+    assert seconds_left(lineage(100), limits, among) is None, "others follow"
+    assert seconds_left(lineage(100, 30), limits, among) == 30 + 30 * (1 + 3 * 3)
 
 
 GROWING = """

@@ -14,7 +14,7 @@ from synevo.cli import values
 from synevo.cli.app import COMMANDS, EXAMPLES, app
 from synevo.cli.values import allowed, completion
 from synevo.deploy import delivery
-from synevo.plan.compose import plan_fields
+from synevo.plan.compose import compose, plan_fields
 from synevo.plan.fields import Plan
 from synevo.runs.rundir import RunDir
 
@@ -97,6 +97,20 @@ def test_the_choices_of_a_field_complete() -> None:
     assert complete
     assert complete("s") == ["synapse", "sensitivity", "shuffled", "scratch"]
     assert completion("evolution.protect", plan_fields()["evolution.protect"]) is None
+    cost = completion("encoding.cost", plan_fields()["encoding.cost"])
+    assert cost is not None
+    assert (cost("l"), cost("macs+"), cost("macs+b")) == (
+        ["latency"],
+        ["macs+synapses", "macs+bytes", "macs+latency"],
+        ["macs+bytes"],
+    )
+    halving = completion("evolution.halving", plan_fields()["evolution.halving"])
+    assert halving is not None
+    assert all(compose(sets=["training.epochs=64", f"evolution.halving={one}"]) for one in halving(""))
+    assert all(
+        compose(sets=["encoding.heredity=removal", "encoding.cluster=filter", f"encoding.cost={one}"])
+        for one in [*cost(""), *cost("bytes+")]
+    )
 
 
 def test_zsh_completes_at_the_first_tab_and_without_compinit() -> None:

@@ -192,6 +192,27 @@ def test_there_are_no_more_parents_than_siblings() -> None:
     assert compose(sets=["evolution.parents=3", "evolution.population=3"]).evolution.parents == 3
 
 
+@pytest.mark.parametrize(
+    ("sets", "remedy"),
+    [
+        (["evolution.halving=6"], "--halving 4"),
+        (["evolution.halving=8", "training.epochs=4"], "training.epochs=8"),
+        (["evolution.halving=4", "training.epochs=10"], "training.epochs=12"),
+        (["evolution.halving=4", "training.epochs=0"], "training.epochs=4"),
+        (["evolution.halving=4", "encoding.heredity=scratch"], "leave halving at 0"),
+    ],
+)
+def test_candidates_that_cannot_be_halved_are_refused_with_the_number_that_can(sets: list[str], remedy: str) -> None:
+    with pytest.raises(PlanError) as error:
+        compose(sets=sets)
+    assert remedy in f"{error.value.problem} {error.value.remedy}"
+
+
+@pytest.mark.parametrize("halving", [0, 1, 2, 4])
+def test_so_many_candidates_can_be_halved(halving: int) -> None:
+    assert compose(sets=[f"evolution.halving={halving}"]).evolution.halving == halving
+
+
 def test_a_set_without_a_value_shows_how_to_write_one() -> None:
     with pytest.raises(PlanError, match="no '='") as error:
         compose(sets=["training.epochs"])

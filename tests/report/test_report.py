@@ -34,8 +34,8 @@ from synevo.report.sheet import write_budgets, write_sheet
 from synevo.report.summary import summarise
 from synevo.report.terminal.run import print_report
 from synevo.report.terminal.several import print_comparison
-from synevo.runs.run_list import find_runs, open_all, overview
 from synevo.runs.rundir import RunDir, save_report
+from synevo.runs.several.run_list import find_runs, open_all, overview
 
 pytestmark = pytest.mark.slow
 

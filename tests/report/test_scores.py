@@ -27,8 +27,8 @@ from synevo.report.sheet import write_sheet
 from synevo.report.summary import summarise
 from synevo.report.terminal.listing import runs_table
 from synevo.report.terminal.run import print_report
-from synevo.runs.run_list import overview
 from synevo.runs.rundir import RunDir
+from synevo.runs.several.run_list import overview
 
 ERRORS = [(0.10, 0.11), (0.115, 0.1325), (0.30, 0.31)]
 """On the validation and the test split, a generation each."""

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from synevo.evolution import Training
+from synevo.growing import Training
+from synevo.lineage.course import Candidate
 from synevo.model.network import Network
 from synevo.runs import checkpoints
+from synevo.runs.rundir import RunDir
 from synevo.training.fit import State
 
 
@@ -22,6 +24,28 @@ def training(epoch: int, network: Network | None = None) -> Training:
     kernel = {"kernel": jnp.full((2, 3), float(epoch))}
     network = network or Network(kernel, {}, blueprint=None)  # type: ignore[arg-type]
     return Training(generation=4, number=2, attempt=1, epochs=9, state=State(network, (jnp.arange(2),), epoch, 0.5))
+
+
+def test_candidates_keep_the_last_epoch_of_each_rung_until_their_offspring_is_kept(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+
+    def save(number: int, rung: int, epoch: int) -> None:
+        checkpoints.save(run.training_folder, replace(training(epoch), candidate=Candidate(number, 8, rung)))
+
+    for place in ((1, 0, 1), (1, 0, 2), (2, 0, 2), (1, 1, 1), (1, 1, 3)):
+        save(*place)
+    found = sorted(path.name for path in run.training_folder.iterdir())
+    assert found == ["g04-2-c01of08-r0-a1-e002", "g04-2-c01of08-r1-a1-e003", "g04-2-c02of08-r0-a1-e002"]
+    assert run.training_now() == (4, 3)
+    state = checkpoints.load(run.training_folder, generation=4, number=2, candidate=Candidate(1, 8, 1))
+    assert state is not None
+    assert state.epoch == 3
+    assert checkpoints.load(run.training_folder, generation=4, number=2, candidate=Candidate(1, 4, 1)) is None, (
+        "of other rungs"
+    )
+    assert checkpoints.load(run.training_folder, generation=4, number=2) is None
+    checkpoints.clear(run.training_folder, generation=4, number=2)
+    assert not run.training_folder.exists()
 
 
 FULL = """

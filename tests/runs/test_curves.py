@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from specimens import individual
 
+from synevo.lineage.course import Candidate
 from synevo.lineage.happenings import Epoch, Grown, Happening
 from synevo.plan.compose import compose
 from synevo.plan.fields import Plan
@@ -66,6 +67,12 @@ def follow(run: RunDir, *happenings: Happening | int) -> None:
     one_after_the_other = (grow(run, one) if isinstance(one, int) else one for one in happenings)
     for _ in curves.record(run, one_after_the_other):
         pass
+
+
+def test_the_steps_of_candidates_follow_each_other(run: RunDir) -> None:
+    among = [replace(epoch(2, 1, 0.5), candidate=Candidate(one, 4, before=one - 1)) for one in (1, 2, 3)]
+    follow(run, 1, *among)
+    assert [step for step, _ in curves_of(run)["epoch/loss"]] == [3, 4, 5]
 
 
 def test_the_curves_are_those_of_the_lineage(run: RunDir) -> None:

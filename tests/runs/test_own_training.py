@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import synevo
 from synevo.cli.app import app
 from synevo.errors import TrainingError
-from synevo.evolution import Training
+from synevo.growing import Training
 from synevo.plan.compose import change
 from synevo.runs import checkpoints, stages
 from synevo.runs.rundir import RunDir

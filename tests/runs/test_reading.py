@@ -10,8 +10,8 @@ import pytest
 from synevo.errors import RunError
 from synevo.files.writing import read
 from synevo.report.summary import summarise
-from synevo.runs.run_list import find_runs, overview
 from synevo.runs.rundir import RunDir
+from synevo.runs.several.run_list import find_runs, overview
 from synevo.runs.verification import verify_files
 
 pytestmark = pytest.mark.slow

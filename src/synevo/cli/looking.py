@@ -132,7 +132,7 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """List the runs of a folder, with state, best and age."""
-    from synevo.runs.run_list import find_runs, overview
+    from synevo.runs.several.run_list import find_runs, overview
 
     overviews = [overview(run) for run in find_runs(folder)]
     if as_json:

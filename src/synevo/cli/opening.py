@@ -11,8 +11,8 @@ from synevo.errors import PlanError, RunError
 from synevo.lineage.individuals import Lineage
 from synevo.plan.compose import flatten
 from synevo.plan.fields import Plan
-from synevo.runs.run_list import find_runs, open_all
 from synevo.runs.rundir import RunDir, latest
+from synevo.runs.several.run_list import find_runs, open_all
 
 _SHOWN = 5
 

@@ -55,6 +55,7 @@ ANCESTORS = (
     *("lenet5", "lenet5-caffe", "lenet-300-100", "alexnet", "vgg16", "resnet20", "resnet56", "resnet20-zeros"),
     *("resnet56-zeros", "resnet8", "mobilenet"),
 )
+COSTS = ("synapses", "macs", "bytes", "latency")
 FORMATS = ("safetensors", "stablehlo", "onnx", "onnx-int8", "tflite", "tflite-int8", "c", "c-int8")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -67,7 +68,7 @@ def one_of(words: Iterable[str]) -> Complete:
 
 def complete_run(incomplete: str) -> list[str]:
     """Return the runs that begin with `incomplete`, in runs/ and in the typed folder."""
-    from synevo.runs.run_list import find_runs
+    from synevo.runs.several.run_list import find_runs
 
     typed = Path(incomplete)
     folders = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
@@ -134,7 +135,15 @@ def complete_quantity(incomplete: str) -> list[str]:
     return one_of(QUANTITIES)(incomplete)
 
 
+def complete_cost(incomplete: str) -> list[str]:
+    """Return the costs that begin with `incomplete`; behind a +, those that can be mixed with the ones before it."""
+    before, plus, last = incomplete.rpartition("+")
+    return [f"{before}{plus}{cost}" for cost in COSTS if cost.startswith(last) and cost not in before.split("+")]
+
+
 COMPLETED: dict[str, Complete] = {
+    "encoding.cost": complete_cost,
+    "evolution.halving": one_of(("0", "2", "4", "8", "16", "32", "64")),
     "ancestor.name": one_of(ANCESTORS),
     "data.dataset": complete_dataset,
     "task.name": complete_task,

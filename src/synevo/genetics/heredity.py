@@ -5,11 +5,10 @@ environment and the training, and differ only in the lines of `HEREDITIES`. To a
 synapses are worth; name it in `HEREDITIES` and in `synevo.plan.fields`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from synevo.genetics import removal
 from synevo.genetics.organism import Organism
+from synevo.genetics.removal import NO_PRICES, Prices
 from synevo.model.network import Arrays, Network
 from synevo.model.rewriting import as_products
 from synevo.plan.fields import EncodingPlan, HeredityName
@@ -45,8 +45,14 @@ class Worth(NamedTuple):
     clusters: NDArray[np.float64] | None = None
 
 
-Measure = Callable[[Organism, Task, Examples, EncodingPlan], Worth]
-"""A measure of an organism for a task, on training examples."""
+class Measure(Protocol):
+    """A measure of an organism for a task, on training examples; `prices` are the times of filters (`removal`)."""
+
+    def __call__(
+        self, parent: Organism, task: Task, examples: Examples, plan: EncodingPlan, /, *, prices: Prices = NO_PRICES
+    ) -> Worth:
+        """Return what synapses and clusters are worth."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,9 @@ class Heredity:
     inherited: bool = True
 
 
-def size(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
+def size(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan, *, prices: Prices = NO_PRICES) -> Worth:
     """Return |w| of each parameter."""
-    del task, examples, plan
+    del task, examples, plan, prices
     return by_size(parent)
 
 
@@ -81,13 +87,15 @@ def by_size(parent: Organism) -> Worth:
     return Worth({name: jnp.array(np.abs(array)) for name, array in parent.network.parameters.items()})
 
 
-def influence(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
+def influence(
+    parent: Organism, task: Task, examples: Examples, plan: EncodingPlan, *, prices: Prices = NO_PRICES
+) -> Worth:
     """Return |w · ∂L/∂w| of each parameter, the mean over batches of examples.
 
     To first order, this is the change of the loss when the parameter becomes zero (Molchanov et al., arXiv 1611.06440).
     A batch's gradient is taken with all its examples at once.
     """
-    del plan
+    del plan, prices
     parameters = parent.network.parameters
     total = {name: jnp.zeros_like(array) for name, array in parameters.items()}
     count = min(BATCH, len(examples))
@@ -98,13 +106,15 @@ def influence(parent: Organism, task: Task, examples: Examples, plan: EncodingPl
     return Worth({name: array / batches for name, array in total.items()})
 
 
-def sensitivity(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
+def sensitivity(
+    parent: Organism, task: Task, examples: Examples, plan: EncodingPlan, *, prices: Prices = NO_PRICES
+) -> Worth:
     """Return |w| · √E‖∂y/∂w‖² of each parameter, and what filters are worth by their removal.
 
     With an `audit` of 1, each of the examples is felt alone (`feel`), as each of the filters is removed.
     """
     felt = feel(parent, task, examples, together=1 if plan.audit == 1 else at_once(examples, SENSED_AT_ONCE))
-    return Worth(felt, removal.gains(parent, task, examples, audit=plan.audit, cost=plan.cost))
+    return Worth(felt, removal.gains(parent, task, examples, audit=plan.audit, cost=plan.cost, prices=prices))
 
 
 def feel(parent: Organism, task: Task, examples: Examples, *, together: int) -> Arrays:
@@ -127,9 +137,13 @@ def feel(parent: Organism, task: Task, examples: Examples, *, together: int) -> 
     return _felt(network.parameters, total, count)
 
 
-def removed(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
+def removed(
+    parent: Organism, task: Task, examples: Examples, plan: EncodingPlan, *, prices: Prices = NO_PRICES
+) -> Worth:
     """Return |w| of each parameter, and the increase of the loss without each filter (`synevo.genetics.removal`)."""
-    return by_size(parent)._replace(clusters=removal.gains(parent, task, examples, audit=plan.audit, cost=plan.cost))
+    return by_size(parent)._replace(
+        clusters=removal.gains(parent, task, examples, audit=plan.audit, cost=plan.cost, prices=prices)
+    )
 
 
 def draw_signs(examples: int, outputs: int) -> Array:
@@ -137,9 +151,11 @@ def draw_signs(examples: int, outputs: int) -> Array:
     return jax.random.rademacher(jax.random.key(0), (examples, outputs), jnp.float32)
 
 
-def nothing(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> Worth:
+def nothing(
+    parent: Organism, task: Task, examples: Examples, plan: EncodingPlan, *, prices: Prices = NO_PRICES
+) -> Worth:
     """Return 1 for each parameter: all are worth the same."""
-    del task, examples, plan
+    del task, examples, plan, prices
     return Worth({name: jnp.ones_like(array) for name, array in parent.network.parameters.items()})
 
 

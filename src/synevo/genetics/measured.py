@@ -16,7 +16,7 @@ from synevo.genetics import heredity, removal
 from synevo.genetics.archive import Archive
 from synevo.genetics.heredity import HEREDITIES, Worth, by_size
 from synevo.genetics.organism import Organism
-from synevo.genetics.removal import SYNAPSES
+from synevo.genetics.removal import LATENCY, NO_PRICES, SYNAPSES, Prices
 from synevo.plan.fields import EncodingPlan
 from synevo.tasks.task import Examples, Task, at_once, first
 from synevo.wiring.fingerprint import fingerprint
@@ -37,19 +37,21 @@ def worth_of(
     plan: EncodingPlan,
     archive: Archive,
     over: Callable[[Examples], Examples] = lambda examples: examples,
+    prices: Prices = NO_PRICES,
 ) -> Worth:
     """Return the worth of a parent's synapses and clusters by the heredity of a plan.
 
     If it is measured, the `archive` keeps it with the individuals that the parent is made of, by their `names`. `over`
-    gives the examples as they are measured on: it may spread them over devices.
+    gives the examples as they are measured on: it may spread them over devices. `prices` are the times of filters, for
+    the cost `latency`.
     """
     own = HEREDITIES[plan.heredity]
     if not own.measured:
         return own.worth(parent, task, examples, plan)  # looks at no example
-    basis = basis_of(parent, task, examples, plan)
+    basis = basis_of(parent, task, examples, plan, prices)
     found = archive.recall(names, basis)
     if found is None:
-        found = own.worth(parent, task, over(examples), plan)
+        found = own.worth(parent, task, over(examples), plan, prices=prices)
         archive.remember(names, basis, _beyond_size(parent, found))
     return found if found.synapses else found._replace(synapses=by_size(parent).synapses)
 
@@ -61,7 +63,7 @@ def _beyond_size(parent: Organism, worth: Worth) -> Worth:
     return worth._replace(synapses={}) if same else worth
 
 
-def basis_of(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan) -> str:
+def basis_of(parent: Organism, task: Task, examples: Examples, plan: EncodingPlan, prices: Prices = NO_PRICES) -> str:
     """Return the SHA-256 of all that the worth of a parent depends on, in hexadecimal."""
     count = min(_READ, len(examples))
     size = at_once(examples, count)
@@ -71,6 +73,8 @@ def basis_of(parent: Organism, task: Task, examples: Examples, plan: EncodingPla
         return task.loss(network.like(arrays)(*task.inputs(batch)), batch)
 
     told = [plan.heredity, plan.audit, *([plan.cost] if plan.cost != SYNAPSES else [])]
+    if LATENCY in plan.cost.split("+"):
+        told += [f"{name} {prices[name]!r}" for name in sorted(prices)]
     whole = hashlib.sha256(" ".join(map(str, [VERSION, *told])).encode())
     whole.update(fingerprint(trace(loss, network.arrays, first(examples, 2), located=False, unrolled=False)).encode())
     _add(whole, (network.arrays, parent.masks, parent.units))

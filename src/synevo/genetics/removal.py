@@ -10,6 +10,7 @@ weakest, of which some are going to die.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from synevo.errors import PlanError
 from synevo.genetics.gates import Run, gated
 from synevo.genetics.organism import Organism
 from synevo.model.network import Arrays, Inputs, Network
@@ -39,49 +41,83 @@ PROBES = 8
 
 SYNAPSES = "synapses"
 
+LATENCY = "latency"
+
+Prices = Mapping[str, float]
+"""The microseconds that a filter of each layer costs, by the layer's name; nothing here measures them."""
+
+NO_PRICES: Prices = {}
+
 Presence = list[dict[str, tuple[NDArray[np.bool_], ...]]]
 """For each part of a unit, which places along each axis of each array hold it. The unit's elements hold all of them."""
 
 
 def gains(
-    parent: Organism, task: Task, examples: Examples, *, audit: float, cost: str = SYNAPSES
+    parent: Organism,
+    task: Task,
+    examples: Examples,
+    *,
+    audit: float,
+    cost: str = SYNAPSES,
+    prices: Prices = NO_PRICES,
 ) -> NDArray[np.float64]:
     """Return the increase of the mean loss without each filter, for what it costs: by default a living synapse.
 
     One number for each unit, followed by one for each derived unit, [units + derived]: negative where the loss falls, 0
     for units that no layer makes. The share `audit` of the filters, the weakest ones, is measured, the others are
-    estimated; with 1, all are measured. For `cost`, see `costs_of`.
+    estimated; with 1, all are measured. For `cost` and `prices`, see `costs_of`.
     """
     wiring = parent.species.anatomy.wiring.restrict(parent.units)
-    units, prices = made(wiring), costs_of(parent, cost)
+    units, costs = made(wiring), costs_of(parent, cost, prices)
     found = np.zeros(wiring.units + len(wiring.derived))
     if audit < 1:
-        found = estimate(parent, task, examples) / prices
+        found = estimate(parent, task, examples) / costs
         units = units[np.argsort(found[units], kind="stable")][: round(audit * len(units))]
-    found[units] = (measure(parent.network, wiring, task, examples, units=units) / prices)[units]
+    found[units] = (measure(parent.network, wiring, task, examples, units=units) / costs)[units]
     return found
 
 
-def costs_of(parent: Organism, cost: str) -> NDArray[np.float64]:
-    """Return what goes with each unit and each derived unit [units + derived], at least 1.
+def costs_of(parent: Organism, cost: str, prices: Prices = NO_PRICES) -> NDArray[np.float64]:
+    """Return what goes with each unit and each derived unit [units + derived], more than 0.
 
     By `cost`, that is the number of living `synapses`, or the stored network's multiply-adds for an example (`macs`) or
-    `bytes`. Of several, joined by +, it is the geometric mean, as in `macs+bytes`.
+    `bytes`, each at least 1; or the time by the `prices` of the layers that make the unit (`latency`). Of several,
+    joined by +, it is the geometric mean, as in `macs+bytes`.
+
+    Raises:
+        PlanError: for `latency`, where a layer has no price.
     """
     wiring = parent.species.anatomy.wiring.restrict(parent.units)
     network, names = parent.network, cost.split("+")
     stored = {name: np.ones(array.shape, bool) for name, array in network.arrays.items() if name in wiring.slots}
     sizes = {name: network.arrays[name].dtype.itemsize for name in stored}
     uses = {layer.name: layer.positions for layer in wiring.contracted}
-    counted: dict[str, Callable[[], NDArray[np.int64]]] = {
-        "synapses": lambda: freed(wiring, parent.living),
-        "macs": lambda: freed(wiring, {name: stored[name] for name in uses}, uses),
-        "bytes": lambda: freed(wiring, stored, sizes),
+    counted: dict[str, Callable[[], NDArray[Any]]] = {
+        "synapses": lambda: np.maximum(1, freed(wiring, parent.living)),
+        "macs": lambda: np.maximum(1, freed(wiring, {name: stored[name] for name in uses}, uses)),
+        "bytes": lambda: np.maximum(1, freed(wiring, stored, sizes)),
+        LATENCY: lambda: _times(wiring, prices),
     }
-    each = {name: np.maximum(1, counted[name]()).astype(np.float64) for name in set(names)}
+    each = {name: counted[name]().astype(np.float64) for name in set(names)}
     if len(each) == 1:
         return each[names[0]]
     return np.exp(np.mean([np.log(each[name]) for name in names], axis=0))
+
+
+def _times(wiring: Wiring, prices: Prices) -> NDArray[np.float64]:
+    """Return the price of each unit and each derived unit [units + derived]; 1 for those that no layer makes."""
+    found = np.zeros(wiring.units + len(wiring.derived))
+    for layer in wiring.layers:
+        outputs = layer.outputs[layer.outputs != PERMANENT]
+        if not len(outputs):
+            continue
+        if not prices.get(layer.name, 0) > 0:
+            raise PlanError(
+                f"The cost latency needs the time of a filter of {layer.name}, and nobody has measured it.",
+                remedy="`synevo evolve` measures it; or give prices, in microseconds by layer, to synevo.evolve.",
+            )
+        found[outputs] = prices[layer.name]
+    return np.where(found > 0, found, 1.0)
 
 
 def measure(

@@ -33,12 +33,38 @@ BYTES = 4
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One of several candidates for an offspring, of which successive halving selects the best.
+
+    It is the one with this `number` among all of them (`of`), in a `rung` (0, 1, …) in which so many are `left`. The
+    candidates had `before` epochs in all when its own training in this rung began.
+    """
+
+    number: int
+    of: int
+    rung: int = 0
+    left: int = 0
+    before: int = 0
+
+
+@dataclass(frozen=True)
 class Conception:
-    """The offspring to conceive next: `number` of its generation, under a `pressure`."""
+    """The offspring to conceive next: `number` of its generation, under a `pressure`; or a `candidate` for it."""
 
     generation: int
     number: int
     pressure: float
+    candidate: Candidate | None = None
+
+
+def halving(candidates: int, epochs: int) -> tuple[tuple[int, int], ...]:
+    """Return the rungs of successive halving: how many candidates are trained in each, and for how many epochs.
+
+    `candidates` is a power of two; a multiple of it in `epochs` makes each rung cost as many. The last candidate is
+    trained for all of them.
+    """
+    left = [candidates >> rung for rung in range(candidates.bit_length())]
+    return tuple((count, epochs // count) for count in left)
 
 
 def next_conception(lineage: Lineage, plan: Plan) -> Conception | None:

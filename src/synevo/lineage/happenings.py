@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+from synevo.lineage.course import Candidate
 from synevo.lineage.individuals import Individual, Lineage
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The event that an epoch of offspring `number` of a generation has ended, after `seconds` for `images` images."""
+    """The event that an epoch of offspring `number` of a generation has ended, after `seconds` for `images` images.
+
+    `candidate` says which of several candidates for that offspring was trained.
+    """
 
     generation: int
     number: int
@@ -16,6 +20,7 @@ class Epoch:
     loss: float
     images: int
     seconds: float
+    candidate: Candidate | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Within:
     step: int
     steps: int
     seconds: float
+    candidate: Candidate | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Doubted:
 
 @dataclass(frozen=True)
 class Found:
-    """The event that the examples were found, in words: how many for what, and how they are kept."""
+    """The event that something was found out, in words: the examples and how they are kept, or what filters cost."""
 
     text: str
 

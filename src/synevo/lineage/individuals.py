@@ -100,6 +100,18 @@ class Adoption:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """A rung of successive halving: candidates by number, their `epochs` in it, and their validation scores after it.
+
+    The score of a candidate whose training diverged is None.
+    """
+
+    epochs: int
+    candidates: tuple[int, ...]
+    scores: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Individual:
     """One network of a lineage. If its training failed, `counts` and `scores` are None, and `problem` is the reason.
 
@@ -108,7 +120,8 @@ class Individual:
     `expected_synapses` is the expected number of surviving synapses, `sampled_synapses` the number sampled, both before
     unviable parts were trimmed. `learning_rate` is that of the last attempt, None after a training of the
     user's own. Latencies are in milliseconds, measured in `engine`, which older versions did not write: they measured
-    in JAX. `adoption` is that of an ancestor that was trained elsewhere.
+    in JAX. `adoption` is that of an ancestor that was trained elsewhere. `rungs` are those in which it was selected
+    among candidates, if it was; `epochs` counts the epochs of all of them.
     """
 
     generation: int
@@ -126,6 +139,7 @@ class Individual:
     pressure: float = 1.0
     adoption: Adoption | None = None
     engine: str | None = None
+    rungs: tuple[Rung, ...] = ()
 
     @property
     def name(self) -> str:
@@ -234,6 +248,9 @@ def from_table(table: Mapping[str, Any]) -> Individual:
             "parents": tuple(table["parents"]),
             "counts": counts and Counts(tuple(LayerCount(**layer) for layer in counts["layers"]), counts["parameters"]),
             "adoption": adoption and Adoption(**adoption),
+            "rungs": tuple(
+                Rung(one["epochs"], tuple(one["candidates"]), tuple(one["scores"])) for one in table.get("rungs", ())
+            ),
             "scores": scores and Scores(**{_SCORES.get(name, name): value for name, value in scores.items()}),
         }
     )

@@ -148,9 +148,10 @@ class EncodingPlan(Section):
     )
     cost: Annotated[str, Option("--cost")] = Field(
         "synapses",
-        pattern=r"^(synapses|macs|bytes)(\+(synapses|macs|bytes))*$",
+        pattern=r"^(synapses|macs|bytes|latency)(\+(synapses|macs|bytes|latency))*$",
         description="what the heredities removal and sensitivity divide the worth of a filter by: the living synapses, "
-        "multiply-adds or bytes that go with it (synapses, macs, bytes), or the geometric mean of some, as macs+bytes",
+        "multiply-adds or bytes that go with it (synapses, macs, bytes), the time that the engine needs for it in the "
+        "ancestor, measured once (latency), or the geometric mean of some, as macs+bytes",
     )
 
     @model_validator(mode="after")
@@ -243,6 +244,13 @@ class EvolutionPlan(Section):
     )
     dominance: Share = Field(1.0, description="α: the weight of a parent in that of the next better one; 1: all alike")
     tag_share: Share = Field(0.5, description="χ: a cluster is synthesised where this share of the parents hold it")
+    halving: Annotated[int, Option("--halving")] = Field(
+        0,
+        ge=0,
+        le=64,
+        description="candidates for each offspring, a power of two: all are trained for training.epochs / halving "
+        "epochs, the worse half is dropped, the rest is trained twice as long, until one is left; 0: off",
+    )
     adaptive: Annotated[bool, Option("--adaptive/--constant")] = Field(
         False, description="press harder while accuracy holds; over the budget, go back and press half as hard"
     )
@@ -328,6 +336,26 @@ class Plan(Section):
                 f"evolution.parents = {self.evolution.parents} must not exceed evolution.population = "
                 f"{self.evolution.population}: the parents are the best of one generation; "
                 f"make it as large with --population {self.evolution.parents}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_are_halved(self) -> "Plan":
+        count, epochs = self.evolution.halving, self.training.epochs
+        if count & (count - 1):
+            raise ValueError(
+                f"evolution.halving = {count} must be a power of two, since half of the candidates are dropped time "
+                f"and again: --halving {1 << (count.bit_length() - 1)}"
+            )
+        if count > 1 and (not epochs or epochs % count):
+            raise ValueError(
+                f"evolution.halving = {count} trains {count} candidates for training.epochs / {count} epochs at first, "
+                f"and training.epochs is {epochs}: --set training.epochs={max(1, -(-epochs // count)) * count}"
+            )
+        if count > 1 and self.encoding.heredity == "scratch":
+            raise ValueError(
+                "evolution.halving has no use for heredity scratch, which trains one offspring for as long as its "
+                "whole lineage was trained: leave halving at 0"
             )
         return self
 

@@ -17,8 +17,8 @@ from synevo.lineage.doubts import doubts
 from synevo.lineage.individuals import Counts, Individual, LayerCount, Lineage, from_table, ratio
 from synevo.plan.examples import BUILT_IN_TASKS, CLASSIFICATION
 from synevo.plan.fields import Plan
-from synevo.report import family, outcomes, recipe, survival, variation
-from synevo.runs.documents import load_bench
+from synevo.report import agreement, family, outcomes, recipe, survival, variation
+from synevo.runs.documents import load_bench, load_prices, prices_in_words
 from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir
 
@@ -77,6 +77,8 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "best": best.generation if best else None,
         "generations": rows,
         "variation": variation.vary([rows]),
+        "halving": agreement.agree(rows),
+        "prices": found.attempt("prices", lambda: _prices(run, plan)),
         "layers": _layers(lineage, best),
         "compact": compact,
         "bench": found.attempt("bench", lambda: load_bench(run, compact["generation"]) if compact else None),
@@ -93,6 +95,12 @@ def summarise(run: RunDir) -> dict[str, Any]:
         "warnings": _warnings(lineage, plan, entries),
         "missing": found.missing,
     }
+
+
+def _prices(run: RunDir, plan: Plan | None) -> dict[str, Any] | None:
+    """Return what the filters of each layer cost in time, also in words (`text`); None where nothing asked for it."""
+    prices = load_prices(run) if plan and "latency" in plan.encoding.cost.split("+") else None
+    return {**prices, "text": prices_in_words(prices)} if prices else None
 
 
 def _adoption(lineage: Lineage) -> dict[str, Any] | None:
@@ -203,6 +211,7 @@ def _generation(individual: Individual, lineage: Lineage, plan: Plan | None) -> 
         "expected_synapses": individual.expected_synapses,
         "sampled_synapses": individual.sampled_synapses,
         "problem": individual.problem,
+        "rungs": [asdict(rung) for rung in individual.rungs],
     }
 
 

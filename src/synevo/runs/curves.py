@@ -84,7 +84,7 @@ class _Curves:
 
     def add_epoch(self, epoch: Epoch, lineage: Lineage) -> None:
         """Write an epoch of the generation after `lineage`; its step is the number of all epochs so far."""
-        step = _epochs(lineage) + epoch.epoch
+        step = _epochs(lineage) + (epoch.candidate.before if epoch.candidate else 0) + epoch.epoch
         if self._writer is None or step <= self._last:
             self.begin(lineage, before=step)
         self._last = step

@@ -1,4 +1,4 @@
-"""What the documents of a run must say: the machine of its figures, and the contracts beside its exports."""
+"""What the documents of a run must say: the machine of its figures, its prices, the contracts beside its exports."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -195,3 +195,39 @@ def load_bench(run: RunDir, generation: int) -> dict[str, Any] | None:
         wrong = error.errors()[0]
         raise damaged(path, f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
     return found if weights == hash_of_compacted(run, generation) else None
+
+
+Prices = dict[str, Any]
+"""What the filters of each layer of a run's ancestor cost in time (`synevo.runs.prices`), as a JSON object."""
+
+_CHECK = "sha256"
+
+
+def prices_file(run: RunDir) -> Path:
+    """Return the path of the prices of a run."""
+    return run.path / "individuals" / "g01" / "prices.json"
+
+
+def save_prices(run: RunDir, prices: Prices) -> None:
+    """Write the prices of a run, with a hash of them."""
+    write_json(prices_file(run), {**prices, _CHECK: hash_of(canonical(prices))})
+
+
+def load_prices(run: RunDir) -> Prices | None:
+    """Return the prices of a run, or None if there are none; raise RunError if they were changed."""
+    path = prices_file(run)
+    if not path.exists():
+        return None
+    prices = read_json(path)
+    if prices.pop(_CHECK, None) != hash_of(canonical(prices)):
+        raise damaged(path, "it was changed")
+    return prices
+
+
+def prices_in_words(prices: Prices) -> str:
+    """Return prices in words, those of layers that lose filters together as one."""
+    told = (
+        f"{one['layers'][0]}{' and those tied to it' if one['layers'][1:] else ''} {one['microseconds']:.3g}"
+        for one in prices["rows"]
+    )
+    return f"Microseconds that a filter costs in {prices['engine']['words']}: {', '.join(told)}."

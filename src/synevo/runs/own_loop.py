@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from synevo.errors import RunError
-from synevo.evolution import PROVEN, record
+from synevo.evolution import PROVEN
 from synevo.genetics.archive import Archive, Birth, Memory
 from synevo.genetics.organism import Organism
+from synevo.growing import record
 from synevo.lineage.course import Conception
 from synevo.lineage.individuals import Adoption, Individual, Lineage
 from synevo.model.network import Inputs

@@ -56,7 +56,7 @@ _OWN |= {"bench"}
 """What a run writes for itself; exports/ is for others."""
 
 _COMPACTED = re.compile(r"\.?g(\d+)(?:\.before)?")
-_CHECKPOINT = re.compile(r"g(\d+)(?:-\d+)?-a\d+-e(\d+)(?:-s\d+)?")
+_CHECKPOINT = re.compile(r"g(\d+)(?:-\d+)?(?:-c\d+of\d+-r\d+)?-a\d+-e(\d+)(?:-s\d+)?")
 
 # The numbers of a proof by the names of older versions, and their names now.
 _RENAMED = {"images": "examples", "random_images": "random_examples", "largest_logit": "largest_output"}

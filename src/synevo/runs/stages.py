@@ -16,10 +16,10 @@ from synevo import evolution, keys
 from synevo.adoption.adopting import adopted
 from synevo.data.findings import as_table, in_words
 from synevo.errors import DivergenceError, ExportError, RunError
-from synevo.evolution import Event, Training
 from synevo.genetics.archive import Birth, Resumption
 from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.genetics.organism import Organism
+from synevo.growing import Event, Training
 from synevo.lineage.allowance import question
 from synevo.lineage.course import Conception, next_conception
 from synevo.lineage.doubts import Basis, doubts
@@ -27,7 +27,8 @@ from synevo.lineage.happenings import Doubted, Epoch, Found, Grown, Happening, W
 from synevo.lineage.hints import of_batches, of_few_images
 from synevo.lineage.individuals import Adoption, Individual, Lineage
 from synevo.plan.fields import Plan, TrainingPlan
-from synevo.runs import checkpoints, trusted
+from synevo.runs import checkpoints, prices, trusted
+from synevo.runs.documents import prices_in_words
 from synevo.runs.entries import basis_in
 from synevo.runs.lock import require_folder
 from synevo.runs.measuring import describe
@@ -143,6 +144,7 @@ def take_ancestor(run: RunDir, plan: Plan, source: RunDir) -> Iterator[Happening
         basis = basis_in(source.entries())
         run.save_individual(first.ancestor, plan, weights=weights, masks=bits, basis=basis)
         copy_worth(source, run, first.ancestor.name)
+        prices.copy(source, run)
         yield Grown(first.ancestor, run.load_lineage())
         yield from (Doubted(one.text) for one in doubts(run.load_lineage(), plan, basis))
 
@@ -180,13 +182,19 @@ def evolve(
             return
         basis = basis_in(run.entries())
         said = {one.kind for one in doubts(lineage, plan, basis)}
+        table = prices.require(run, plan)
         context = prepare(plan, ancestor, initialised=_starts_anew(plan))
         stopwatch.require(context)
         placed(plan.training, context.problem.train)
         bear = bearing(side_by_side, context, partial(born, run, plan, ancestor))
         archive = RunArchive(run, context, basis, said=said, stopwatch=stopwatch, side_by_side=side_by_side is not None)
         first, problem = archive.organism(lineage.ancestor.name), archive.context.problem
-        events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive, bear=bear)
+        if prices.wanted(plan) and table is None:
+            table = prices.measure(run, context, first, stopwatch)
+            yield Found(prices_in_words(table))
+            archive.began = time.monotonic()
+        costs = prices.prices_of(table)
+        events = evolution.evolve(keys.root(plan.seed), first, problem, plan, archive=archive, bear=bear, prices=costs)
         yield from archive.follow(events)
 
 
@@ -194,10 +202,9 @@ def born(run: RunDir, plan: Plan, ancestor: str | None, conception: Conception) 
     """Train an offspring of a run which another process writes; what is kept of its training is in the run."""
     context = prepare(plan, ancestor, initialised=_starts_anew(plan))
     archive = _Lent(run, context, None)
-    first = archive.organism(archive.lineage().ancestor.name)
-    for event in evolution.evolve(
-        keys.root(plan.seed), first, context.problem, plan, archive=archive, bear=lambda _, one: one(conception)
-    ):
+    first, costs = archive.organism(archive.lineage().ancestor.name), prices.prices_of(prices.require(run, plan))
+    one_of = partial(evolution.evolve, archive=archive, bear=lambda _, one: one(conception), prices=costs)
+    for event in one_of(keys.root(plan.seed), first, context.problem, plan):
         if isinstance(event, Birth):
             return event.individual, None if event.organism is None else to_tensors(event.organism)
         archive.checkpoint(event)
@@ -245,7 +252,12 @@ class RunArchive:
 
     def resumption(self, conception: Conception) -> Resumption | None:
         """Return the state of an individual's interrupted training, or None if there is none."""
-        return checkpoints.load(self.run.training_folder, generation=conception.generation, number=conception.number)
+        return checkpoints.load(
+            self.run.training_folder,
+            generation=conception.generation,
+            number=conception.number,
+            candidate=conception.candidate,
+        )
 
     def keep(self, birth: Birth) -> Birth:
         """Write an individual with its time and latency; raise DivergenceError if the ancestor could not be trained."""
@@ -312,18 +324,20 @@ class RunArchive:
                 if within:
                     steps = examples // min(self._training(event).batch_size, examples)
                     begun = (state.epoch + 1, event.epochs, state.step, steps, seconds)
-                    yield Within(event.generation, event.number, *begun)
+                    yield Within(event.generation, event.number, *begun, event.candidate)
                     continue
-                yield Epoch(event.generation, event.number, state.epoch, event.epochs, state.loss, examples, seconds)
+                went = (state.epoch, event.epochs, state.loss, examples, seconds)
+                yield Epoch(event.generation, event.number, *went, event.candidate)
                 ended[event.number] = time.monotonic()
             else:
                 yield Grown(event.individual, self.lineage())
                 yield from self.doubted()
 
     def checkpoint(self, event: Training) -> None:
-        """Write a checkpoint of a training, if some time has passed since the last one."""
+        """Write a checkpoint of a training, if some time has passed since the last one, or a candidate has ended it."""
         since = time.monotonic() - max(self.saved.get(event.number, 0.0), self.began)
-        if writes() and since > (CHECKPOINT_WITHIN if event.state.step else CHECKPOINT_EVERY):
+        ended = event.candidate is not None and event.state.epoch == event.epochs
+        if writes() and (ended or since > (CHECKPOINT_WITHIN if event.state.step else CHECKPOINT_EVERY)):
             checkpoints.save(self.run.training_folder, event)
             self.saved[event.number] = time.monotonic()
 

@@ -14,7 +14,7 @@ import numpy as np
 from synevo.errors import SynevoError
 from synevo.files.writing import read_checked
 from synevo.lineage.individuals import Lineage
-from synevo.runs.documents import exported, require_export, require_machine
+from synevo.runs.documents import exported, load_prices, prices_file, require_export, require_machine
 from synevo.runs.entries import Entry, basis_in
 from synevo.runs.rundir import RunDir
 
@@ -42,6 +42,8 @@ def verify_files(run: RunDir) -> Iterator[Check]:
             yield _attempt(f"generation {individual.label}: files", partial(run.load_individual, individual.name))
         elif entry["files"]:
             yield _attempt(f"generation {individual.label}: files", partial(run.require_files, entry))
+    if prices_file(run).exists():
+        yield _attempt("prices of filters", partial(load_prices, run))
     for generation in run.compacted():
         yield _attempt(f"compacted generation {generation}: files", partial(run.load_compact, generation))
         yield _attempt(f"compacted generation {generation}: predictions", partial(run.load_predictions, generation))
@@ -94,7 +96,7 @@ def verify_numbers(run: RunDir, ancestor: str | None = None) -> Iterator[Check]:
 
     `ancestor` is the name of the ancestor's factory, where that has moved.
     """
-    from synevo import evolution  # noqa: PLC0415  (loads JAX, which the quick part does without)
+    from synevo import growing  # noqa: PLC0415  (loads JAX, which the quick part does without)
     from synevo.genetics import census  # noqa: PLC0415
     from synevo.runs import organisms  # noqa: PLC0415
 
@@ -107,7 +109,7 @@ def verify_numbers(run: RunDir, ancestor: str | None = None) -> Iterator[Check]:
             continue
         name = f"generation {individual.label}"
         organism = organisms.load_organism(run, context.species, individual.name)
-        counts, scores = census.count(organism), evolution.score(organism, context.problem)
+        counts, scores = census.count(organism), growing.score(organism, context.problem)
         yield Check(f"{name}: counts", counts == individual.counts, f"recounted {counts.synapses} synapses")
         yield Check(f"{name}: scores", scores == individual.scores, f"scored again: {asdict(scores)}")
         parents = lineage.parents_of(individual)

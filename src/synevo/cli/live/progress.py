@@ -126,7 +126,9 @@ def describe(individual: Individual, lineage: Lineage) -> str:
 def _describe(now: Epoch | Within, generations: int) -> tuple[str, str]:
     """Return where a training is, and how it goes; after the last epoch it is scored, which takes its own time."""
     name = f"{now.generation}" if now.number == 1 else f"{now.generation}-{now.number}"
-    where = f"generation {name} of {generations}, epoch {now.epoch} of {now.epochs}"
+    one = now.candidate
+    among = f", candidate {one.number}/{one.of}" if one else ""
+    where = f"generation {name} of {generations}{among}, epoch {now.epoch} of {now.epochs}"
     if isinstance(now, Within):
         left = now.seconds * (now.steps - now.step) / max(now.step, 1)
         return where, f"step {now.step:,} of {now.steps:,}, about {duration(max(left, 1))} left of this epoch"

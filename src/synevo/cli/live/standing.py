@@ -41,12 +41,12 @@ def tells(epoch: Epoch) -> bool:
 def seconds_left(lineage: Lineage, limits: EvolutionPlan, epoch: Epoch | None = None) -> float | None:
     """Return the seconds until the last generation has grown, if none ends the lineage; None before any can tell."""
     grown = [one.seconds for one in lineage.individuals if one.generation > 1]
-    if not grown and (epoch is None or not tells(epoch)):
+    if not grown and (epoch is None or epoch.candidate or not tells(epoch)):
         return None
     one = fmean(grown[-_RECENT:]) if grown else epoch.seconds * epoch.epochs if epoch else 0.0
     own = 0.0
     if epoch is not None:
-        own = epoch.seconds * (epoch.epochs - epoch.epoch) if tells(epoch) else one
+        own = epoch.seconds * (epoch.epochs - epoch.epoch) if tells(epoch) and not epoch.candidate else one
     generation, number = (epoch.generation, epoch.number) if epoch else (lineage.last.generation, lineage.last.number)
     siblings = max(0, limits.population - number) if generation > 1 else 0
     return own + one * (siblings + limits.population * max(0, limits.generations - generation))

@@ -3,7 +3,7 @@
 from synevo.report import scores
 from synevo.report.numerals import duration, number, ratio
 from synevo.report.terminal.tables import Fitted
-from synevo.runs.run_list import Overview
+from synevo.runs.several.run_list import Overview
 
 
 def runs_table(overviews: list[Overview]) -> Fitted:

@@ -30,6 +30,10 @@ def render(summary: Summary) -> RenderableType:
     ]
     if summary["variation"]["siblings"]["groups"]:
         parts.append(_sibling_table(summary["variation"], summary["score"]["name"]))
+    if summary["halving"]:
+        parts += [Text(), Text(summary["halving"]["text"])]
+    if summary["prices"]:
+        parts += [Text(), Text(summary["prices"]["text"])]
     if summary["layers"]:
         parts.append(_layer_table(summary["layers"], summary["best"]))
     if summary["compact"] is not None and "problem" not in summary["compact"]:

@@ -1,1 +1,1 @@
-"""A run on several machines or devices at once: hosts that train together, and broods whose offspring do not."""
+"""Several runs, and a run on several machines or devices at once: hosts, and broods side by side."""

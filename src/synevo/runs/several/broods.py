@@ -5,9 +5,10 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from synevo.errors import PlanError
-from synevo.evolution import Bear, Event
+from synevo.evolution import Bear
 from synevo.files.tensors import Tensors
 from synevo.genetics.archive import Birth
+from synevo.growing import Event
 from synevo.lineage.course import Conception
 from synevo.lineage.individuals import Individual
 from synevo.plan.fields import Plan
