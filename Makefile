@@ -16,7 +16,7 @@ PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
   $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench hosts shapes cfiles fuzz installs extras clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench analysis hosts shapes cfiles fuzz installs extras clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -102,6 +102,9 @@ bench: install  ## measure speed and memory; idle machine wanted
 
 shapes: install  ## compact ten published networks, in their own sizes (SHAPES=--small: in small ones)
 	$(BIN)/python tests/bench_published.py $(SHAPES)
+
+analysis: install  ## what dissection, proof and synthesis cost from 10^5 to 10^8 parameters, and how it grows
+	$(BIN)/python tests/bench_analysis.py
 
 cfiles: install  ## compile and check the C files of all ancestors and of users' networks (NETWORKS="lenet5 Sensors")
 	$(BIN)/python tests/bench_c.py $(NETWORKS)
