@@ -113,7 +113,10 @@ def main() -> None:
     print(f"{processor()}, {machine['threads']} threads, Python {machine['python']}, jax {machine['libraries']['jax']}")
     print(f"{'':12s} {'':>11s} {'':>7s} {'':>6s} {'':>9s}", *(f"{stage:>20s}" for stage in options.stages))
     costs = f"{'CPU s':>7s} {'s':>6s} {'MiB':>5s}"
-    print(f"{'network':12s} {'parameters':>11s} {'units':>7s} {'steps':>6s} {'places':>9s}", *[costs] * len(STAGES))
+    print(
+        f"{'network':12s} {'parameters':>11s} {'units':>7s} {'steps':>6s} {'places':>9s}",
+        *[costs] * len(options.stages),
+    )
     rows = {}
     for name in names:
         rows[name], problem = measured(name, options.stages, options.patience)
