@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 EXAMPLES := runs/examples
 SEEDS := 0 1 2
+RUNS = $(SEEDS:%=runs/brief-%)
+PEER := build/peer
 HEREDITIES := cluster magnitude synapse taylor removal sensitivity random shuffled scratch
 ABLATIONS := distillation:training.distillation=0 shift:training.shift=0 growth:training.epochs=2+training.growth=0.25 \
   rate:training.rate_growth=0 rewind:evolution.rewind=2 mutation:evolution.mutation=0.1 \
@@ -16,7 +18,7 @@ PYTEST := XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" \
   $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench halving hosts shapes cfiles fuzz installs extras clean
+.PHONY: help install demo quick test install-tflite check format results brief frugal slim lean sharp paper heredity ablations examples bench halving analysis peer hosts shapes cfiles fuzz installs extras clean
 
 help:  ## list these goals
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -105,6 +107,17 @@ halving: install  ## selection among candidates, beside the same epochs for one 
 
 shapes: install  ## compact ten published networks, in their own sizes (SHAPES=--small: in small ones)
 	$(BIN)/python tests/bench_published.py $(SHAPES)
+
+analysis: install  ## what dissection, proof and synthesis cost from 10^5 to 10^8 parameters, and how it grows
+	$(BIN)/python tests/bench_analysis.py
+
+$(PEER)/.installed:
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet torch numpy torch-pruning==1.6.1
+	@touch $@
+
+peer: install $(PEER)/.installed  ## Torch-Pruning on equal terms with RUNS, those of `make brief` (downloads 3 GB; needs MNIST in TFDS_DATA_DIR)
+	$(BIN)/python tests/bench_peer.py --runs $(RUNS) --torch $(PEER)/bin/python
 
 cfiles: install  ## compile and check the C files of all ancestors and of users' networks (NETWORKS="lenet5 Sensors")
 	$(BIN)/python tests/bench_c.py $(NETWORKS)

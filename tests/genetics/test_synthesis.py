@@ -14,6 +14,7 @@ import pytest
 from specimens import Residual, Specimen, chain, random_masks, specimen
 
 from synevo import keys
+from synevo.genetics import synthesis
 from synevo.genetics.heredity import Worth
 from synevo.genetics.synthesis import Sample, synthesise
 from synevo.plan.fields import EncodingPlan, Environment, Scope
@@ -276,6 +277,26 @@ def test_the_same_key_gives_the_same_offspring_and_another_key_another(tiny: Spe
     one, again, other = draw(tiny, parent, ENVIRONMENT, 7, 7, 8)
     assert all((one.masks[name] == again.masks[name]).all() for name in CHANNELS)
     assert all((one.masks[name] != other.masks[name]).any() for name in CHANNELS)
+
+
+@pytest.mark.parametrize("most", [0, 10**9])
+def test_a_small_offspring_is_compiled_to_run_once_and_is_the_same(
+    tiny: Specimen, parent: Masks, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    (usual,) = draw(tiny, parent, ENVIRONMENT, 7)
+    asked = []
+
+    def program(*, once: bool) -> Any:
+        asked.append(once)
+        return compiled(once=once)
+
+    compiled = synthesis._compiled
+    monkeypatch.setattr(synthesis, "RUN_ONCE", most)
+    monkeypatch.setattr(synthesis, "_compiled", program)
+    (found,) = draw(tiny, parent, ENVIRONMENT, 7)
+    assert asked == [bool(most)]
+    assert all((found.masks[name] == usual.masks[name]).all() for name in CHANNELS)
+    assert found.expected_synapses == pytest.approx(usual.expected_synapses, rel=1e-12)
 
 
 def test_scaling_the_weights_of_a_layer_changes_nothing(tiny: Specimen, parent: Masks) -> None:

@@ -119,7 +119,7 @@ def compact(
     example = example_of(example)
     if isinstance(model, linen.Module):
         model = as_nnx(model, example, variables=variables)
-    network = _silenced(take_apart(model), masks or {})
+    network = silenced(take_apart(model), masks or {})
     anatomy = dissect(network, example)
     wiring = protected(anatomy.wiring, protect=protect, only=only)
     anatomy = replace(anatomy, wiring=wiring)
@@ -213,7 +213,7 @@ def _reasons(frozen: tuple[Frozen, ...]) -> str:
     return "; ".join(said + left)
 
 
-def _silenced(network: Network, masks: Mapping[str, Any]) -> Network:
+def silenced(network: Network, masks: Mapping[str, Any]) -> Network:
     """Set everything that is masked to exactly zero; CompactionError where a mask fits no array."""
     arrays = network.arrays
     for name, mask in masks.items():

@@ -9,7 +9,7 @@ rounding of a backend does not decide what lives.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from math import inf
 from typing import Any, NamedTuple
 
@@ -25,7 +25,12 @@ from synevo.genetics.heredity import HEREDITIES, Worth
 from synevo.keys import derive
 from synevo.plan.fields import EncodingPlan, Environment, Scope
 from synevo.wiring.masks import Masks, by_unit, from_units
+from synevo.wiring.programs import for_one_run
 from synevo.wiring.units import Wiring
+
+RUN_ONCE = 10_000_000
+"""The most synapses with which compiling takes longer than running. Every offspring has other sizes: its synthesis is
+compiled to run once."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,8 @@ def synthesise(
         keep = environment.keep_clusters, environment.keep_synapses
         scopes = environment.cluster_scope, environment.synapse_scope
         multiple = environment.multiple if encoding_plan.cluster == "filter" else 1
-        sampled, expected = _sample(
+        once = sum(layer.weights.size for layer in layers) <= RUN_ONCE
+        sampled, expected = _compiled(once=once)(
             keys, layers, known, keep, layout=layout, plan=encoding_plan, scopes=scopes, multiple=multiple
         )
         drawn = {
@@ -134,7 +140,13 @@ def synthesise(
         return Sample(drawn, float(expected))
 
 
-@partial(jax.jit, static_argnames=("layout", "plan", "scopes", "multiple"))
+@cache
+def _compiled(*, once: bool) -> Callable[..., tuple[list[Array], Array]]:
+    """Return `_sample` as a program; `once` compiles it for one run, in half of the time."""
+    compile_ = for_one_run if once else jax.jit
+    return compile_(_sample, static_argnames=("layout", "plan", "scopes", "multiple"))
+
+
 def _sample(
     keys: tuple[Array, Array, Array],
     layers: list[_Layer],

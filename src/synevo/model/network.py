@@ -21,6 +21,7 @@ from flax import linen, nnx
 from jax import Array
 
 from synevo.errors import AncestorError
+from synevo.model.assigning import whole_assignments
 from synevo.model.blueprint import Blueprint, Stream
 from synevo.model.fitting import refit
 from synevo.model.linen import as_nnx
@@ -64,7 +65,8 @@ class Network:
         """Return the outputs and the statistics after a call, in evaluation mode or in training with a key."""
         model = self.blueprint.model(self.arrays, key)
         own = None if key is None else jax.random.fold_in(key, len(self.blueprint.streams))
-        return run(model, inputs, own), self.statistics_of(model)
+        with whole_assignments():
+            return run(model, inputs, own), self.statistics_of(model)
 
     def statistics_of(self, model: Any) -> Arrays:
         """Return the statistics of this network's model, after a call."""

@@ -1,7 +1,7 @@
 """The programs of a network in its two modes; a network that does not run, or has no two modes, is refused in words."""
 
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -72,10 +72,11 @@ def training_program(network: Network, inputs: Inputs) -> tuple[Program, dict[in
     return program, dict(enumerate(sorted(network.statistics), first))
 
 
-def for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
+def for_one_run(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()) -> Callable[..., Any]:
     """Return a function that is compiled in less time into slower code, where this is known to pay: on the CPU."""
-    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    return jax.jit(function, compiler_options=options if jax.default_backend() == "cpu" else None)
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    options = quick if jax.default_backend() == "cpu" else None
+    return jax.jit(function, static_argnames=tuple(static_argnames), compiler_options=options)
 
 
 def first_line(error: Exception) -> str:
