@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from synevo.data.memory import check_room
 from synevo.deploy.comparison import BATCH
-from synevo.deploy.interface import Leaf, answers, given, wanted
+from synevo.deploy.interface import Leaf, answers, at_once, given, wanted
 from synevo.deploy.reload import Reloaded
 from synevo.errors import DataError
 from synevo.files.writing import read, write
@@ -41,9 +41,9 @@ def answer(reloaded: Reloaded, file: Path) -> Arrays:
             remedy="Give every array one row an example.",
         )
     run = jax.jit(lambda network, *leaves: answers(reloaded, network, *leaves))
-    parts = []
-    for begin in range(0, len(leaves[0]), BATCH):
-        batch = (jnp.asarray(leaf[begin : begin + BATCH]) for leaf in leaves)
+    parts, size = [], at_once(reloaded, BATCH)
+    for begin in range(0, len(leaves[0]), size):
+        batch = (jnp.asarray(leaf[begin : begin + size]) for leaf in leaves)
         parts.append([np.asarray(leaf) for leaf in jax.tree.leaves(run(reloaded.network, *batch))])
     joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return {leaf.name: array for leaf, array in zip(wanted(reloaded), joined, strict=True)}

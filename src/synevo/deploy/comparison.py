@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synevo.compaction.proof import ROUNDINGS, TOLERANCE
-from synevo.deploy.interface import answers, at_another_size, leaves_of, traced, wanted
+from synevo.deploy.interface import answers, at_another_size, at_once, leaves_of, traced, wanted
 from synevo.deploy.reload import Reloaded
 from synevo.errors import ExportError, SynevoError, first_line
 from synevo.runs import measuring
 from synevo.tasks.task import Batch, Examples, Task, first
 
 BATCH = 256
-"""The number of examples of a batch."""
+"""The most examples of a batch."""
 
 RESIZED = 8
 """The number of examples that are compared at another size, where sizes are free."""
@@ -91,7 +91,7 @@ class Reference:
 
     def __init__(self, reloaded: Reloaded, task: Task) -> None:
         self.reloaded, self.task = reloaded, task
-        self.source = _source(reloaded)
+        self.source, self.size = _source(reloaded), at_once(reloaded, BATCH)
         self._score = jax.jit(task.score)
         self._classifies = _classifies(reloaded, task)
 
@@ -99,8 +99,8 @@ class Reference:
         """Return what an exported network gives for examples, beside its source; errors as in `compare`."""
         totals: list[Any] = [0.0, 0.0]
         differences, alike = [], 0.0
-        for begin in range(0, len(examples), BATCH):
-            batch = examples[np.arange(begin, min(begin + BATCH, len(examples)))]
+        for begin in range(0, len(examples), self.size):
+            batch = examples[np.arange(begin, min(begin + self.size, len(examples)))]
             leaves = leaves_of(self.reloaded, self.task, batch)
             expected = self.source(*leaves)
             found = _like(expected, exported, leaves)

@@ -20,6 +20,7 @@ import numpy as np
 from jax import export
 from numpy.typing import NDArray
 
+from synevo.compaction import probes
 from synevo.compaction.in_memory import without_dead
 from synevo.deploy.reload import Free, Reloaded, Sizes
 from synevo.errors import ExportError, SynevoError
@@ -27,7 +28,7 @@ from synevo.model.arguments import arranged
 from synevo.model.network import Network, path_of
 from synevo.tasks.task import Task
 from synevo.wiring.programs import first_line, for_one_run, line_of
-from synevo.wiring.tracing import Program, trace
+from synevo.wiring.tracing import EXAMPLES, Program, trace
 
 BATCH = "n"
 """The name of the number of examples."""
@@ -261,6 +262,15 @@ def _freed(shape: tuple[int, ...], chosen: Sequence[_Symbol], multiple: int) -> 
         for place, size in enumerate(shape[1:])
     ]
     return (BATCH, *sizes)
+
+
+def at_once(reloaded: Reloaded, most: int) -> int:
+    """Return how many examples, `most` at most, a network is given at once: fewer where its largest step is large.
+
+    Raises:
+        ExportError: as in `wanted`.
+    """
+    return min(most, probes.at_once(traced(replace(reloaded, free=None), EXAMPLES)))
 
 
 def _multiples(reloaded: Reloaded, chosen: Sequence[_Symbol]) -> list[int]:
