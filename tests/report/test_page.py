@@ -131,7 +131,7 @@ PLAN = [
     *("training.epochs=1", "training.batch_size=256", "training.learning_rate=0.005"),
     *("evolution.generations=3", "evolution.max_drop=0.5", "environment.keep_synapses=0.6"),
     *("encoding.cluster=filter", "encoding.cluster_sharpness=20", "encoding.synapse_sharpness=20"),
-    "environment.keep_clusters=0.85",
+    *("environment.keep_clusters=0.85", "data.image_size=14", "data.fit=resize"),
 ]
 START = [
     "train-ancestor",
