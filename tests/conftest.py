@@ -38,7 +38,7 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
     if signal.getsignal(number) == signal.SIG_IGN:  # started in the background: commands that tests start are not
         signal.signal(number, usual)
 
-hypothesis.settings.register_profile("synevo", deadline=None, derandomize=True, database=None, max_examples=40)
+hypothesis.settings.register_profile("synevo", deadline=None, derandomize=True, database=None, max_examples=30)
 hypothesis.settings.load_profile("synevo")
 
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="synevo-state-")

@@ -191,7 +191,6 @@ def test_a_lineage_that_is_killed_again_and_again_ends_as_if_it_never_was(home: 
     training, individuals = run / "training", run / "individuals"
     kill, ctrl_c = signal.SIGKILL, signal.SIGINT
     ends = [
-        (START, appears(run, r"plan\.toml"), kill),
         (START, appears(training, "g01-1-a0-e002"), kill),
         (START, (run / "lineage.jsonl").exists, kill),
         (["evolve"], appears(training, "g02-1-a0-e002.*"), kill),

@@ -43,10 +43,9 @@ def copy(ancestor: RunDir, name: str) -> RunDir:
 
 @pytest.fixture(scope="module")
 def whole(ancestor: RunDir) -> RunDir:
-    """A lineage that was never interrupted."""
+    """A lineage that was never interrupted, and whose offspring were selected side by side."""
     run = copy(ancestor, "whole")
-    for _ in stages.evolve(run, run.load_plan()):
-        pass
+    assert len(epochs(stages.evolve(run, run.load_plan(), side_by_side="devices"))) == 2 * 4 * 3
     return run
 
 
@@ -57,7 +56,10 @@ def epochs(happenings: Any) -> list[Epoch]:
 def test_a_selection_that_is_interrupted_anywhere_goes_on_where_it_was(
     ancestor: RunDir, whole: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stops within the first rung, within the second and within the last; no epoch is trained again."""
+    """It stops within the first rung, within the second and within the last; no epoch is trained again.
+
+    In turn, it is the lineage that was selected side by side.
+    """
     monkeypatch.setattr(stages, "CHECKPOINT_EVERY", 0.0)
     run = copy(ancestor, "interrupted")
     for stop in (3, 2, 4):
@@ -88,13 +90,6 @@ def test_what_a_candidate_has_learnt_in_a_rung_is_kept_at_once(
     happenings.close()  # type: ignore[attr-defined]
     assert after is not None
     assert (after.number, after.rung) == (4, 0)
-
-
-def test_offspring_side_by_side_are_selected_as_in_turn(ancestor: RunDir, whole: RunDir) -> None:
-    run = copy(ancestor, "on_devices")
-    happened = epochs(stages.evolve(run, run.load_plan(), side_by_side="devices"))
-    assert len(happened) == 2 * 4 * 3
-    assert same(run, whole)
 
 
 def test_the_report_says_how_well_ranks_agree(whole: RunDir) -> None:
