@@ -184,49 +184,40 @@ def candidates_for(
 
     The first one is what the offspring would be without others.
     """
-    count = max(1, plan.evolution.halving)
-    own_keys = [individual_key(key, replace(conception, candidate=Candidate(one + 1, count))) for one in range(count)]
-    return [(own, _conceived(own, parents, problem, plan, conception, inheritance, archive)) for own in own_keys]
-
-
-def _conceived(
-    own_key: Array,
-    parents: Mapping[str, Organism],
-    problem: Problem,
-    plan: Plan,
-    conception: Conception,
-    inheritance: FromAncestor,
-    archive: Archive,
-) -> Organism:
-    """Return an untrained offspring of `parents`, or a candidate for one, by the plan."""
     near, heredity = placement(plan.training.devices, together=False), HEREDITIES[plan.encoding.heredity]
     species = next(iter(parents.values())).species
-    weights = inheritance.rewound if heredity.inherited else permute(derive(own_key, "weights"), species.template)
-    child = conceive(
-        own_key,
-        list(parents.values()),
-        encoding=plan.encoding,
-        environment=plan.environment.of(conception.generation).under(conception.pressure),
-        evolution=plan.evolution,
-        protect=plan.evolution.protect,
-        only=plan.evolution.only,
-        worth=lambda parent: worth_of(
-            parent,
-            tuple(parents),
-            problem.task,
-            problem.train,
-            plan.encoding,
-            archive,
-            over=near.over,
-            prices=inheritance.prices,
-        ),
-        weights=weights,
-        inputs=problem.task.inputs(
-            jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))
-        ),
-    )
-    hosts.require_same(f"masks of generation {conception.generation}", {**child.masks, ":units": child.units})
-    return child
+
+    def conceived(own_key: Array) -> Organism:
+        weights = inheritance.rewound if heredity.inherited else permute(derive(own_key, "weights"), species.template)
+        child = conceive(
+            own_key,
+            list(parents.values()),
+            encoding=plan.encoding,
+            environment=plan.environment.of(conception.generation).under(conception.pressure),
+            evolution=plan.evolution,
+            protect=plan.evolution.protect,
+            only=plan.evolution.only,
+            worth=lambda parent: worth_of(
+                parent,
+                tuple(parents),
+                problem.task,
+                problem.train,
+                plan.encoding,
+                archive,
+                over=near.over,
+                prices=inheritance.prices,
+            ),
+            weights=weights,
+            inputs=problem.task.inputs(
+                jax.tree.map(jnp.asarray, first(problem.validation, at_once(problem.validation, PROVEN)))
+            ),
+        )
+        hosts.require_same(f"masks of generation {conception.generation}", {**child.masks, ":units": child.units})
+        return child
+
+    count = max(1, plan.evolution.halving)
+    own_keys = [individual_key(key, replace(conception, candidate=Candidate(one + 1, count))) for one in range(count)]
+    return [(own_key, conceived(own_key)) for own_key in own_keys]
 
 
 def individual_key(key: Array, conception: Conception) -> Array:
